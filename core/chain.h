@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Chains of network functions: loading one from its configuration, finding NFs by name.
+//
+// A chain is known by its content: chain_id is the hash of its configuration and of its NFs' state
+// layouts (DESIGN: content-addressed chains), so that two nodes agree on what a record means without
+// asking anybody. A connection keeps the chain under which it began.
+//
+// Thread: control thread builds; afterwards read-only and shared by all workers, but for counters.
+#pragma once
+
+#include <tripod/nf.h>
+
+#include "core/arena.h"
+
+#define CHAIN_NFS_MAX 8
+#define CHAIN_OWN_MAX 256 // prefixes that the gateway answers for
+#define NF_COUNTERS_MAX 32
+#define NF_REGISTRY_MAX 64
+
+struct chain_nf {
+	const struct tripod_nf *nf;
+	void *instance;
+	uint16_t state_offset; // in conn.nf[], multiple of 8
+	uint8_t n_counters;
+};
+
+struct chain {
+	uint64_t id;
+	unsigned n;
+	struct chain_nf nf[CHAIN_NFS_MAX];
+	uint16_t state_size; // bytes of all NFs' states together, multiple of 8
+	uint16_t wire_size; // bytes of their replicated fields together
+
+	unsigned n_own;
+	struct {
+		enum tripod_direction side;
+		struct tripod_prefix prefix;
+	} own[CHAIN_OWN_MAX];
+};
+
+// What load() sees behind struct tripod_nf_env.
+struct tripod_nf_env {
+	struct chain *chain;
+	struct arena *arena;
+	unsigned slot, slots, boot_half;
+};
+
+const struct tripod_nf *nf_find(const char *name); // registered under this name, or NULL
+unsigned nf_list(const struct tripod_nf **nfs, unsigned max); // sorted by name
+// 0, or -EINVAL with *why set: wrong ABI, bad table, name taken.
+int nf_check(const struct tripod_nf *nf, const char **why);
+
+// Fills `chain` from conf, a list of mappings with one key each: [{firewall: {...}}, {lb: {...}}].
+// Every mistake of every NF is reported; -EINVAL if there was any. env gives memory and identity.
+// canonical: the text of the configuration that is hashed into the id.
+int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripod_nf_env *env,
+	const char *canonical);
+
+// The replicated bytes (write-once and durable fields) of a record's NF states, packed without gaps
+// in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.
+void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out);
+void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf);
+// true when a write-once byte differs between two records' states: never, unless something is broken.
+bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b);

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Every counter of a worker, in one list: the name that operators see, and what it counts.
+//
+// Written by the worker alone; read by the control thread at any time (64-bit loads are whole).
+#pragma once
+
+#include <stdint.h>
+
+// X(name, help). Names that start with drop_ are packets that were not forwarded, by reason; their
+// sum is every packet lost inside the node.
+#define TRIPOD_COUNTERS(X)                                                                         \
+	X(rx_packets, "frames received")                                                           \
+	X(rx_bytes, "bytes received, without the frame check sequence")                            \
+	X(tx_packets, "frames handed to the port")                                                 \
+	X(tx_bytes, "bytes handed to the port")                                                    \
+	X(workload_packets, "packets of outside and inside forwarded")                             \
+	X(workload_bytes, "bytes of outside and inside forwarded")                                 \
+	X(control_rx_packets, "control frames received (replication, heartbeats, BFD, ARP, ND)")   \
+	X(control_rx_bytes, "bytes of control frames received")                                    \
+	X(control_tx_packets, "control frames sent")                                               \
+	X(control_tx_bytes, "bytes of control frames sent")                                        \
+	X(drop_truncated, "frame shorter than its headers or lengths say")                         \
+	X(drop_oversize, "frame longer than the MTU of its side")                                  \
+	X(drop_vlan_unknown, "VLAN that is none of this rack's")                                   \
+	X(drop_vlan_stacked, "more than one VLAN tag")                                             \
+	X(drop_ethertype, "neither ARP, IPv4 nor IPv6")                                            \
+	X(drop_not_for_us, "destination MAC is neither this node's nor the gateway's")             \
+	X(drop_ip_version, "IP version does not match the EtherType")                              \
+	X(drop_ip_header, "bad IP header length, total length or reserved field")                  \
+	X(drop_ip_checksum, "IPv4 header checksum wrong")                                          \
+	X(drop_ip_address, "source or destination address that cannot be forwarded (martian)")     \
+	X(drop_ip_options, "IPv4 options or IPv6 extension headers that are not forwarded")        \
+	X(drop_fragment, "IP fragment")                                                            \
+	X(drop_ttl, "TTL or hop limit ran out")                                                    \
+	X(drop_protocol, "IP protocol that no connection is kept for")                             \
+	X(drop_l4_header, "bad TCP, UDP or ICMP header")                                           \
+	X(drop_l4_checksum, "TCP SYN, FIN or RST, or ICMP, with a wrong checksum")                 \
+	X(drop_icmp_type, "ICMP that is neither echo nor an error for a connection")               \
+	X(drop_icmp_unknown, "ICMP error for a connection that nobody here knows")                 \
+	X(drop_tcp_flags, "TCP flags that no stack sends together")                                \
+	X(drop_tcp_window, "TCP segment outside the windows of its connection")                    \
+	X(drop_tcp_closed, "TCP segment after the connection's end")                               \
+	X(drop_unknown, "no connection, and the packet cannot open one")                           \
+	X(drop_refused, "an NF refused the connection")                                            \
+	X(drop_nf, "an NF dropped the packet")                                                     \
+	X(drop_table_full, "no free connection record")                                            \
+	X(drop_embryonic_full, "too many unanswered connections")                                  \
+	X(drop_index_full, "no free slot in the index")                                            \
+	X(drop_wait_full, "too many packets wait for an answer from the peers")                    \
+	X(drop_wait_timeout, "no peer answered in time")                                           \
+	X(drop_hold_full, "too many packets held by NFs")                                          \
+	X(drop_neighbour_full, "no free neighbour entry, or too many packets wait for one")        \
+	X(drop_neighbour_timeout, "next hop does not answer ARP or ND")                            \
+	X(drop_no_route, "no route to the destination")                                            \
+	X(drop_ring_full, "another worker's ring was full")                                        \
+	X(drop_tx_full, "more frames than one step may send")                                      \
+	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
+	X(drop_relay_limit, "more packets to relay than allowed")                                  \
+	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
+	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
+	X(drop_control_bad, "control message malformed, of another rack or version")               \
+	X(connections_opened, "connections allocated by a packet")                                 \
+	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
+	X(connections_closed_timeout, "connections ended by time-out")                             \
+	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
+	X(takeovers, "directions of connections taken over from another node")                     \
+	X(handovers, "directions of connections that another node took over")                      \
+	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
+	X(relay_tx, "packets relayed to their master")                                             \
+	X(relay_rx, "packets relayed to this node")                                                \
+	X(pulls_sent, "tuples asked of the peers (PullReplica)")                                   \
+	X(pulls_answered, "tuples that a peer had")                                                \
+	X(pulls_failed, "tuples that no peer had")                                                 \
+	X(pulls_limited, "pulls not sent: too many under way")                                     \
+	X(pulls_served, "replicas sent to peers that asked")                                       \
+	X(log_records_tx, "records sent to backups")                                               \
+	X(log_records_rx, "records received from masters")                                         \
+	X(log_records_stale, "records received that were older than what is here")                 \
+	X(log_records_refused, "records received that could not be kept (table full, chain unknown)") \
+	X(log_messages_tx, "log messages sent")                                                    \
+	X(log_messages_lost, "log messages not acknowledged in time; their records are sent again") \
+	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
+	X(tombstones, "records of closed connections received for connections known here")         \
+	X(repairs, "connections given another copy after a member was lost")                       \
+	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
+	X(timer_full, "NF timers refused: all in use")                                             \
+	X(handoffs, "packets handed to another worker of this node")                               \
+	X(icmp_errors_tx, "ICMP errors sent by the gateway")                                       \
+	X(bfd_rx, "BFD packets received")                                                          \
+	X(bfd_bad, "BFD packets discarded")                                                        \
+	X(bfd_down, "BFD sessions that went down")
+
+enum counter {
+#define X(name, help) C_##name,
+	TRIPOD_COUNTERS(X)
+#undef X
+	COUNTERS,
+};
+
+extern const char *const counter_names[COUNTERS];
+extern const char *const counter_helps[COUNTERS];

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who is alive: heartbeats of a configured set of members.
+//
+// Correctness never depends on this: only the speed of repair does, and whom a pull asks. Worker 0
+// keeps it, and tells the others what changed.
+#pragma once
+
+#include "core/hpsms/wire.h"
+
+#define MEMBERS_MAX 64
+
+struct member {
+	bool configured, live, ready;
+	uint8_t workers;
+	uint64_t boot, chain;
+	uint64_t sees; // members that it hears
+	uint64_t heard_ns;
+	uint64_t deaths;
+};
+
+struct members {
+	uint8_t self;
+	uint64_t live; // bit n: n is heard; self always
+	uint64_t configured;
+	uint64_t heartbeat_ns, dead_after_ns;
+	uint64_t next_hello_ns;
+	uint64_t changed_ns; // when live or a boot last changed
+	uint64_t last_tick_ns;
+	struct member m[MEMBERS_MAX];
+};
+
+void members_init(struct members *m, uint8_t self, uint64_t configured, uint64_t heartbeat_ns,
+	uint64_t dead_after_ns, uint64_t now_ns);
+// A heartbeat. Returns true when the member came to life or has a new boot. A hello from an id that
+// is not configured, or from this node's own id with another boot, changes nothing (false).
+bool members_hello(struct members *m, uint8_t from, uint64_t boot, const struct wire_hello *h,
+	uint64_t now_ns);
+// The set of members that have died since the last call. When the clock itself has jumped (this
+// process was stopped: the gap since the last tick is dead_after or more), *was_away is set, nobody
+// is declared dead, and all get a fresh chance.
+uint64_t members_tick(struct members *m, uint64_t now_ns, bool *was_away);
+// true when a heartbeat is due now; moves the due time on.
+bool members_hello_due(struct members *m, uint64_t now_ns);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Messages between nodes, field by field: docs/PROTOCOL.md is their description.
+//
+// Pure functions over byte ranges; any thread. Encoders never write past size; decoders trust no
+// byte, and return -EINVAL for whatever an encoder here could not have produced.
+//
+// All integers on the wire are big-endian. A message is one UDP datagram on the fabric VLAN: a
+// header, then `count` items of the message's type.
+#pragma once
+
+#include <tripod/tuple.h>
+
+#include "core/store.h"
+
+#define WIRE_VERSION 1
+#define WIRE_MESSAGE_MAX 1440 // bytes of a message: with IPv4 and UDP headers below an MTU of 1500
+#define WIRE_ANY 0xff // to_node: every node; to_worker: whichever the item's key hashes to
+
+enum wire_type {
+	WIRE_HELLO = 1, // heartbeat: one struct wire_hello
+	WIRE_LOG = 2, // records; sequenced when it has any, a bare acknowledgement when it has none
+	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
+	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
+};
+
+struct wire_header {
+	uint8_t type; // enum wire_type
+	uint8_t from_node, from_worker;
+	uint8_t to_node, to_worker;
+	uint16_t count;
+	uint64_t cluster;
+	uint64_t boot; // of the sender
+	uint32_t to_boot; // low 32 bits of the receiver's boot as the sender knows it, 0 unknown
+	uint32_t seq; // of a sequenced message on its channel, from 1; 0: not sequenced
+	uint32_t ack; // every message up to this one has arrived
+	uint64_t ack_bits; // bit i: message ack + 2 + i has arrived too
+};
+#define WIRE_HEADER_SIZE 56 // bytes; with 8 reserved for a key id and flags (authentication)
+
+int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h); // bytes or -ENOSPC
+int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
+
+struct wire_hello {
+	uint8_t workers;
+	uint8_t flags; // WIRE_HELLO_*
+	uint64_t chain; // chain_id in use for new connections
+	uint64_t live; // members that the sender hears
+};
+#define WIRE_HELLO_READY 1
+#define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
+int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
+int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
+
+enum wire_op {
+	WIRE_PUT = 1, // create or update
+	WIRE_BURY = 2, // tombstone: the connection of this incarnation has ended
+};
+#define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
+#define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
+#define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
+#define WIRE_RECORD_PINNED 8 // CONN_PINNED
+
+struct wire_record {
+	uint8_t op; // enum wire_op
+	uint8_t flags; // WIRE_RECORD_*
+	uint8_t parts; // bit p: part p is present (enum conn_part)
+	uint8_t reason; // WIRE_BURY: enum tripod_reason
+	struct tripod_tuple key; // of direction 0
+	uint64_t incarnation;
+	struct conn_version version[PARTS]; // of the parts present; handed_ms is not sent
+	struct {
+		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir
+		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
+	} dir[2]; // PART_DIR0, PART_DIR1
+	// PART_SHARED
+	struct tripod_tuple reversed; // key of direction 1; kind and zone are key's, direction the other
+	uint64_t chain;
+	uint64_t holders;
+	uint16_t nf_size; // bytes of packed NF state
+	const uint8_t *nf; // decoded: points into buf
+};
+// v4 tuples take 12 bytes less per address than v6 ones. Bytes, -ENOSPC or -EINVAL.
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r);
+int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
+
+// Items of WIRE_PULL and WIRE_NONE.
+int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
+int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);

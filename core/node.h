@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A node as a value: W shards and the rings between them, in one block of memory.
+//
+// The daemon runs each shard on a worker of its own; a test or a simulator runs all shards of many
+// nodes in one thread, in any order it likes. Both call shard_step() and nothing else.
+#pragma once
+
+#include <tripod/packet.h>
+
+#include "core/bfd.h"
+#include "core/chain.h"
+#include "core/counters.h"
+#include "core/frame.h"
+#include "core/neigh.h"
+#include "core/tcp.h"
+
+#define NODES_MAX 64 // node ids are 0..63: sets of nodes are 64-bit masks
+#define WORKERS_MAX 16
+#define ROUTES_MAX 32 // a side
+#define CONTROL_PORT 7117 // UDP, fabric VLAN only
+
+enum durability { DURABILITY_NONE, DURABILITY_ASYNC };
+
+struct route {
+	struct tripod_prefix to;
+	struct tripod_addr via; // all zero: on link
+};
+
+// One side of the gateway, as every node of the rack is configured.
+struct side_conf {
+	uint16_t vlan, relay_vlan;
+	uint16_t mtu; // bytes of IP packet
+	uint8_t gateway_mac[6]; // shared by all nodes
+	struct tripod_addr gateway_v4, gateway_v6; // virtual gateway, shared by all nodes; zero: none
+	unsigned n_routes;
+	struct route route[ROUTES_MAX]; // longest prefix first
+};
+
+struct member_conf {
+	bool present;
+	struct tripod_addr fabric; // IPv4, own address on the fabric VLAN
+};
+
+struct node_conf {
+	// Identity.
+	uint8_t id; // 0..63
+	uint8_t workers; // 1..WORKERS_MAX
+	uint64_t cluster; // hash of the rack's name: messages of another rack are dropped
+	uint64_t boot; // fresh random number at each start
+	uint8_t boot_half; // 0 or 1, alternates from start to start
+	uint64_t seed; // of the shards' generators
+	uint64_t hash_seed; // the same on all nodes
+	struct neigh_self self; // own MAC and addresses
+	struct member_conf member[NODES_MAX]; // this node included
+
+	// Network.
+	struct side_conf side[2]; // by enum tripod_direction of what arrives there
+	uint16_t fabric_vlan;
+	struct bfd_conf bfd;
+	bool bfd_enabled;
+
+	// HPSMS.
+	enum durability durability;
+	uint8_t backups; // k: copies of a connection beside its master's
+	uint32_t heartbeat_ms, dead_after_ms;
+	uint32_t flush_us; // T: a log waits at most so long for others to share its message
+	uint32_t pull_timeout_ms;
+	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
+
+	// Limits, per worker.
+	uint32_t connections; // records
+	uint32_t embryonic; // of them, unanswered
+	uint32_t waiting; // packets held for an answer from the peers, or by NFs
+	uint32_t pulls; // tuples asked of the peers at one time
+	uint32_t relay_per_s;
+
+	// Time-outs.
+	struct tcp_timeouts tcp;
+	uint32_t udp_ms, udp_embryonic_ms, icmp_ms, tombstone_ms;
+	bool unknown_tcp_reset; // answer unknown TCP with RST instead of silence
+
+	const struct chain *chain;
+};
+
+struct node;
+struct shard;
+
+// Bytes of memory that a node of this configuration needs.
+size_t node_size(const struct node_conf *conf);
+// Builds the node in mem (zeroed, 64-byte aligned, node_size() bytes). conf is copied; the chain
+// must outlive the node.
+struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uint64_t now_ns);
+struct shard *node_shard(struct node *n, unsigned worker);
+
+// Runs a worker once: messages from the other workers, received frames, due timers, queued logs.
+// Thread: the worker's. step is the caller's, reused from call to call.
+void shard_step(struct shard *s, struct step *step);
+
+// ---- Control thread, while the workers run ----
+
+// Should the node want traffic (BFD up)? Starts false.
+void node_set_ready(struct node *n, bool ready);
+
+// A copy of counters, summed over workers (worker < 0) or of one.
+void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS]);
+// Of NF number nf of the chain; out has NF_COUNTERS_MAX places.
+void node_nf_counters(const struct node *n, int worker, unsigned nf, uint64_t *out);
+
+struct node_status {
+	uint64_t live; // members heard, this node included
+	bool ready;
+	uint8_t bfd, bfd_remote; // enum bfd_state
+	uint64_t connections, connections_max, embryonic, tombstones;
+	uint64_t mastered; // with a direction handled here
+	uint64_t backup; // kept for another node
+	uint64_t unprotected; // mastered here, answered, with fewer than k acknowledged live backups
+	uint64_t memory_bytes, bytes_per_connection;
+	uint64_t uptime_ns;
+};
+void node_status(const struct node *n, struct node_status *out);
+
+struct member_status {
+	uint8_t id;
+	bool self, live;
+	uint8_t workers;
+	uint64_t boot, chain, last_heard_ns; // age
+	uint64_t deaths; // times declared dead
+	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
+	uint64_t queued; // records waiting for it
+};
+unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
+
+// A page of connections. Posted to one worker, which fills it a little in each step (so that a
+// listing never delays packets), and says when it is done.
+struct conn_view {
+	struct tripod_tuple key[2];
+	uint64_t incarnation, holders, acked;
+	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
+	uint8_t master[2];
+	uint16_t epoch[2];
+	uint32_t idle_ms;
+	uint32_t expires_ms;
+	uint8_t nf_state[256]; // first bytes
+	uint16_t nf_size;
+};
+struct conn_query {
+	uint32_t cursor; // in: 0 to start; out: where to go on, 0 at the end
+	uint32_t max; // views that fit
+	uint32_t n; // out
+	struct conn_view *view;
+	_Atomic int done; // worker: wo, control: ro
+};
+// false: a query is under way on this worker already.
+bool node_query(struct node *n, unsigned worker, struct conn_query *q);

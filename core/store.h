@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The connections of one worker: records, the index that finds them, the wheel that ends them.
+//
+// One lookup per packet serves the whole chain (paper, IV-A, Fig. 7): both tuples of a connection
+// (of the initiator's packets, and the reversed tuple of what leaves the last NF) lead to one record
+// in which the states of all NFs lie together. A record is found through one 64-byte bucket, and is
+// three cache lines for a packet to touch, plus one that only replication touches:
+//
+//   line 0, 1  one per direction: key, TCP tracking, last activity, next hop
+//   line 2     identity, roles, the NFs' states (more lines when the chain needs them)
+//   apart      struct conn_repl: holders, versions, wheel links
+//
+// Thread: the owning worker only. Nothing is allocated after store_init(); every limit is a counter.
+#pragma once
+
+#include <tripod/nf.h>
+
+#include "core/arena.h"
+#include "core/tcp.h"
+
+#define STORE_NONE 0u // record 0 is never used
+
+// Coarse time in records: units of 2^20 ns (1.05 ms), modulo 2^32.
+typedef uint32_t tick_t;
+#define TICK_SHIFT 20
+static inline tick_t tick_of(uint64_t ns)
+{
+	return (tick_t)(ns >> TICK_SHIFT);
+}
+static inline tick_t ticks_of_ms(uint32_t ms)
+{
+	return (tick_t)(((uint64_t)ms * 1000000) >> TICK_SHIFT);
+}
+
+enum conn_state {
+	CONN_FREE = 0,
+	CONN_LIVE,
+	CONN_TOMBSTONE, // closed: kept until its holders know and late packets have passed
+};
+
+enum conn_flag {
+	CONN_MASTER_0 = 1 << 0, // this node handles packets of direction 0 (the initiator's)
+	CONN_MASTER_1 = 1 << 1,
+	CONN_ANSWERED = 1 << 2, // the responder has been heard: no longer embryonic
+	CONN_PINNED = 1 << 3, // both directions on one master; the rest is relayed
+	CONN_UNCERTAIN = 1 << 4, // this node was away: ask the holders before use (DESIGN: validate)
+	CONN_HELD = 1 << 5, // an NF holds packets of it
+	CONN_REPLICATED = 1 << 6, // is on at least one other node, or on its way there
+	CONN_TIMED = 1 << 7, // an NF timer is set
+};
+
+// The line of one direction. d = 0: packets of the initiator; d = 1: of the responder.
+struct conn_dir {
+	struct tripod_tuple key; // of this direction's packets as they arrive
+	struct tcp_dir tcp; // other protocols: zero but for flags
+	tick_t seen; // last packet of this direction, here or (published) at its master
+	uint16_t next_hop; // soft: neighbour slot of where its packets leave to, 0 unknown
+	uint16_t next_hop_check; // soft: generation of that slot
+};
+_Static_assert(sizeof(struct conn_dir) == 64, "one direction, one cache line");
+
+struct conn {
+	struct conn_dir dir[2];
+	uint64_t incarnation; // which life of this key; higher wins
+	uint8_t state; // enum conn_state
+	uint8_t flags; // enum conn_flag
+	uint8_t chain; // slot of the chain version that it began under (struct chain_set)
+	uint8_t reason; // enum tripod_reason, of a tombstone
+	uint32_t reserved;
+	uint8_t nf[]; // the NFs' states in chain order, 8-byte aligned each
+};
+#define CONN_HEADER (offsetof(struct conn, nf))
+_Static_assert(CONN_HEADER == 144, "leaves 48 bytes for NFs in three lines");
+
+// A connection's parts, each with one writer: the master of direction 0, of direction 1, and (the
+// shared part: identity, both keys, NF states, holders) the master of direction 0 again.
+enum conn_part {
+	PART_DIR0 = 0,
+	PART_DIR1 = 1,
+	PART_SHARED = 2,
+	PARTS = 3,
+};
+
+// Of two claims on a part, the higher (epoch, version, writer) wins; docs/PROTOCOL.md.
+struct conn_version {
+	uint32_t version;
+	uint16_t epoch;
+	uint8_t writer; // node id; for a direction, its master
+	uint8_t handed_ms; // ticks (low 8 bits) at which another node took this direction from us
+};
+
+struct conn_repl {
+	uint64_t holders; // bit n: node n has a copy or is being sent one, this node included
+	uint64_t acked; // bit n: node n has acknowledged everything so far
+	uint64_t queued; // bit n: stands in node n's queue
+	struct conn_version part[PARTS];
+	uint32_t stamp; // counts local changes; tells an acknowledgement of the newest from an older
+	uint16_t published[2]; // last `seen` that the holders were told, ticks >> 8
+	uint32_t next, prev; // wheel
+};
+_Static_assert(sizeof(struct conn_repl) == 64, "one cache line");
+
+// An index entry that leads to another worker of this node, which has the record: the two tuples of
+// a rewritten connection may hash to different workers.
+struct alias {
+	struct tripod_tuple key;
+	uint64_t incarnation;
+	uint32_t conn; // record in the owner's store
+	uint16_t owner; // worker
+	uint16_t used;
+	uint32_t next_free;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct alias) == 64, "one cache line");
+
+struct index_bucket;
+
+struct store {
+	// Fixed after store_init().
+	uint8_t *conns; // capacity + 1 records of conn_size bytes
+	struct conn_repl *repls;
+	struct alias *aliases;
+	struct index_bucket *buckets;
+	uint32_t *wheel; // first record of each slot
+	uint32_t capacity, alias_capacity, bucket_mask;
+	uint32_t conn_size; // bytes, a multiple of 64
+	uint64_t hash_seed; // secret, shared by the rack
+
+	// Running.
+	uint32_t free_conn, used; // free list through conn_repl.next; records in use
+	uint32_t free_alias, aliases_used;
+	uint32_t index_used;
+	uint32_t embryonic; // records without CONN_ANSWERED; kept by whoever sets the flag
+	tick_t wheel_now; // the wheel has been turned up to here
+};
+
+// state_size: bytes of NF state a record. Measures when the arena does.
+void store_init(struct store *s, struct arena *a, uint32_t capacity, uint32_t alias_capacity,
+	uint32_t state_size, uint64_t hash_seed, tick_t now);
+
+static inline struct conn *store_conn(const struct store *s, uint32_t i)
+{
+	return (struct conn *)(s->conns + (size_t)i * s->conn_size);
+}
+static inline struct conn_repl *store_repl(const struct store *s, uint32_t i)
+{
+	return &s->repls[i];
+}
+
+// ---- Index ----
+
+// The table's hash: keyed, 64 bits. Not the Toeplitz hash, which anybody can steer.
+uint64_t store_hash(const struct store *s, const struct tripod_tuple *key);
+static inline void store_prefetch_bucket(const struct store *s, uint64_t hash);
+// Prefetches the record lines of the first candidate for hash in its bucket (one compare of
+// signatures, no record touched). d is unknown: all lines a packet touches.
+void store_prefetch_record(const struct store *s, uint64_t hash);
+
+enum store_found {
+	STORE_MISS = 0,
+	STORE_CONN, // index: record; dir: which of its keys matched
+	STORE_ALIAS, // index: alias
+};
+struct store_hit {
+	enum store_found what;
+	uint32_t index;
+	uint8_t dir;
+};
+struct store_hit store_find(const struct store *s, const struct tripod_tuple *key, uint64_t hash);
+
+// Adds key dir of record i (or alias i). 0, -ENOSPC when the bucket chain is full, -EEXIST.
+int store_index_conn(struct store *s, uint32_t i, unsigned dir);
+int store_index_alias(struct store *s, uint32_t i);
+void store_unindex_conn(struct store *s, uint32_t i, unsigned dir);
+void store_unindex_alias(struct store *s, uint32_t i);
+
+// ---- Records ----
+
+// A zeroed record, in no list, or STORE_NONE when all are in use.
+uint32_t store_conn_new(struct store *s);
+void store_conn_free(struct store *s, uint32_t i); // must be out of index and wheel
+uint32_t store_alias_new(struct store *s);
+void store_alias_free(struct store *s, uint32_t i);
+
+// ---- Wheel ----
+
+// Puts record i (in no slot, or already in one: then it moves) where it comes up at `at` or up to
+// one slot later; further away than the wheel spans, it comes up early and is put back by its owner.
+void store_wheel_set(struct store *s, uint32_t i, tick_t at);
+void store_wheel_remove(struct store *s, uint32_t i);
+// The next record that is due at `now`, taken out of the wheel; STORE_NONE when none is. Bounded
+// work per call: at most one wheel turn of empty slots in total.
+uint32_t store_wheel_due(struct store *s, tick_t now);
+
+// ---- Bucket layout, here so that the prefetch is inline ----
+
+#define BUCKET_WAYS 7
+// An entry leads to a record or alias, and carries the chain version that the connection began under
+// (paper, IV-A: an index entry holds the address and the chain_id).
+struct index_entry {
+	uint32_t index; // STORE_NONE: empty
+	uint16_t signature; // high hash bits
+	uint8_t chain;
+	uint8_t what; // bit 0: direction; bit 1: alias
+};
+struct index_bucket {
+	struct index_entry way[BUCKET_WAYS];
+	uint32_t overflow; // entries that would belong here and stand in a later bucket
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct index_bucket) == 64, "one cache line");
+
+static inline void store_prefetch_bucket(const struct store *s, uint64_t hash)
+{
+	__builtin_prefetch(&s->buckets[hash & s->bucket_mask]);
+}

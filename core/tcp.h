@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// TCP connection tracking: states, windows of both directions, time-outs (RFC 9293, 5382, 7857).
+//
+// What is known of a direction is a few monotone flags (durable, replicated: they tell the state) and
+// its windows (soft: learned from packets). The state of the connection is derived from the flags of
+// both directions, so that two nodes, each master of one direction, never have to agree on it.
+#pragma once
+
+#include <tripod/nf.h>
+
+enum tcp_dir_flag { // of the packets that this direction's sender has sent
+	TCP_DIR_SYN = 1 << 0, // SYN (initiator), SYN+ACK (responder)
+	TCP_DIR_ACK = 1 << 1, // has acknowledged the other direction's SYN
+	TCP_DIR_FIN = 1 << 2,
+	TCP_DIR_FIN_ACKED = 1 << 3, // has acknowledged the other direction's FIN
+	TCP_DIR_RST = 1 << 4, // a reset inside the window
+	TCP_DIR_WSCALE = 1 << 5, // offered window scaling in its SYN; shift in wscale
+	TCP_DIR_LEARNED = 1 << 6, // soft: the windows below are known
+};
+#define TCP_DIR_DURABLE 0x3f
+
+struct tcp_dir {
+	uint32_t end; // soft: highest sequence number + length that it has sent
+	uint32_t max_end; // soft: right edge of the highest window that the other side has offered it
+	uint32_t max_win; // soft: largest window that it has offered, scaled, bytes; at least 1
+	uint8_t flags; // enum tcp_dir_flag
+	uint8_t wscale; // durable: shift of the windows that it offers, 0..14
+	uint16_t fin_low; // soft: low bits of the sequence number behind its FIN
+};
+
+enum tcp_state {
+	TCP_SYN_SENT, // only the initiator has been heard
+	TCP_SYN_RECEIVED, // answered, not yet confirmed
+	TCP_ESTABLISHED,
+	TCP_CLOSING, // one FIN seen or more
+	TCP_CLOSED, // both FINs acknowledged, or reset
+};
+
+enum tcp_state tcp_state(const struct tcp_dir *initiator, const struct tcp_dir *responder);
+const char *tcp_state_name(enum tcp_state s); // "syn-sent", "established"...
+
+// Time after the last packet of either direction at which the connection ends, in milliseconds
+// (RFC 5382 REQ-5: 2 h 4 min established, 4 min transitory; embryonic from configuration).
+struct tcp_timeouts {
+	uint32_t embryonic_ms, established_ms, closing_ms, closed_ms;
+};
+uint32_t tcp_timeout_ms(const struct tcp_timeouts *t, enum tcp_state s);
+
+enum tcp_verdict {
+	TCP_OK,
+	TCP_OK_CHANGED, // a durable flag of the sender's direction changed: replicate it
+	TCP_OUT_OF_WINDOW, // drop_tcp_window
+	TCP_AFTER_CLOSE, // drop_tcp_closed
+	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
+};
+
+// Accounts the TCP packet p, sent by direction `from`, answered by direction `to`. Checks it against
+// the windows when both sides' are learned, liberally otherwise (after a takeover, with a lone
+// direction on this node). A RST closes only when it is inside the window (RFC 5961, 3.2); an
+// unscaled-window or simultaneous-open exchange is legal.
+enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
+	const struct tripod_packet *p);
+
+// true: no TCP stack sends these flags together (SYN+FIN, SYN+RST, none, FIN without ACK).
+bool tcp_flags_bogus(uint8_t tcp_flags);

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The network function (NF) API: all that an NF may include.
+//
+// An NF is three callbacks, a few bytes of state per connection and a table of options (paper,
+// III-A2 and Fig. 4). The framework finds or creates the connection, runs the chain, tracks TCP,
+// replicates the state and hands it to whichever node the switch sends the packets to next. An NF
+// sees none of that: it reads its state, writes it through the calls below, and returns a verdict.
+//
+// Order: a packet from outside passes the chain in the order of the configuration, a packet from
+// inside in the reverse order. A connection has an initiator: whoever sent its first packet.
+//
+// Thread: on_* run on the worker that owns the connection; no two at once for one connection. load
+// and unload run on the control thread while no worker runs. No callback may block, allocate, log,
+// divide by a variable in on_packet, or read a clock: time is tripod_now_ns(), chance is
+// tripod_random().
+#pragma once
+
+#include <tripod/conf.h>
+#include <tripod/packet.h>
+#include <tripod/tuple.h>
+
+// Bumped whenever a struct or call of this header changes. A plug-in of another ABI is refused.
+#define TRIPOD_NF_ABI 1
+
+enum tripod_verdict {
+	TRIPOD_FORWARD, // on to the next NF, and out after the last
+	TRIPOD_DROP, // discard; count it in a counter of your own that says why
+	TRIPOD_CONSUME, // the NF has dealt with it: the packet ends here, and is not a drop
+	TRIPOD_HOLD, // keep until tripod_release(); at most TRIPOD_HOLD_MAX a connection
+};
+#define TRIPOD_HOLD_MAX 8
+
+enum tripod_reason {
+	TRIPOD_TCP_CLOSED, // both FINs acknowledged, or a valid RST
+	TRIPOD_TIMEOUT, // no packet for the time-out of its protocol and state
+	TRIPOD_TERMINATED, // an NF or the operator ended it
+};
+
+// When a byte of state may change, which decides what is replicated (docs/nf-guide.md).
+enum tripod_field_class {
+	TRIPOD_WRITE_ONCE, // fixed in on_init; equal on every node for ever. Replicated.
+	TRIPOD_DURABLE, // may change; a change is replicated before or soon after the packet leaves
+	TRIPOD_SOFT, // never replicated: zero after a takeover, to be learned again
+};
+
+// How tripodctl shows a field.
+enum tripod_field_format {
+	TRIPOD_FIELD_UINT, // 1, 2, 4 or 8 bytes, host byte order
+	TRIPOD_FIELD_PORT, // 2 bytes, network byte order
+	TRIPOD_FIELD_ADDR, // struct tripod_addr
+};
+
+struct tripod_field {
+	const char *name; // NULL ends a table
+	uint16_t offset, size; // bytes, in the NF's state
+	enum tripod_field_class class;
+	enum tripod_field_format format;
+};
+#define TRIPOD_FIELD(type, member, cls, fmt)                                                       \
+	{#member, offsetof(type, member), sizeof(((type *)0)->member), TRIPOD_##cls, TRIPOD_FIELD_##fmt}
+
+struct tripod_nf_env; // what load() may ask of the framework
+struct tripod_call; // one callback on one connection
+
+struct tripod_nf {
+	uint32_t abi; // TRIPOD_NF_ABI
+	uint32_t layout_version; // bump when the meaning or place of a field of the state changes
+	const char *name; // the key in the configuration's chain
+	const char *summary; // one line
+	uint16_t state_size; // bytes of state per connection, shared by both directions
+	const struct tripod_field *fields; // every byte that matters; bytes in no field are soft
+	const struct tripod_option *options; // configuration, checked before load()
+	const char *const *counters; // NULL-terminated names, snake_case; index = position
+
+	// Reads the configuration and returns the NF's read-only instance through *instance, allocated
+	// with tripod_env_alloc(). 0, or -EINVAL after tripod_conf_error() for each mistake, so that
+	// all are reported at once. Called at start and for a configuration check alike.
+	int (*load)(struct tripod_nf_env *env, const struct tripod_conf *conf, void **instance);
+
+	// A connection has been allocated; p is its first packet. Decide and write the write-once
+	// fields. TRIPOD_FORWARD, or TRIPOD_DROP to refuse the connection: then no state remains.
+	enum tripod_verdict (*on_init)(struct tripod_call *c, struct tripod_packet *p);
+
+	// Every packet of the connection, the first one included. NULL: the NF only decides in on_init.
+	enum tripod_verdict (*on_packet)(struct tripod_call *c, struct tripod_packet *p);
+
+	// The connection ends, on the node that ends it only. State is still readable. May be NULL.
+	void (*on_close)(struct tripod_call *c, enum tripod_reason why);
+
+	// The timer set by tripod_timer_set() has run out. May be NULL.
+	void (*on_timer)(struct tripod_call *c);
+
+	// Translates the state of an older layout_version in place; 0 or -ENOTSUP. May be NULL: then
+	// only the same layout is accepted from peers.
+	int (*on_import)(uint32_t layout_version, void *state, uint16_t size);
+};
+
+// Registers a built-in NF at program start. A plug-in (.so) exports the same struct under the name
+// tripod_nf_module instead: TRIPOD_NF_PLUGIN(my_nf). Chains look NFs up by name, so the order of
+// registration has no effect.
+void tripod_nf_register(const struct tripod_nf *nf);
+#define TRIPOD_NF_BUILTIN(nf)                                                                      \
+	__attribute__((constructor)) static void tripod_nf_register_##nf(void)                     \
+	{                                                                                          \
+		tripod_nf_register(&nf);                                                           \
+	}
+#define TRIPOD_NF_PLUGIN(nf)                                                                       \
+	__attribute__((visibility("default"))) const struct tripod_nf *const tripod_nf_module = &nf
+
+// ---- In load() ----
+
+// Zeroed memory that lives as long as the chain; NULL when the chain's budget is used up, which
+// load() reports with -ENOMEM.
+void *tripod_env_alloc(struct tripod_nf_env *env, size_t size);
+// Which of the rack's configured slots this node is (0-based), and how many there are. Divide what
+// must be unique in the rack (ports, identifiers) by slots, never by live nodes.
+unsigned tripod_env_slot(const struct tripod_nf_env *env);
+unsigned tripod_env_slots(const struct tripod_nf_env *env);
+// 0 or 1, different in consecutive boots of a node: what the previous boot handed out may still be
+// in use elsewhere, so take the other half.
+unsigned tripod_env_boot_half(const struct tripod_nf_env *env);
+// The gateway answers ARP and neighbour solicitations for these addresses on one side, and pings.
+int tripod_env_own_prefix(struct tripod_nf_env *env, enum tripod_direction side,
+	const struct tripod_prefix *prefix);
+
+// ---- In on_init, on_packet, on_close, on_timer ----
+
+struct tripod_call {
+	const void *instance; // what load() returned
+	const void *state; // this NF's state of this connection; write through tripod_state_rw()
+	uint64_t *counters; // this worker's counters of this NF
+	uint64_t now_ns; // time of this burst; monotonic, not a date
+	uint8_t from_initiator; // the packet was sent by the side that opened the connection
+	uint8_t nf; // position in the chain
+	uint16_t state_offset;
+	void *shard; // the framework's
+	void *conn; // the framework's
+};
+
+static inline uint64_t tripod_now_ns(const struct tripod_call *c)
+{
+	return c->now_ns;
+}
+
+static inline void tripod_count(struct tripod_call *c, unsigned counter)
+{
+	c->counters[counter]++;
+}
+
+// Writable state; the change is replicated. NULL when this node may not change it now (the
+// initiator's direction is another node's): counted, try again on a later packet, or send a
+// request once the framework has it. Never NULL in on_init.
+void *tripod_state_rw(struct tripod_call *c);
+// Writable state for soft fields only: nothing is replicated.
+void *tripod_state_soft(struct tripod_call *c);
+
+// Uniform 64 bits from the worker's seeded generator.
+uint64_t tripod_random(struct tripod_call *c);
+// A hash of 16-byte blocks, keyed by a secret that all nodes of the rack share.
+uint64_t tripod_hash(const struct tripod_call *c, const void *data, size_t size);
+
+// Is `reversed`, the tuple of the packets that will answer, free on this worker, and would they come
+// back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true.
+bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tuple *reversed);
+
+// The connection ends after this packet, on all nodes.
+void tripod_terminate(struct tripod_call *c);
+// Both directions are to be handled by one node: packets that arrive at another are relayed to it.
+void tripod_pin(struct tripod_call *c);
+// Runs on_timer after delay_ns; a second call moves the timer. -ENOSPC (counted) when all timers
+// are in use. A takeover forgets timers: set them again when packets come.
+int tripod_timer_set(struct tripod_call *c, uint64_t delay_ns);
+void tripod_timer_cancel(struct tripod_call *c);
+// Lets the packets go on that this NF held, in order, behind this NF.
+void tripod_release(struct tripod_call *c);
+// A fresh packet towards the sender of p (to_sender) or onwards: Ethernet, IP and TCP/UDP headers
+// made from p's, with `size` bytes of payload at tripod_packet_payload(). Fill it in, then send it
+// with tripod_emit(), which sets lengths and checksums; it passes no NF. NULL, counted, when no
+// buffer is free.
+struct tripod_packet *tripod_packet_new(struct tripod_call *c, const struct tripod_packet *p,
+	bool to_sender, uint16_t size);
+void tripod_emit(struct tripod_call *c, struct tripod_packet *p);

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A parsed packet, as network functions see it.
+//
+// Thread: the worker that received the packet. Ownership: the framework's; an NF keeps no pointer to
+// a packet after it has returned. Header bytes may be read through the pointers below; addresses and
+// ports are changed only through the setters, which keep every checksum right incrementally
+// (RFC 1624) and the tuple in step with the bytes.
+#pragma once
+
+#include <tripod/tuple.h>
+
+enum tripod_tcp_flag {
+	TRIPOD_TCP_FIN = 0x01,
+	TRIPOD_TCP_SYN = 0x02,
+	TRIPOD_TCP_RST = 0x04,
+	TRIPOD_TCP_PSH = 0x08,
+	TRIPOD_TCP_ACK = 0x10,
+	TRIPOD_TCP_URG = 0x20,
+};
+
+enum tripod_packet_flag {
+	TRIPOD_PKT_IPV4_CSUM_GOOD = 1 << 0, // the NIC has verified the IPv4 header checksum
+	TRIPOD_PKT_L4_CSUM_GOOD = 1 << 1, // the NIC has verified the TCP or UDP checksum
+	TRIPOD_PKT_RELAYED = 1 << 2, // came from another node, on a relay VLAN: never relayed again
+	TRIPOD_PKT_HANDED = 1 << 3, // came from another worker of this node: never handed again
+	TRIPOD_PKT_WAITED = 1 << 4, // was held for an answer from the peers: never held again
+	TRIPOD_PKT_RSS = 1 << 5, // hash came from the NIC
+};
+
+struct tripod_packet {
+	uint8_t *data; // first byte of the Ethernet header; a VLAN tag is taken out of band
+	void *buf; // the driver's handle
+	uint16_t len; // bytes from data on, without the frame check sequence
+	uint16_t room; // bytes that the buffer can hold from data on
+	uint16_t vlan; // VLAN id of the frame, 0 when untagged
+	uint16_t l3; // offset of the IP header from data
+	uint16_t l4; // offset of the transport header from data
+	uint16_t payload; // offset of the transport payload from data
+	uint16_t payload_len; // bytes of transport payload by the IP header's length, without padding
+	uint8_t tcp_flags; // enum tripod_tcp_flag, 0 unless TCP
+	uint8_t ttl; // TTL or hop limit
+	uint8_t flags; // enum tripod_packet_flag
+	uint8_t v6; // 1: IPv6, 0: IPv4
+	uint16_t ip_len; // bytes of the IP packet, header included
+	uint32_t hash; // symmetric Toeplitz hash of tuple as it arrived (0x6d5a key; paper, III-A2)
+	uint32_t reserved;
+	struct tripod_tuple tuple; // as the packet stands now: setters change it
+};
+
+static inline enum tripod_direction tripod_packet_direction(const struct tripod_packet *p)
+{
+	return (enum tripod_direction)p->tuple.direction;
+}
+
+static inline const uint8_t *tripod_packet_payload(const struct tripod_packet *p)
+{
+	return p->data + p->payload;
+}
+
+// Rewrite the source (or destination) address and port; for ICMP echo, port is the identifier.
+// port is in network byte order. The address must be of the packet's family.
+void tripod_packet_set_src(struct tripod_packet *p, const struct tripod_addr *addr, uint16_t port);
+void tripod_packet_set_dst(struct tripod_packet *p, const struct tripod_addr *addr, uint16_t port);
