@@ -184,10 +184,13 @@ static int add_memory(struct eal_args *a, const struct eal_conf *conf, uint64_t 
 			"some (echo %u >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages), or "
 			"set hugepages: never",
 			free_mb, conf->memory_mb, (conf->memory_mb + 1) / 2 + 16);
-	// In memory: nothing is left behind after SIGKILL, and no directory need be writable.
-	r |= arg_add(a, "--in-memory");
-	if (!huge) {
+	// Either way nothing is left behind after SIGKILL, and no directory need be writable. (DPDK
+	// 22.11 takes --no-huge and --in-memory for a contradiction.)
+	if (huge) {
+		r |= arg_add(a, "--in-memory");
+	} else {
 		r |= arg_add(a, "--no-huge");
+		r |= arg_add(a, "--no-shconf");
 		r |= arg_add(a, "-m");
 		r |= arg_add(a, "%u", conf->memory_mb);
 	}
@@ -223,7 +226,7 @@ int eal_args_build(struct eal_args *args, const struct eal_conf *conf, uint64_t 
 	r |= arg_add(args, "--lcores");
 	r |= arg_add(args, "0@(%s)", cpus);
 	r |= arg_add(args, "--file-prefix");
-	r |= arg_add(args, "tripod-%u-%d", conf->node, (int)getpid());
+	r |= arg_add(args, "tripod-%u", conf->node);
 	if (!wants_telemetry(conf))
 		r |= arg_add(args, "--no-telemetry");
 	r |= arg_add(args, "--log-level");
