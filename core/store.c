@@ -79,6 +79,11 @@ uint64_t store_hash(const struct store *s, const struct tripod_tuple *key)
 	return XXH3_64bits_withSeed(key, sizeof(*key), s->hash_seed);
 }
 
+uint64_t store_hash_bytes(const struct store *s, const void *data, size_t size)
+{
+	return XXH3_64bits_withSeed(data, size, s->hash_seed);
+}
+
 static uint16_t signature_of(uint64_t hash)
 {
 	return (uint16_t)(hash >> 48); // the bucket takes the low bits
@@ -238,10 +243,13 @@ uint32_t store_conn_new(struct store *s)
 	struct conn_repl *r = store_repl(s, i);
 	s->free_conn = r->next;
 	s->used++;
-	memset(store_conn(s, i), 0, s->conn_size);
+	struct conn *c = store_conn(s, i);
+	uint16_t stamp = c->stamp;
+	memset(c, 0, s->conn_size);
+	memset(r, 0, sizeof(*r));
 	// The stamp counts on from the record's last life: an acknowledgement that was under way when
 	// that ended must not be taken for one of this life.
-	*r = (struct conn_repl){.stamp = r->stamp + 1};
+	c->stamp = (uint16_t)(stamp + 1);
 	return i;
 }
 

@@ -320,6 +320,43 @@ int frames_parse(struct tripod_packet *p, uint8_t *buf, size_t len, size_t room,
 	return parse_frame(p, &(struct parse_limits){.mtu = 1500}, direction, 0);
 }
 
+// Where the transport checksum of `proto` stands, -1: none that is known here.
+static int checksum_offset(uint8_t proto, bool v6)
+{
+	if (proto == IPPROTO_TCP)
+		return 16;
+	if (proto == IPPROTO_UDP)
+		return 6;
+	return proto == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ? 2 : -1;
+}
+
+void frames_fix(uint8_t *frame, size_t len)
+{
+	if (len < FRAMES_L3 + 20)
+		return;
+	uint8_t *l3 = frame + FRAMES_L3;
+	bool v6 = get16(frame + 12) == 0x86dd;
+	size_t room = len - FRAMES_L3;
+	size_t header = v6 ? 40 : (size_t)(l3[0] & 15) * 4;
+	if ((!v6 && get16(frame + 12) != 0x0800) || header < 20 || header > room)
+		return;
+	if (!v6) {
+		set16(l3 + 10, 0);
+		set16(l3 + 10, (uint16_t)~sum_add(0, l3, header));
+	}
+	size_t total = v6 ? get16(l3 + 4) + header : get16(l3 + 2);
+	uint8_t proto = v6 ? l3[6] : l3[9];
+	int offset = checksum_offset(proto, v6);
+	if (total > room || total < header || offset < 0 || total - header < (size_t)offset + 2)
+		return;
+	uint8_t *l4 = l3 + header;
+	if (proto == IPPROTO_UDP && get16(l4 + 6) == 0)
+		return;
+	set16(l4 + offset, 0);
+	uint16_t value = (uint16_t)~l4_sum(l3, l4, total - header, proto, v6);
+	set16(l4 + offset, proto == IPPROTO_UDP && value == 0 ? 0xffff : value);
+}
+
 bool frames_checksums_right(const uint8_t *frame, size_t len)
 {
 	const uint8_t *l3 = frame + FRAMES_L3;
@@ -334,8 +371,7 @@ bool frames_checksums_right(const uint8_t *frame, size_t len)
 	const uint8_t *l4 = l3 + header;
 	if (proto == IPPROTO_UDP && get16(l4 + 6) == 0)
 		return true;
-	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP &&
-		proto != (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+	if (checksum_offset(proto, v6) < 0)
 		return true;
 	return l4_sum(l3, l4, total - header, proto, v6) == 0xffff;
 }

@@ -67,6 +67,10 @@ void frames_packet(struct tripod_packet *p, uint8_t *buf, size_t len, size_t roo
 int frames_parse(struct tripod_packet *p, uint8_t *buf, size_t len, size_t room,
 	enum tripod_direction direction);
 
+// Makes the checksums right again after a test has changed bytes, as far as the lengths in the bytes
+// allow. A zero UDP checksum stays; what is no untagged IP frame is left alone.
+void frames_fix(uint8_t *frame, size_t len);
+
 // Are the IPv4 header's checksum and that of TCP, UDP, ICMP or ICMPv6 right? A zero UDP checksum is.
 // Recomputed from the bytes; len must hold the IP packet.
 bool frames_checksums_right(const uint8_t *frame, size_t len);

@@ -22,8 +22,7 @@ struct snat_state {
 
 // Addresses that follow each other; they may be drawn from alike.
 struct snat_range {
-	struct tripod_addr base;
-	uint8_t len; // prefix
+	struct tripod_prefix prefix; // no bits set beyond its length
 	uint32_t count;
 };
 
@@ -39,7 +38,6 @@ struct snat_pool {
 
 struct snat_rule {
 	struct tripod_prefix src;
-	bool v6; // ::/0 means every IPv6 address, and no IPv4-mapped one
 	uint16_t pool;
 };
 
@@ -113,14 +111,6 @@ static bool prefix_is_v6(const struct tripod_prefix *p)
 	return !(p->len >= 96 && tripod_addr_is_v4(&p->addr));
 }
 
-static bool same_bits(const struct tripod_addr *a, const struct tripod_addr *b, unsigned len)
-{
-	if (memcmp(a->b, b->b, len / 8) != 0)
-		return false;
-	unsigned rest = len % 8;
-	return rest == 0 || ((a->b[len / 8] ^ b->b[len / 8]) >> (8 - rest)) == 0;
-}
-
 // This node's block: its slot's share of the port range, of that the half of this boot.
 static int divide_ports(const struct tripod_nf_env *env, struct snat_pool *pool)
 {
@@ -147,7 +137,8 @@ static int check_overlap(const struct snat *snat, const struct snat_range *r,
 			continue;
 		for (uint32_t j = q->ranges_at; j < q->ranges_at + q->n_ranges; j++) {
 			const struct snat_range *s = &snat->ranges[j];
-			if (!same_bits(&r->base, &s->base, r->len < s->len ? r->len : s->len))
+			if (!tripod_prefix_contains(&r->prefix, &s->prefix.addr) &&
+				!tripod_prefix_contains(&s->prefix, &r->prefix.addr))
 				continue;
 			if (q == pool)
 				return tripod_conf_error(pool->conf,
@@ -175,15 +166,14 @@ static int load_range(struct tripod_nf_env *env, struct snat *snat, struct snat_
 	else if (pool->v6 != prefix_is_v6(&p))
 		return tripod_conf_error(conf,
 			"pool %s mixes IPv4 and IPv6: make two pools, and a rule for each", pool->name);
-	struct snat_range r = {.base = p.addr, .len = p.len, .count = 1u << (128 - p.len)};
+	struct snat_range r = {.prefix = p, .count = 1u << (128 - p.len)};
 	uint16_t low = (uint16_t)(p.addr.b[14] << 8 | p.addr.b[15]);
 	low &= (uint16_t)~(r.count - 1); // a prefix may be written with host bits
-	r.base.b[14] = (uint8_t)(low >> 8);
-	r.base.b[15] = (uint8_t)low;
+	r.prefix.addr.b[14] = (uint8_t)(low >> 8);
+	r.prefix.addr.b[15] = (uint8_t)low;
 	if (check_overlap(snat, &r, pool) != 0)
 		return -EINVAL;
-	p.addr = r.base;
-	if (tripod_env_own_prefix(env, TRIPOD_INCOMING, &p) != 0)
+	if (tripod_env_own_prefix(env, TRIPOD_INCOMING, &r.prefix) != 0)
 		return tripod_conf_error(conf, "too many addresses for one gateway");
 	snat->ranges[pool->ranges_at + pool->n_ranges++] = r;
 	pool->addresses += r.count;
@@ -234,12 +224,12 @@ static int load_rule(struct snat *snat, const struct tripod_conf *conf)
 			continue;
 		}
 		r->pool = (uint16_t)pool;
-		r->v6 = prefix_is_v6(&r->src);
-		if (snat->pools[pool].n_ranges > 0 && r->v6 != snat->pools[pool].v6)
+		bool v6 = prefix_is_v6(&r->src);
+		if (snat->pools[pool].n_ranges > 0 && v6 != snat->pools[pool].v6)
 			err = tripod_conf_error(at,
 				"pool %s has IPv%c addresses, this prefix is IPv%c: NAT keeps the IP "
 				"version",
-				name, r->v6 ? '4' : '6', r->v6 ? '6' : '4');
+				name, v6 ? '4' : '6', v6 ? '6' : '4');
 	}
 	return err;
 }
@@ -297,7 +287,7 @@ static struct tripod_addr pool_address(const struct snat *snat, const struct sna
 		i -= r->count;
 		r++;
 	}
-	struct tripod_addr a = r->base;
+	struct tripod_addr a = r->prefix.addr;
 	uint16_t low = (uint16_t)((a.b[14] << 8 | a.b[15]) | i);
 	a.b[14] = (uint8_t)(low >> 8);
 	a.b[15] = (uint8_t)low;
@@ -307,7 +297,7 @@ static struct tripod_addr pool_address(const struct snat *snat, const struct sna
 static bool is_external(const struct snat *snat, const struct tripod_addr *a)
 {
 	for (uint32_t i = 0; i < snat->n_ranges; i++)
-		if (same_bits(a, &snat->ranges[i].base, snat->ranges[i].len))
+		if (tripod_prefix_contains(&snat->ranges[i].prefix, a))
 			return true;
 	return false;
 }
@@ -316,7 +306,7 @@ static const struct snat_pool *find_pool(const struct snat *snat, const struct t
 {
 	for (uint32_t i = 0; i < snat->n_rules; i++) {
 		const struct snat_rule *r = &snat->rules[i];
-		if (r->v6 == p->v6 && same_bits(&r->src.addr, &p->tuple.src, r->src.len))
+		if (tripod_prefix_contains(&r->src, &p->tuple.src))
 			return &snat->pools[r->pool];
 	}
 	return NULL;
