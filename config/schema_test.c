@@ -7,6 +7,7 @@
 
 #include "config/schema.h"
 #include "config/test_nfs.h"
+#include "config/tree.h"
 
 static const char *const colours[] = {"red", "green", "blue", NULL};
 
@@ -61,6 +62,9 @@ static void standards(void **state)
 	assert_int_equal(conf_check(c, table), 0);
 	assert_true(tripod_conf_bool(c, "flag"));
 	assert_int_equal(tripod_conf_line(tripod_conf_get(c, "flag")), 2);
+	assert_true(tripod_conf_get(c, "flag")->standard);
+	assert_true(tripod_conf_get(c, "numbers")->standard);
+	assert_false(tripod_conf_get(c, "colour")->standard);
 	assert_string_equal(tripod_conf_string(c, "colour"), "blue");
 	assert_null(tripod_conf_get(c, "count"));
 	assert_int_equal(tripod_conf_uint(tripod_conf_get(c, "map"), "deep_s"), 5);
@@ -186,6 +190,11 @@ static void unknown_keys(void **state)
 		"t.yaml:2: unknown key \"deep\" in map; did you mean \"deep_s\"?\n");
 	assert_report(
 		"cuont: 3\n", table, "t.yaml:1: unknown key \"cuont\"; did you mean \"count\"?\n");
+	// One slip, and one more for every four letters; beyond that it is a guess at random.
+	assert_report("cloor: red\n", table,
+		"t.yaml:1: unknown key \"cloor\"; did you mean \"colour\"?\n");
+	assert_report("map: {dps: 3}\n", table,
+		"t.yaml:1: unknown key \"dps\" in map; the keys here are deep_s\n");
 	assert_report("map: {zzzzzz: 3}\n", table,
 		"t.yaml:1: unknown key \"zzzzzz\" in map; the keys here are deep_s\n");
 	assert_report("x: 3\n", none, "t.yaml:1: unknown key \"x\"; it takes none\n");
