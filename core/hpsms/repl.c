@@ -175,8 +175,7 @@ static void send_message(struct shard *s, unsigned node, unsigned worker)
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
 	c->ack_owed = false;
-	wire_put_header(control_body(&o->frame), WIRE_HEADER_SIZE, &h);
-	control_send(s, &o->frame, node, o->used);
+	control_send(s, &o->frame, &h, o->used);
 	o->frame.buf = NULL;
 	count(s, C_log_messages_tx);
 }
@@ -287,8 +286,7 @@ static void send_ack(struct shard *s, unsigned node, unsigned worker)
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
 	c->ack_owed = false;
-	wire_put_header(control_body(&f), WIRE_HEADER_SIZE, &h);
-	control_send(s, &f, node, WIRE_HEADER_SIZE);
+	control_send(s, &f, &h, WIRE_HEADER_SIZE);
 }
 
 // Sends what is due on one channel. false: nothing is left to do on it.
@@ -539,9 +537,9 @@ static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned 
 		return;
 	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
 	h.count = 1;
-	int head = wire_put_header(control_body(&f), WIRE_MESSAGE_MAX, &h);
-	int size = wire_put_tuple(control_body(&f) + head, WIRE_MESSAGE_MAX - (size_t)head, key);
-	control_send(s, &f, node, (uint16_t)(head + size));
+	int size = wire_put_tuple(control_body(&f) + WIRE_HEADER_SIZE,
+		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, key);
+	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
 // The same life, both alive.
