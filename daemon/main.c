@@ -21,9 +21,11 @@
 
 #include "config/help.h"
 #include "config/rack.h"
+#include "config/schema.h"
 #include "daemon/boot.h"
 #include "daemon/control.h"
 #include "daemon/eal.h"
+#include "daemon/plugin.h"
 #include "daemon/port.h"
 #include "daemon/report.h"
 #include "daemon/worker.h"
@@ -31,6 +33,7 @@
 #define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
 #define GRACE_MS 20 // from "this node leaves" to the end of its workers
 #define SERVE_MS 1000
+#define PLUGINS_MAX 32
 
 struct options {
 	const char *config;
@@ -41,6 +44,8 @@ struct options {
 	uint8_t mac[6];
 	unsigned n_cpus;
 	int cpu[WORKERS_MAX];
+	unsigned n_plugins;
+	const char *plugin[PLUGINS_MAX];
 	bool check, verbose;
 };
 
@@ -69,6 +74,7 @@ static const char usage[] =
 	"  --node ID         which of the rack's nodes this is (default: node: id of the file)\n"
 	"  --check           check the configuration; exit 0 when it is good, 1 when it is not\n"
 	"  --help-config     describe every option of the configuration\n"
+	"  --plugin FILE     load a network function from a shared object (may be repeated)\n"
 	"\n"
 	"Over the configuration of this host:\n"
 	"  --port PORT       net_af_packet0,iface=eth0, any other DPDK virtual device, or the\n"
@@ -139,6 +145,7 @@ enum {
 	OPT_MAC,
 	OPT_SOCKET,
 	OPT_STATE_DIR,
+	OPT_PLUGIN,
 	OPT_CHECK,
 	OPT_HELP_CONFIG,
 	OPT_FOREGROUND,
@@ -156,6 +163,7 @@ static const struct option long_options[] = {
 	{"mac", required_argument, NULL, OPT_MAC},
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
+	{"plugin", required_argument, NULL, OPT_PLUGIN},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"help-config", no_argument, NULL, OPT_HELP_CONFIG},
 	{"foreground", no_argument, NULL, OPT_FOREGROUND},
@@ -194,6 +202,11 @@ static int take_value(int opt, const char *value, struct options *o)
 		return 0;
 	case OPT_STATE_DIR:
 		o->state_dir = value;
+		return 0;
+	case OPT_PLUGIN:
+		if (o->n_plugins == PLUGINS_MAX)
+			return -EINVAL;
+		o->plugin[o->n_plugins++] = value;
 		return 0;
 	}
 	return -EINVAL;
@@ -283,6 +296,20 @@ static void notify(const char *state)
 
 // ---- Start, step by step. Each returns 0 or a negative errno, and has said what is wrong. ----
 
+// Before the configuration, which is checked against the tables of the NFs that it names.
+static int load_plugins(const struct options *o)
+{
+	char why[512];
+
+	for (unsigned i = 0; i < o->n_plugins; i++) {
+		if (plugin_load(o->plugin[i], why, sizeof(why)) == 0)
+			continue;
+		say("%s", why);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int load_config(struct tripodd *t)
 {
 	struct options *o = &t->options;
@@ -331,6 +358,7 @@ static int load_chain(struct tripodd *t)
 		.slot = t->rack.slot,
 		.slots = t->rack.slots,
 		.boot_half = t->rack.conf.boot_half,
+		.check = conf_check,
 	};
 
 	free_chain(t);
@@ -620,7 +648,9 @@ int main(int argc, char **argv)
 	int rc;
 
 	parse_options(argc, argv, &t.options);
-	rc = load_config(&t);
+	rc = load_plugins(&t.options);
+	if (rc == 0)
+		rc = load_config(&t);
 	if (rc == 0)
 		rc = load_chain(&t);
 	if (rc == 0)
