@@ -53,7 +53,8 @@ static unsigned data_buffers(const struct port_conf *conf)
 
 unsigned port_memory_mb(const struct port_conf *conf)
 {
-	uint64_t one = buffer_size(conf) + sizeof(struct rte_mbuf) + 64 + 64;
+	// Without hugepages, no buffer crosses a 4 KiB page that could hold it.
+	uint64_t one = RTE_ALIGN_CEIL(buffer_size(conf) + sizeof(struct rte_mbuf) + 64 + 64, 4096u);
 	uint64_t all = (data_buffers(conf) + (uint64_t)conf->workers * CONTROL_BUFFERS) * one;
 
 	return (unsigned)(all >> 20) + SLACK_MB;
