@@ -16,7 +16,7 @@ enum neigh_net { NEIGH_OUTSIDE = 0, NEIGH_INSIDE = 1, NEIGH_FABRIC = 2, NEIGH_NE
 enum neigh_state { NEIGH_FREE = 0, NEIGH_INCOMPLETE, NEIGH_REACHABLE, NEIGH_STALE };
 
 #define NEIGH_SLOTS 1024 // a worker; slot 0 is unused
-#define NEIGH_WAITING 8 // frames that may wait for one answer
+#define NEIGH_WAITING 32 // frames that may wait for one answer
 
 struct neigh {
 	struct tripod_addr addr;

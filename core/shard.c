@@ -86,7 +86,7 @@ uint32_t shard_wait_new(struct shard *s, const struct tripod_packet *p)
 
 void shard_wait_free(struct shard *s, uint32_t w)
 {
-	s->waiting[w].next = s->waiting_free;
+	s->waiting[w] = (struct waiting){.next = s->waiting_free};
 	s->waiting_free = w;
 	s->waiting_used--;
 }
