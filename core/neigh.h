@@ -75,8 +75,8 @@ uint16_t neigh_learn(struct neigh_table *t, struct step *step, enum neigh_net ne
 bool neigh_wait(struct neigh *n, const struct frame *f);
 
 // Repeats requests (1 s, 3 tries), refreshes entries in use every 30 s (unconfirmed for 60 s, they are
-// STALE, but serve on: a lost reply breaks no traffic), frees those unused for 10 min; frames whose hop never answered go to step->done and are counted in
-// *timed_out. Returns when to call again.
+// STALE, but serve on: a lost reply breaks no traffic), frees those unused for 10 min; frames whose hop
+// never answered go to step->done and are counted in *timed_out. Returns when to call again.
 uint64_t neigh_tick(struct neigh_table *t, struct step *step, uint64_t *timed_out);
 
 // ---- ARP and ND messages ----
