@@ -455,8 +455,8 @@ static void serve__more_clients_than_places(void **state)
 static void serve__survives_garbage(void **state)
 {
 	static const char *const pieces[] = {"status\n", "connections\n", "connections limit=3\n",
-		"connections where=proto=tcp\n", "counters nf=", "\n", "\n\n", "stop", "chain\n", "=",
-		"where=", "\r\n"};
+		"connections where=proto=tcp\n", "counters nf=", "\n", "\n\n", "stop", "chain\n",
+		"=", "where=", "\r\n"};
 	struct fixture *f = *state;
 	struct rng rng = {.state = 0xc0117201};
 	int fd[8];
