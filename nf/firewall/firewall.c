@@ -10,9 +10,9 @@ enum { RULES_MAX = 4096, LIST_MAX = 1024 };
 
 enum fw_action { FW_ALLOW, FW_DENY, FW_REJECT };
 static const char *const ACTIONS[] = {"allow", "deny", "reject", NULL};
-static const char *const SIDES[] = {"outside", "inside", NULL};
-static const char *const PROTOS[] = {"tcp", "udp", "icmp", "icmp6", NULL};
-enum { BIT_TCP = 1, BIT_UDP = 2, BIT_ICMP = 4, BIT_ICMP6 = 8 }; // 1 << position in PROTOS
+static const char *const SIDES[] = {"outside", "inside", "any", NULL}; // by enum tripod_direction
+static const char *const PROTOS[] = {"tcp", "udp", "icmp", "icmp6", "any", NULL};
+enum { BIT_TCP = 1, BIT_UDP = 2, BIT_ICMP = 4, BIT_ICMP6 = 8, BITS_ANY = 15 }; // 1 << position in PROTOS
 
 struct fw_state {
 	uint32_t rule; // that allowed it, counted from 1; 0: the default policy
@@ -35,7 +35,7 @@ struct fw_slice {
 
 struct fw_rule {
 	uint8_t action; // enum fw_action
-	uint8_t sides; // bit d: packets of direction d
+	uint8_t directions; // bit d: enum tripod_direction d
 	uint8_t protos; // BIT_*
 	struct fw_slice src, dst; // prefixes
 	struct fw_slice sport, dport; // ports
@@ -68,10 +68,10 @@ static const struct tripod_field FIELDS[] = {
 static const struct tripod_option RULE_OPTIONS[] = {
 	{.name = "action", .type = TRIPOD_OPT_ENUM, .required = true, .choices = ACTIONS,
 		.help = "allow; deny: drop in silence; reject: drop, answer TCP with a reset"},
-	{.name = "from", .type = TRIPOD_OPT_ENUM, .choices = SIDES,
-		.help = "side that opens the connection; both when absent"},
+	{.name = "from", .type = TRIPOD_OPT_ENUM, .choices = SIDES, .standard = "any",
+		.help = "side that opens the connection"},
 	{.name = "proto", .type = TRIPOD_OPT_ENUM, .list = true, .choices = PROTOS,
-		.help = "protocols; all when absent"},
+		.help = "protocols; any when absent"},
 	{.name = "src", .type = TRIPOD_OPT_PREFIX, .list = true, .min = 1, .max = LIST_MAX,
 		.help = "source prefixes; any when absent"},
 	{.name = "dst", .type = TRIPOD_OPT_PREFIX, .list = true, .min = 1, .max = LIST_MAX,
@@ -80,6 +80,7 @@ static const struct tripod_option RULE_OPTIONS[] = {
 		.help = "source ports or ranges, of tcp and udp; any when absent"},
 	{.name = "dport", .type = TRIPOD_OPT_PORTS, .list = true, .min = 1, .max = LIST_MAX,
 		.help = "destination ports or ranges, of tcp and udp; any when absent"},
+	{.name = "comment", .type = TRIPOD_OPT_STRING, .help = "for whoever reads the file"},
 	{0},
 };
 
@@ -154,14 +155,15 @@ static int load_rule(struct firewall *fw, const struct tripod_conf *conf)
 {
 	struct fw_rule *r = &fw->rules[fw->n++];
 	r->action = (uint8_t)choice(tripod_conf_string(conf, "action"), ACTIONS);
-	const char *from = tripod_conf_string(conf, "from");
-	r->sides = from == NULL ? 3 : (uint8_t)(1 << choice(from, SIDES));
+	unsigned side = choice(tripod_conf_string(conf, "from"), SIDES);
+	r->directions = side < 2 ? (uint8_t)(1 << side) : 3;
 	const struct tripod_conf *protos = tripod_conf_get(conf, "proto");
-	for (unsigned i = 0; i < tripod_conf_count(protos); i++)
-		r->protos |= (uint8_t)(1 << choice(tripod_conf_text(tripod_conf_at(protos, i)),
-					       PROTOS));
+	for (unsigned i = 0; i < tripod_conf_count(protos); i++) {
+		unsigned proto = choice(tripod_conf_text(tripod_conf_at(protos, i)), PROTOS);
+		r->protos |= proto < 4 ? (uint8_t)(1 << proto) : BITS_ANY;
+	}
 	if (r->protos == 0)
-		r->protos = BIT_TCP | BIT_UDP | BIT_ICMP | BIT_ICMP6;
+		r->protos = BITS_ANY;
 	if (load_prefixes(fw, tripod_conf_get(conf, "src"), &r->src) != 0 ||
 		load_prefixes(fw, tripod_conf_get(conf, "dst"), &r->dst) != 0 ||
 		load_ports(fw, tripod_conf_get(conf, "sport"), &r->sport) != 0 ||
@@ -294,12 +296,12 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 {
 	const struct firewall *fw = c->instance;
 	const struct tripod_tuple *t = &p->tuple;
-	uint8_t side = (uint8_t)(1 << t->direction), proto = proto_bit(t->proto);
+	uint8_t direction = (uint8_t)(1 << t->direction), proto = proto_bit(t->proto);
 	uint16_t sport = host16(t->sport), dport = host16(t->dport);
 	uint32_t i = 0;
 	for (; i < fw->n; i++) {
 		const struct fw_rule *r = &fw->rules[i];
-		if ((r->sides & side) != 0 && (r->protos & proto) != 0 &&
+		if ((r->directions & direction) != 0 && (r->protos & proto) != 0 &&
 			match_port(fw, r->dport, dport) && match_port(fw, r->sport, sport) &&
 			match_addr(fw, r->dst, &t->dst, p->v6) &&
 			match_addr(fw, r->src, &t->src, p->v6))

@@ -60,12 +60,13 @@ static const struct tripod_option BACKEND_OPTIONS[] = {
 	{.name = "port", .type = TRIPOD_OPT_UINT, .min = 1, .max = 65535,
 		.help = "port of the server; that of the service when absent"},
 	{.name = "weight", .type = TRIPOD_OPT_UINT, .min = 0, .max = MAGLEV_WEIGHT_MAX,
-		.standard = "100",
+		.standard = "1",
 		.help = "share of new connections relative to the others; 0: draining, no new ones"},
 	{0},
 };
 
 static const struct tripod_option SERVICE_OPTIONS[] = {
+	{.name = "name", .type = TRIPOD_OPT_STRING, .help = "for whoever reads the file"},
 	{.name = "vip", .type = TRIPOD_OPT_ADDR, .required = true,
 		.help = "address that clients connect to; the gateway answers for it outside"},
 	{.name = "proto", .type = TRIPOD_OPT_ENUM, .required = true, .choices = PROTOS,

@@ -327,9 +327,9 @@ static bool allocate(struct tripod_call *c, const struct snat *snat, const struc
 	uint32_t left = pool->addresses == 1 ? snat->tries : (snat->tries + 1) / 2;
 	uint64_t random = tripod_random(c);
 	uint32_t port = scale((uint32_t)(random >> 32), size);
-	// A step of more than one, so that busy stretches are left behind; of one, where the tries
-	// suffice to see the whole block.
-	uint32_t step = size <= left ? 1 : 1 + scale((uint32_t)random, size - 1);
+	// A large step, so that busy stretches are left behind, and an odd one, so that it passes
+	// through all workers; of one, where the tries suffice to see the whole block.
+	uint32_t step = size <= left ? 1 : 1 + (scale((uint32_t)random, size - 1) & ~1u);
 	for (uint32_t i = 0; i < snat->tries; i++) {
 		if (left == 0) {
 			address = address + 1 < pool->addresses ? address + 1 : 0;
