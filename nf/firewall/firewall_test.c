@@ -35,19 +35,23 @@ static int open_rule(struct testkit *t, const char *packet)
 	return got;
 }
 
-static const char RULES[] =
-	"- firewall:\n"
-	"    default: deny\n"
-	"    rules:\n"
-	"      - {action: deny, src: 198.51.100.66}\n" // 1
-	"      - {action: allow, from: outside, proto: tcp, dst: 203.0.113.0/24, dport: [80, 443]}\n" // 2
-	"      - {action: allow, from: outside, proto: [tcp, udp], dport: 8000-8003, comment: x}\n" // 3
-	"      - {action: allow, from: outside, proto: [icmp, icmp6]}\n" // 4
-	"      - {action: allow, from: outside, proto: udp, sport: 53}\n" // 5
-	"      - {action: allow, from: outside, proto: tcp, src: ['::/0'], dport: 22}\n" // 6
-	"      - {action: allow, from: outside, proto: tcp, src: 0.0.0.0/0, dport: 23}\n" // 7
-	"      - {action: deny, from: inside, proto: tcp, dport: 25}\n" // 8
-	"      - {action: allow, from: inside, src: [10.0.0.0/9, 'fd00:1::/61', 192.0.2.1]}\n"; // 9
+static const char RULES[] = "- firewall:\n"
+			    "    default: deny\n"
+			    "    rules:\n"
+			    "      - {action: deny, src: 198.51.100.66}\n" // 1
+			    "      - {action: allow, from: outside, proto: tcp, dst: "
+			    "203.0.113.0/24, dport: [80, 443]}\n" // 2
+			    "      - {action: allow, from: outside, proto: [tcp, udp], dport: "
+			    "8000-8003, comment: x}\n" // 3
+			    "      - {action: allow, from: outside, proto: [icmp, icmp6]}\n" // 4
+			    "      - {action: allow, from: outside, proto: udp, sport: 53}\n" // 5
+			    "      - {action: allow, from: outside, proto: tcp, src: ['::/0'], "
+			    "dport: 22}\n" // 6
+			    "      - {action: allow, from: outside, proto: tcp, src: 0.0.0.0/0, "
+			    "dport: 23}\n" // 7
+			    "      - {action: deny, from: inside, proto: tcp, dport: 25}\n" // 8
+			    "      - {action: allow, from: inside, src: [10.0.0.0/9, "
+			    "'fd00:1::/61', 192.0.2.1]}\n"; // 9
 
 static void firewall__rules(void **unused)
 {
@@ -57,7 +61,8 @@ static void firewall__rules(void **unused)
 	} CASES[] = {
 		{"in tcp 198.51.100.7:1024 > 203.0.113.80:80 syn", 2},
 		{"in tcp 198.51.100.7:1024 > 203.0.113.80:443 syn", 2},
-		{"in tcp 198.51.100.66:1024 > 203.0.113.80:80 syn", -1}, // the first rule that matches
+		{"in tcp 198.51.100.66:1024 > 203.0.113.80:80 syn",
+			-1}, // the first rule that matches
 		{"in tcp 198.51.100.67:1024 > 203.0.113.80:80 syn", 2},
 		{"in tcp 198.51.100.7:1024 > 203.0.113.80:81 syn", -1},
 		{"in tcp 198.51.100.7:80 > 203.0.113.80:1024 syn", -1},
@@ -89,7 +94,8 @@ static void firewall__rules(void **unused)
 	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
 		int got = open_rule(t, CASES[i].packet);
 		if (got != CASES[i].rule)
-			fail_msg("\"%s\": rule %d, expected %d", CASES[i].packet, got, CASES[i].rule);
+			fail_msg("\"%s\": rule %d, expected %d", CASES[i].packet, got,
+				CASES[i].rule);
 	}
 	assert_int_equal(counter(t, "denied"), 2);
 	assert_int_equal(counter(t, "default_denied"), 12);
@@ -144,7 +150,8 @@ static void firewall__reject(void **unused)
 			"emit tcp 203.0.113.80:80 > 198.51.100.7:1024 rst seq=99 ack=0 len=0"},
 		{"out tcp [fd00::5]:1024 > [2001:db8::1]:80 syn seq=7",
 			"emit tcp [2001:db8::1]:80 > [fd00::5]:1024 rst ack seq=0 ack=8 len=0"},
-		{"in tcp 198.51.100.7:1024 > 203.0.113.80:80 rst", NULL}, // never a reset for a reset
+		{"in tcp 198.51.100.7:1024 > 203.0.113.80:80 rst",
+			NULL}, // never a reset for a reset
 		{"in udp 198.51.100.7:1024 > 203.0.113.80:80 len=8", NULL},
 		{"in icmp 198.51.100.7:1024 > 203.0.113.80", NULL},
 	};
@@ -174,12 +181,16 @@ static void firewall__errors(void **unused)
 		{"- firewall:\n    rules:\n      - {proto: tcp}\n", "action"},
 		{"- firewall:\n    rules:\n      - {action: allow, dport: 80}\n",
 			"chain.yaml:3: a rule with ports needs"},
-		{"- firewall:\n    rules:\n      - {action: allow, proto: [tcp, icmp], sport: 80}\n",
+		{"- firewall:\n    rules:\n      - {action: allow, proto: [tcp, icmp], sport: "
+		 "80}\n",
 			"a rule with ports needs"},
-		{"- firewall:\n    rules:\n      - {action: allow, src: 10.0.0.0/33}\n", "chain.yaml:3"},
-		{"- firewall:\n    rules:\n      - {action: allow, src: 10.0.0.0/8, dst: ['::/0']}\n",
+		{"- firewall:\n    rules:\n      - {action: allow, src: 10.0.0.0/33}\n",
+			"chain.yaml:3"},
+		{"- firewall:\n    rules:\n      - {action: allow, src: 10.0.0.0/8, dst: "
+		 "['::/0']}\n",
 			"chain.yaml:3: no packet can match this rule"},
-		{"- firewall:\n    rules:\n      - {action: allow, src: 10.0.0.0/8, proto: icmp6}\n",
+		{"- firewall:\n    rules:\n      - {action: allow, src: 10.0.0.0/8, proto: "
+		 "icmp6}\n",
 			"no packet can match this rule"},
 		{"- firewall:\n    rules:\n      - {action: allow, src: ['::/0'], proto: icmp}\n",
 			"no packet can match this rule"},
@@ -234,8 +245,8 @@ static void firewall__property(void **unused)
 				r[i].proto ? "udp" : "tcp");
 			if (r[i].has_src)
 				n += (size_t)snprintf(yaml + n, sizeof(yaml) - n,
-					", src: 10.0.0.%u/%u", r[i].net & ~((1u << (32 - r[i].len)) - 1),
-					r[i].len);
+					", src: 10.0.0.%u/%u",
+					r[i].net & ~((1u << (32 - r[i].len)) - 1), r[i].len);
 			if (r[i].has_dport)
 				n += (size_t)snprintf(yaml + n, sizeof(yaml) - n, ", dport: %u-%u",
 					r[i].first, r[i].last);

@@ -11,20 +11,21 @@
 #include "core/rng.h"
 #include "nf/testkit/testkit.h"
 
-static const char CHAIN[] = "- lb:\n"
-			    "    table_size: 1009\n"
-			    "    services:\n"
-			    "      - vip: 203.0.113.80\n"
-			    "        proto: tcp\n"
-			    "        port: 80\n"
-			    "        backends:\n"
-			    "          - {address: 10.1.0.21, port: 8080}\n"
-			    "          - {address: 10.1.0.22, port: 8080}\n"
-			    "          - {address: 10.1.0.23, port: 8080, weight: 0}\n"
-			    "      - {vip: 203.0.113.80, proto: udp, port: 53, backends: {address: 10.1.0.53}}\n"
-			    "      - {vip: '2001:db8::80', proto: tcp, port: 80, name: web6,\n"
-			    "         backends: [{address: 'fd00::21', port: 8080}]}\n"
-			    "      - {vip: 203.0.113.81, proto: tcp, port: 80, backends: [{address: 10.1.0.31}]}\n";
+static const char CHAIN[] =
+	"- lb:\n"
+	"    table_size: 1009\n"
+	"    services:\n"
+	"      - vip: 203.0.113.80\n"
+	"        proto: tcp\n"
+	"        port: 80\n"
+	"        backends:\n"
+	"          - {address: 10.1.0.21, port: 8080}\n"
+	"          - {address: 10.1.0.22, port: 8080}\n"
+	"          - {address: 10.1.0.23, port: 8080, weight: 0}\n"
+	"      - {vip: 203.0.113.80, proto: udp, port: 53, backends: {address: 10.1.0.53}}\n"
+	"      - {vip: '2001:db8::80', proto: tcp, port: 80, name: web6,\n"
+	"         backends: [{address: 'fd00::21', port: 8080}]}\n"
+	"      - {vip: 203.0.113.81, proto: tcp, port: 80, backends: [{address: 10.1.0.31}]}\n";
 
 struct lb_state {
 	struct tripod_addr backend;
@@ -56,7 +57,8 @@ static void lb__both_directions(void **unused)
 	static const struct {
 		const char *packet, *forwarded, *answer, *answered;
 	} CASES[] = {
-		{"in udp 198.51.100.7:1024 > 203.0.113.80:53", "udp 198.51.100.7:1024 > 10.1.0.53:53",
+		{"in udp 198.51.100.7:1024 > 203.0.113.80:53",
+			"udp 198.51.100.7:1024 > 10.1.0.53:53",
 			"out udp 10.1.0.53:53 > 198.51.100.7:1024",
 			"udp 203.0.113.80:53 > 198.51.100.7:1024"},
 		{"in tcp [2001:db8::7]:1024 > [2001:db8::80]:80 syn",
@@ -72,13 +74,15 @@ static void lb__both_directions(void **unused)
 			"tcp 198.51.100.7:1024 > 203.0.113.80:81",
 			"out tcp 203.0.113.80:81 > 198.51.100.7:1024",
 			"tcp 203.0.113.80:81 > 198.51.100.7:1024"},
-		{"in udp 198.51.100.7:1024 > 203.0.113.80:80", "udp 198.51.100.7:1024 > 203.0.113.80:80",
+		{"in udp 198.51.100.7:1024 > 203.0.113.80:80",
+			"udp 198.51.100.7:1024 > 203.0.113.80:80",
 			"out udp 203.0.113.80:80 > 198.51.100.7:1024",
 			"udp 203.0.113.80:80 > 198.51.100.7:1024"},
 		{"in icmp 198.51.100.7:80 > 203.0.113.80", "icmp 198.51.100.7:80 > 203.0.113.80:80",
 			"out icmp 203.0.113.80:80 > 198.51.100.7 reply",
 			"icmp 203.0.113.80:80 > 198.51.100.7:80"},
-		{"out tcp 10.1.0.21:1024 > 198.51.100.7:80 syn", "tcp 10.1.0.21:1024 > 198.51.100.7:80",
+		{"out tcp 10.1.0.21:1024 > 198.51.100.7:80 syn",
+			"tcp 10.1.0.21:1024 > 198.51.100.7:80",
 			"in tcp 198.51.100.7:80 > 10.1.0.21:1024 syn ack",
 			"tcp 198.51.100.7:80 > 10.1.0.21:1024"},
 	};
@@ -182,25 +186,30 @@ static void lb__errors(void **unused)
 	} CASES[] = {
 		{LB SERVICE("203.0.113.80", "80", "[]"), "chain.yaml:3: a VIP without backends"},
 		{LB "      - {vip: 203.0.113.80, proto: tcp, port: 80}\n", "backends"},
-		{LB "      - {vip: 203.0.113.80, proto: tcp, backends: [{address: 10.0.0.1}]}\n", "port"},
-		{LB "      - {vip: 203.0.113.80, port: 80, backends: [{address: 10.0.0.1}]}\n", "proto"},
+		{LB "      - {vip: 203.0.113.80, proto: tcp, backends: [{address: 10.0.0.1}]}\n",
+			"port"},
+		{LB "      - {vip: 203.0.113.80, port: 80, backends: [{address: 10.0.0.1}]}\n",
+			"proto"},
 		{LB SERVICE("203.0.113.80", "80", "[{address: 10.0.0.1}]")
 				SERVICE("203.0.113.81", "80", "[{address: 10.0.0.1}]")
 					SERVICE("203.0.113.80", "80", "[{address: 10.0.0.2}]"),
 			"chain.yaml:5: tcp 203.0.113.80 port 80 is a service already, on line 3"},
 		{LB SERVICE("203.0.113.80", "80", "[{address: 10.0.0.1, weight: 0}]"),
 			"chain.yaml:3: every backend of this service has weight 0"},
-		{LB SERVICE("203.0.113.80", "80", "[{address: 10.0.0.1, weight: 101}]"), "chain.yaml:3"},
+		{LB SERVICE("203.0.113.80", "80", "[{address: 10.0.0.1, weight: 101}]"),
+			"chain.yaml:3"},
 		{LB SERVICE("203.0.113.80", "80", "[{address: 'fd00::1'}]"),
 			"the VIP is an IPv4 address and this backend is not"},
 		{LB SERVICE("'2001:db8::80'", "80", "[{address: 10.0.0.1}]"),
 			"the VIP is an IPv6 address and this backend is not"},
 		{LB SERVICE("203.0.113.80", "80",
-			 "\n          [{address: 10.0.0.1},\n           {address: 10.0.0.1, port: 80}]"),
+			 "\n          [{address: 10.0.0.1},\n           {address: 10.0.0.1, port: "
+			 "80}]"),
 			"chain.yaml:5: this backend is listed already, on line 4"},
 		{"- lb: {table_size: 65536}\n", "65536 is not a prime"},
 		{"- lb:\n    table_size: 3\n    services:\n" SERVICE("203.0.113.80", "80",
-			 "[{address: 10.0.0.1}, {address: 10.0.0.2}, {address: 10.0.0.3}, {address: "
+			 "[{address: 10.0.0.1}, {address: 10.0.0.2}, {address: 10.0.0.3}, "
+			 "{address: "
 			 "10.0.0.4}]"),
 			"chain.yaml:4: 4 backends and a table of 3 slots"},
 	};

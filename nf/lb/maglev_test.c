@@ -15,13 +15,14 @@
 static uint16_t table[SIZE], other[SIZE];
 
 // n backends in random order, from number `first` on; weight for all.
-static void make(struct maglev_backend *b, unsigned first, unsigned n, uint16_t weight,
-	struct rng *rng)
+static void make(
+	struct maglev_backend *b, unsigned first, unsigned n, uint16_t weight, struct rng *rng)
 {
 	memset(b, 0, n * sizeof(*b));
 	for (unsigned i = 0; i < n; i++) {
 		unsigned number = first + i;
-		uint8_t v4[4] = {10, (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
+		uint8_t v4[4] = {
+			10, (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
 		uint32_t addr;
 		memcpy(&addr, v4, 4);
 		b[i].addr = tripod_addr_v4(addr);
@@ -91,7 +92,8 @@ static void maglev_build__weights(void **unused)
 		uint32_t slots[50];
 		make(b, round * 50, n, 0, &rng);
 		for (unsigned i = 0; i < n; i++)
-			b[i].weight = rng_below(&rng, 5) == 0 ? 0 : (uint16_t)(1 + rng_below(&rng, 100));
+			b[i].weight =
+				rng_below(&rng, 5) == 0 ? 0 : (uint16_t)(1 + rng_below(&rng, 100));
 		b[0].weight = 100;
 		for (unsigned i = 0; i < n; i++)
 			sum += b[i].weight;
@@ -149,7 +151,8 @@ static void maglev_build__disruption(void **unused)
 	static const struct {
 		unsigned n, failed;
 		double most;
-	} CASES[] = {{10, 1, 0.01}, {100, 1, 0.01}, {100, 5, 0.02}, {1000, 1, 0.01}, {1000, 10, 0.04}};
+	} CASES[] = {
+		{10, 1, 0.01}, {100, 1, 0.01}, {100, 5, 0.02}, {1000, 1, 0.01}, {1000, 10, 0.04}};
 	for (size_t k = 0; k < sizeof(CASES) / sizeof(CASES[0]); k++) {
 		static struct maglev_backend a[N_MAX], b[N_MAX];
 		struct rng rng = {11};
@@ -159,8 +162,8 @@ static void maglev_build__disruption(void **unused)
 		maglev_build(table, SIZE, a, n);
 		maglev_build(other, SIZE, b, left);
 		double share = moved(a, b, left);
-		print_message("%u of %u failed: %.2f%% of the other slots moved\n", CASES[k].failed, n,
-			100 * share);
+		print_message("%u of %u failed: %.2f%% of the other slots moved\n", CASES[k].failed,
+			n, 100 * share);
 		assert_true(share <= CASES[k].most);
 	}
 }

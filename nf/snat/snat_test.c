@@ -13,15 +13,16 @@
 #include "core/rng.h"
 #include "nf/testkit/testkit.h"
 
-static const char CHAIN[] = "- snat:\n"
-			    "    pools:\n"
-			    "      - {name: main, addresses: [192.0.2.16/30, 192.0.2.99]}\n"
-			    "      - {name: six, addresses: ['2001:db8:6::/120'], ports: 2000-2999}\n"
-			    "      - {name: one, addresses: 192.0.2.200, ports: 5000-5063}\n"
-			    "    rules:\n"
-			    "      - {src: 10.9.0.0/16, pool: one}\n"
-			    "      - {src: [10.0.0.0/8, 172.16.0.0/12], pool: main}\n"
-			    "      - {src: 'fd00:6::/48', pool: six}\n";
+static const char CHAIN[] =
+	"- snat:\n"
+	"    pools:\n"
+	"      - {name: main, addresses: [192.0.2.16/30, 192.0.2.99]}\n"
+	"      - {name: six, addresses: ['2001:db8:6::/120'], ports: 2000-2999}\n"
+	"      - {name: one, addresses: 192.0.2.200, ports: 5000-5063}\n"
+	"    rules:\n"
+	"      - {src: 10.9.0.0/16, pool: one}\n"
+	"      - {src: [10.0.0.0/8, 172.16.0.0/12], pool: main}\n"
+	"      - {src: 'fd00:6::/48', pool: six}\n";
 
 struct snat_state {
 	struct tripod_addr external, inside;
@@ -110,8 +111,10 @@ static void snat__untouched_and_refused(void **unused)
 	testkit_close(t, TRIPOD_TIMEOUT);
 	assert_string_equal(
 		testkit_send(t, "in tcp 198.51.100.7:1024 > 192.0.2.19:80 syn"), "refuse snat");
-	assert_string_equal(testkit_send(t, "in udp 198.51.100.7:1024 > 192.0.2.99:80"), "refuse snat");
-	assert_string_equal(testkit_send(t, "in icmp 198.51.100.7:1024 > 192.0.2.200"), "refuse snat");
+	assert_string_equal(
+		testkit_send(t, "in udp 198.51.100.7:1024 > 192.0.2.99:80"), "refuse snat");
+	assert_string_equal(
+		testkit_send(t, "in icmp 198.51.100.7:1024 > 192.0.2.200"), "refuse snat");
 	assert_int_equal(counter(t, "unsolicited"), 3);
 	testkit_send(t, "in tcp 198.51.100.7:1024 > 192.0.2.20:80 syn"); // beside the /30
 	assert_true(testkit_connected(t));
@@ -133,9 +136,11 @@ static void snat__blocks(void **unused)
 		memset(owner, 0, sizeof(owner));
 		for (unsigned slot = 0; slot < SLOTS[k]; slot++)
 			for (unsigned half = 0; half < 2; half++) {
-				struct testkit *t = testkit_new(PLAIN,
-					&(struct testkit_conf){.slot = slot, .slots = SLOTS[k],
-						.boot_half = half, .seed = slot + 1});
+				struct testkit *t =
+					testkit_new(PLAIN, &(struct testkit_conf){.slot = slot,
+								   .slots = SLOTS[k],
+								   .boot_half = half,
+								   .seed = slot + 1});
 				unsigned least = 65535, most = 0;
 				for (unsigned i = 0; i < 200; i++) {
 					testkit_send(t, "out udp 10.1.0.5:9 > 198.51.100.7:53");
@@ -166,7 +171,8 @@ static void snat__exhaustion(void **unused)
 	uint32_t seen = 0;
 	for (unsigned i = 0; i < 16; i++) {
 		char packet[128];
-		snprintf(packet, sizeof(packet), "out tcp 10.9.0.5:%u > 198.51.100.7:80 syn", 1024 + i);
+		snprintf(packet, sizeof(packet), "out tcp 10.9.0.5:%u > 198.51.100.7:80 syn",
+			1024 + i);
 		assert_non_null(strstr(testkit_send(t, packet), "tcp 192.0.2.200:"));
 		unsigned port = ntohs(state(t)->external_port);
 		assert_in_range(port, 5048, 5063);
@@ -270,8 +276,8 @@ static void snat__unique(void **unused)
 	for (unsigned i = 0; i < 2400; i++) {
 		unsigned remote = rng_below(&rng, 4);
 		char packet[128];
-		snprintf(packet, sizeof(packet), "out tcp 10.0.%u.%u:%u > 198.51.100.%u:80 syn", i >> 8,
-			i & 255, 1 + rng_below(&rng, 65535), remote);
+		snprintf(packet, sizeof(packet), "out tcp 10.0.%u.%u:%u > 198.51.100.%u:80 syn",
+			i >> 8, i & 255, 1 + rng_below(&rng, 65535), remote);
 		if (strcmp(testkit_send(t, packet), "refuse snat") == 0) {
 			refused++;
 			continue;
@@ -295,9 +301,10 @@ static void snat__unique(void **unused)
 
 static void snat__tries(void **unused)
 {
-	struct testkit *t = testkit_new("- snat: {tries: 3, pools: [{name: p, addresses: 192.0.2.0/30}],"
-					" rules: [{src: 10.0.0.0/8, pool: p}]}",
-		NULL);
+	struct testkit *t =
+		testkit_new("- snat: {tries: 3, pools: [{name: p, addresses: 192.0.2.0/30}],"
+			    " rules: [{src: 10.0.0.0/8, pool: p}]}",
+			NULL);
 	testkit_on_available(t, all_but_16, NULL);
 	testkit_send(t, "out tcp 10.1.0.5:9 > 198.51.100.7:81 syn");
 	assert_int_equal(counter(t, "tries"), 1);
@@ -343,8 +350,10 @@ static void snat__errors(void **unused)
 		free(report);
 	}
 	static const char *const RIGHT[] = {
-		SNAT POOL("a", "192.0.2.1, ports: 5000-5007"), // one port for each half of each node
-		SNAT POOL("a", "192.0.2.1, ports: 1024-2047") POOL("b", "192.0.2.1, ports: 2048-4095"),
+		SNAT POOL(
+			"a", "192.0.2.1, ports: 5000-5007"), // one port for each half of each node
+		SNAT POOL("a", "192.0.2.1, ports: 1024-2047")
+			POOL("b", "192.0.2.1, ports: 2048-4095"),
 		"- snat: {}",
 	};
 	for (size_t i = 0; i < sizeof(RIGHT) / sizeof(RIGHT[0]); i++) {
@@ -383,8 +392,8 @@ static void snat__whole_chain(void **unused)
 	testkit_takeover(t);
 	assert_string_equal(testkit_send(t, back), "tcp 198.51.100.7:1024 > 10.1.0.21:8080");
 	assert_string_equal(testkit_close(t, TRIPOD_TCP_CLOSED), "");
-	assert_string_equal(
-		testkit_send(t, "in tcp 198.51.100.7:1024 > 203.0.113.80:81 syn"), "refuse firewall");
+	assert_string_equal(testkit_send(t, "in tcp 198.51.100.7:1024 > 203.0.113.80:81 syn"),
+		"refuse firewall");
 	testkit_free(t);
 }
 

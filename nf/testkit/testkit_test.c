@@ -63,10 +63,17 @@ static void on_timer(struct tripod_call *c)
 	tripod_release(c);
 }
 
-static const struct tripod_nf first = {
-	.abi = TRIPOD_NF_ABI, .name = "first", .summary = "a test's",
-	.state_size = sizeof(struct state), .fields = FIELDS, .counters = COUNTERS, .load = load,
-	.on_init = on_init, .on_packet = on_packet, .on_close = on_close, .on_timer = on_timer};
+static const struct tripod_nf first = {.abi = TRIPOD_NF_ABI,
+	.name = "first",
+	.summary = "a test's",
+	.state_size = sizeof(struct state),
+	.fields = FIELDS,
+	.counters = COUNTERS,
+	.load = load,
+	.on_init = on_init,
+	.on_packet = on_packet,
+	.on_close = on_close,
+	.on_timer = on_timer};
 
 // The second in the chain leaves a trace of the order: the port grows by one.
 static enum tripod_verdict second_packet(struct tripod_call *c, struct tripod_packet *p)
@@ -84,9 +91,13 @@ static enum tripod_verdict second_init(struct tripod_call *c, struct tripod_pack
 	return TRIPOD_FORWARD;
 }
 
-static const struct tripod_nf second = {
-	.abi = TRIPOD_NF_ABI, .name = "second", .summary = "a test's", .counters = COUNTERS,
-	.load = load, .on_init = second_init, .on_packet = second_packet};
+static const struct tripod_nf second = {.abi = TRIPOD_NF_ABI,
+	.name = "second",
+	.summary = "a test's",
+	.counters = COUNTERS,
+	.load = load,
+	.on_init = second_init,
+	.on_packet = second_packet};
 
 #define SYN "in tcp 198.51.100.7:4242 > 203.0.113.80:80 syn seq=7"
 #define DATA "in tcp 198.51.100.7:4242 > 203.0.113.80:80 len=10"
@@ -221,8 +232,8 @@ static void testkit_send__verdicts(void **unused)
 	testkit_free(t);
 	t = start();
 	script.init = TRIPOD_HOLD;
-	assert_string_equal(testkit_send(t, SYN),
-		"violation: first on_init returned neither FORWARD nor DROP");
+	assert_string_equal(
+		testkit_send(t, SYN), "violation: first on_init returned neither FORWARD nor DROP");
 	testkit_free(t);
 }
 
@@ -233,8 +244,8 @@ static void testkit_send__violations(void **unused)
 		const char *text;
 	} CASES[] = {
 		{write_once, "violation: first changed a write-once field after on_init: once"},
-		{write_durable_softly,
-			"violation: first changed replicated state without tripod_state_rw(): durable"},
+		{write_durable_softly, "violation: first changed replicated state without "
+				       "tripod_state_rw(): durable"},
 		{write_soft_silently,
 			"violation: first changed state without tripod_state_soft(): soft"},
 		{write_beyond, "violation: first wrote outside its state"},
