@@ -16,7 +16,7 @@ enum neigh_net { NEIGH_OUTSIDE = 0, NEIGH_INSIDE = 1, NEIGH_FABRIC = 2, NEIGH_NE
 enum neigh_state { NEIGH_FREE = 0, NEIGH_INCOMPLETE, NEIGH_REACHABLE, NEIGH_STALE };
 
 #define NEIGH_SLOTS 1024 // a worker; slot 0 is unused
-#define NEIGH_WAITING 8 // frames that may wait for one answer
+#define NEIGH_WAITING 32 // frames that may wait for one answer
 
 struct neigh {
 	struct tripod_addr addr;
@@ -75,8 +75,8 @@ uint16_t neigh_learn(struct neigh_table *t, struct step *step, enum neigh_net ne
 bool neigh_wait(struct neigh *n, const struct frame *f);
 
 // Repeats requests (1 s, 3 tries), refreshes entries in use every 30 s (unconfirmed for 60 s, they are
-// STALE, but serve on: a lost reply breaks no traffic), frees those unused for 10 min; frames whose hop never answered go to step->done and are counted in
-// *timed_out. Returns when to call again.
+// STALE, but serve on: a lost reply breaks no traffic), frees those unused for 10 min; frames whose hop
+// never answered go to step->done and are counted in *timed_out. Returns when to call again.
 uint64_t neigh_tick(struct neigh_table *t, struct step *step, uint64_t *timed_out);
 
 // ---- ARP and ND messages ----

@@ -88,6 +88,8 @@ static void exchange(struct rack *r, struct flow *f, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		from_client(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100);
 		from_server(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 50);
+		if (i % 8 == 7)
+			rack_run_ms(r, 1);
 	}
 	rack_run_ms(r, 60);
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100), n);

@@ -162,6 +162,8 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	if (!changed)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	if (rebooted)
+		s->repair_reboot |= bit;
 	if (m->live)
 		s->repair_nodes |= bit;
 	else
@@ -206,7 +208,7 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 	bool moved = memcmp(peer->mac, p->data + 6, 6) != 0 || peer->workers != hello.workers ||
 		     peer->chain != hello.chain;
 	if (hello.flags & WIRE_HELLO_LEAVING)
-		news |= members_leave(members, h->from_node, s->now_ns);
+		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
 	// been taken over.
 	bool heard_us = s->heard_by & (1ull << h->from_node);

@@ -95,13 +95,3 @@ bool members_hello_due(struct members *m, uint64_t now_ns)
 		m->next_hello_ns = now_ns + m->heartbeat_ns;
 	return true;
 }
-
-bool members_leave(struct members *m, uint8_t from, uint64_t now_ns)
-{
-	if (from >= MEMBERS_MAX || from == m->self || !m->m[from].live)
-		return false;
-	m->m[from].live = false;
-	m->live &= ~(1ull << from);
-	m->changed_ns = now_ns;
-	return true;
-}
