@@ -41,3 +41,5 @@ bool members_hello(struct members *m, uint8_t from, uint64_t boot, const struct 
 uint64_t members_tick(struct members *m, uint64_t now_ns, bool *was_away);
 // true when a heartbeat is due now; moves the due time on.
 bool members_hello_due(struct members *m, uint64_t now_ns);
+// The member says that it stops: dead at once. true when that is news.
+bool members_leave(struct members *m, uint8_t from, uint64_t now_ns);

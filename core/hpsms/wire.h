@@ -67,7 +67,7 @@ struct wire_record {
 	uint8_t reason; // WIRE_BURY: enum tripod_reason
 	struct tripod_tuple key; // of direction 0
 	uint64_t incarnation;
-	struct conn_version version[PARTS]; // of the parts present; handed_ms is not sent
+	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
 		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
