@@ -153,10 +153,9 @@ def _become(ns: str, command: list[str], env: dict[str, str] | None = None) -> i
 def do_exec(args: argparse.Namespace) -> int:
     the = lab.load(args.name)
     ns = role_namespace(the, args.who)
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
     env = Switch(the).env if args.who == "switch" else {}
     env["TRIPOD_LAB"] = the.name
-    return _become(ns, command or [os.environ.get("SHELL", "/bin/sh")], env)
+    return _become(ns, args.rest or [os.environ.get("SHELL", "/bin/sh")], env)
 
 
 def _process(args: argparse.Namespace) -> tuple[Lab, nodes.NodeProcess]:
@@ -197,13 +196,12 @@ def do_capture(args: argparse.Namespace) -> int:
     ns = role_namespace(the, args.who)
     if args.who == "switch":
         raise LabError("capture at a host or node: what the switch has on that port is the same")
-    terms = args.filter[1:] if args.filter[:1] == ["--"] else args.filter
     if args.file in (None, "-"):
         output = ["-e", "-l"]
     else:
         output = ["-U", "-w", str(Path(args.file).absolute())]
     # -Z root: the file is written where the user said, whoever may write there.
-    return _become(ns, ["tcpdump", "-Z", "root", "-n", "-i", "eth0", *output, *terms])
+    return _become(ns, ["tcpdump", "-Z", "root", "-n", "-i", "eth0", *output, *args.rest])
 
 
 # ---- Grammar ----
@@ -217,11 +215,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tripod-lab {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, summary: str, function, lab_name: bool = True) -> argparse.ArgumentParser:
+    def verb(name: str, summary: str, function, lab_name: bool = True, rest: str = "",
+             rest_help: str = "") -> argparse.ArgumentParser:
+        epilog = f"examples:\n{EXAMPLES[name]}"
+        if rest:
+            epilog = f"after --:\n  {rest:<12} {rest_help}\n\n{epilog}"
         p = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-                             formatter_class=argparse.RawDescriptionHelpFormatter,
-                             epilog=f"examples:\n{EXAMPLES[name]}")
-        p.set_defaults(function=function)
+                             formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog)
+        p.set_defaults(function=function, takes_rest=bool(rest))
+        if rest:
+            p.usage = f"%(prog)s [options] I{' [FILE]' if name == 'capture' else ''} [-- {rest}]"
         if lab_name:
             p.add_argument("--name", default="lab", metavar="LAB",
                            help="which lab (default: lab)")
@@ -252,10 +255,10 @@ def build_parser() -> argparse.ArgumentParser:
     p = verb("list", "the labs on this machine", do_list, lab_name=False)
     p.add_argument("--json", action="store_true", help="for programs")
 
-    p = verb("exec", "run a program on a host, a node or the switch", do_exec)
-    p.add_argument("who", type=parse_who, help="client, server1, server2, nodeI (or I), switch")
-    p.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...",
-                   help="the program; its exit status becomes ours (default: a shell)")
+    p = verb("exec", "run a program on a host, a node or the switch", do_exec,
+             rest="CMD ...", rest_help="the program; its exit status becomes ours (default: a "
+                                       "shell)")
+    p.add_argument("who", type=parse_who, metavar="I", help="client, server1, server2, nodeI (or I), switch")
 
     p = verb("kill", "make a node fail", do_kill)
     p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
@@ -272,16 +275,29 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or switch")
     p.add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
 
-    p = verb("capture", "tcpdump on the port of a node or host", do_capture)
+    p = verb("capture", "show or save the packets on the port of a node or host", do_capture,
+             rest="FILTER ...", rest_help="what to capture, as tcpdump takes it")
     p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or a host")
     p.add_argument("file", nargs="?", help="pcap file; none or -: text")
-    p.add_argument("filter", nargs=argparse.REMAINDER, metavar="-- FILTER ...",
-                   help="as tcpdump takes it")
     return parser
 
 
+def parse(argv: list[str]) -> argparse.Namespace:
+    """What follows "--" is somebody else's command line, whatever is in it."""
+    own, dashes, rest = argv, [], []
+    if "--" in argv:
+        i = argv.index("--")
+        own, dashes, rest = argv[:i], argv[i:i + 1], argv[i + 1:]
+    parser = build_parser()
+    args = parser.parse_args(own)
+    if dashes and not args.takes_rest:
+        parser.error(f"{args.verb} takes no --")
+    args.rest = rest
+    return args
+
+
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    args = parse(sys.argv[1:] if argv is None else argv)
     try:
         return args.function(args)
     except LabError as e:

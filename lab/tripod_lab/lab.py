@@ -13,7 +13,7 @@ from typing import Callable
 from . import LabError, netns, nodes, rackfile, run, topology
 from .ovs import Switch
 from .run import wait_for
-from .topology import HOSTS, Host, Lab, Node
+from .topology import HOSTS, Host, Lab
 
 READY_S = 60.0
 
@@ -71,7 +71,7 @@ def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> N
             text = override.read_text()
         except OSError as e:
             raise LabError(f"{override}: {e.strerror}") from None
-    configs = {n: rackfile.generate(lab, n, text, str(override)) for n in lab.nodes}
+    config = rackfile.generate(lab, text, str(override))
 
     if traces(lab.name):
         raise LabError(f"lab {lab.name} is up already, or was left half done: "
@@ -82,7 +82,7 @@ def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> N
     except FileExistsError:
         raise LabError(f"lab {lab.name} is being brought up by somebody else") from None
     try:
-        _build(lab, configs, say)
+        _build(lab, config, say)
         _start_nodes(lab, say, ready_s)
         save(lab)
     except BaseException:
@@ -91,7 +91,7 @@ def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> N
         raise
 
 
-def _build(lab: Lab, configs: dict[Node, str], say: Say) -> None:
+def _build(lab: Lab, config: str, say: Say) -> None:
     say(f"network: {len(lab.roles)} namespaces")
     for role in lab.roles:
         netns.add(lab.namespace(role))
@@ -117,10 +117,9 @@ def _build(lab: Lab, configs: dict[Node, str], say: Say) -> None:
     counts = switch.counts()
     say(f"switch: {counts['groups']} groups, {counts['flows']} flows, hash {lab.hash}")
 
-    for node, text in configs.items():
-        directory = lab.run_dir / node.name
-        directory.mkdir()
-        (directory / "rack.yaml").write_text(text)
+    (lab.run_dir / "rack.yaml").write_text(config)
+    for node in lab.nodes:
+        (lab.run_dir / node.name).mkdir()
 
 
 def _set_up_host(lab: Lab, host: Host) -> None:
@@ -155,8 +154,8 @@ def wait_ready(lab: Lab, processes: list[nodes.NodeProcess], say: Say, ready_s: 
                 raise LabError(f"{p.node.name}: tripodd has ended\n{p.last_words()}")
             if not bfd.get(p.node.name):
                 out.append(f"{p.node.name} (BFD)")
-            elif p.ctl("status") is None:
-                out.append(f"{p.node.name} (control socket)")
+            elif not (p.ctl("status") or {}).get("ready"):
+                out.append(f"{p.node.name} (not ready)")
             elif p.node.name not in said:
                 said.add(p.node.name)
                 say(f"{p.node.name}: ready")

@@ -42,7 +42,8 @@ class NodeProcess:
         self.node = node
         self.ns = lab.namespace(node.name)
         self.dir = lab.run_dir / node.name
-        self.config = self.dir / "rack.yaml"
+        self.config = lab.run_dir / "rack.yaml"
+        self.workers = lab.workers
         self.log = self.dir / "tripodd.log"
         self.pid_file = self.dir / "tripodd.pid"
         self.control_socket = self.dir / "control.sock"
@@ -52,8 +53,11 @@ class NodeProcess:
         tripodd = program("daemon", "tripodd")
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                netns.exec_args(self.ns, [str(tripodd), "--config", str(self.config),
-                                          "--node", str(self.node.id)]),
+                netns.exec_args(self.ns, [
+                    str(tripodd), "--config", str(self.config), "--node", str(self.node.id),
+                    "--port", f"net_af_packet{self.node.id},iface=eth0",
+                    "--workers", str(self.workers), "--socket", str(self.control_socket),
+                    "--state-dir", str(self.dir)]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 cwd=self.dir)
         self.pid_file.write_text(f"{process.pid}\n")

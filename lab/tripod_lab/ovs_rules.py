@@ -14,16 +14,20 @@ failure moves the dead node's connections and no others.
 
 The secondary choice must not depend on the first, else all that a dead node had lands on one
 survivor. With the hash method, another hash basis does it. With dp_hash the datapath computes one
-hash per packet and both stages see the same one; it is mapped to the buckets in turn, so each node
-gets a secondary group of its own that lacks it: what is congruent modulo N is spread modulo N - 1.
+hash per packet and both stages see the same one, cut to a table of 2^k entries that the buckets fill
+in turn. So there each node gets a secondary group of its own that lacks it: what is congruent modulo
+N in one is spread modulo N - 1 in the other. Nodes get many buckets each, which makes the table
+large enough for that, and their shares even.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Callable
 
 PRIMARY, SECONDARY, FAILOVER, SECONDARY_OF = 1, 2, 100, 200
 ADMIT, BALANCE, FORWARD = 0, 1, 2
+BUCKET_STRIDE = 1000
 
 # Registers that the hash covers under outside-endpoint: an address (IPv4 fills a quarter), a port.
 ADDRESS, ENDPOINT_PORT = "xxreg0", "reg4"
@@ -58,6 +62,12 @@ class Rack:
     hash: str
 
 
+def dp_hash_rounds(n_nodes: int) -> int:
+    """Buckets per node under dp_hash: at least one for each survivor of its death, as far as the 256
+    go that Open vSwitch takes at most."""
+    return max(1, (64 if n_nodes <= 8 else 256) // n_nodes)
+
+
 def _select(group: int, basis: int, hash_: str, buckets: list[str]) -> str:
     if hash_ == "symmetric":
         method = ""  # Open vSwitch then uses dp_hash with its symmetric algorithm
@@ -66,9 +76,16 @@ def _select(group: int, basis: int, hash_: str, buckets: list[str]) -> str:
     return f"group_id={group},type=select{method}," + ",".join(buckets)
 
 
-def _live(ports: tuple[Port, ...]) -> list[str]:
-    return [f"bucket=bucket_id:{p.number},watch_port:{p.number},actions=output:{p.number}"
-            for p in ports]
+def _buckets(rack: Rack, ports: tuple[Port, ...], action: Callable[[Port], str]) -> list[str]:
+    """A bucket per port, or several rounds of them. Ids are a port's own under every membership, as
+    the hash method picks by id."""
+    rounds = dp_hash_rounds(len(ports)) if rack.hash == "symmetric" else 1
+    return [f"bucket=bucket_id:{r * BUCKET_STRIDE + p.number},{action(p)}"
+            for r in range(rounds) for p in ports]
+
+
+def _live(port: Port) -> str:
+    return f"watch_port:{port.number},actions=output:{port.number}"
 
 
 def groups(rack: Rack) -> list[str]:
@@ -77,18 +94,18 @@ def groups(rack: Rack) -> list[str]:
     out = []
     own_secondary = rack.hash == "symmetric" and len(nodes) > 1
     if not own_secondary:
-        out.append(_select(SECONDARY, 2, rack.hash, _live(nodes)))
+        out.append(_select(SECONDARY, 2, rack.hash, _buckets(rack, nodes, _live)))
     for node in nodes:
         second = SECONDARY
         if own_secondary:
             second = SECONDARY_OF + node.number
             others = tuple(p for p in nodes if p != node)
-            out.append(_select(second, 2, rack.hash, _live(others)))
+            out.append(_select(second, 2, rack.hash, _buckets(rack, others, _live)))
         out.append(f"group_id={FAILOVER + node.number},type=ff,"
                    f"bucket=bucket_id:1,watch_port:{node.number},actions=output:{node.number},"
                    f"bucket=bucket_id:2,watch_group:{second},actions=group:{second}")
-    out.append(_select(PRIMARY, 1, rack.hash, [
-        f"bucket=bucket_id:{p.number},actions=group:{FAILOVER + p.number}" for p in nodes]))
+    out.append(_select(PRIMARY, 1, rack.hash, _buckets(
+        rack, nodes, lambda p: f"actions=group:{FAILOVER + p.number}")))
     return out
 
 
@@ -118,11 +135,13 @@ def _endpoint_flows(net: Network) -> list[str]:
             ("ip", ("tcp", "udp", "sctp"), f"move:NXM_OF_IP_{end.upper()}[]->NXM_NX_XXREG0[0..31]"),
             ("ipv6", ("tcp6", "udp6", "sctp6"),
              f"move:NXM_NX_IPV6_{end.upper()}[]->NXM_NX_XXREG0[]")):
-        match = f"table={BALANCE},dl_vlan={net.vlan},dl_dst={net.gateway_mac}"
-        out.append(f"{match},priority=100,{version},actions={address},group:{PRIMARY}")
+        match = f"dl_vlan={net.vlan},dl_dst={net.gateway_mac}"
+        out.append(f"table={BALANCE},priority=100,{match},{version},"
+                   f"actions={address},group:{PRIMARY}")
         for proto in protos:
             port = f"move:OXM_OF_{proto.rstrip('6').upper()}_{end.upper()}[]->NXM_NX_REG4[0..15]"
-            out.append(f"{match},priority=110,{proto},actions={address},{port},group:{PRIMARY}")
+            out.append(f"table={BALANCE},priority=110,{match},{proto},"
+                       f"actions={address},{port},group:{PRIMARY}")
     return out
 
 

@@ -3,8 +3,8 @@
 
 It is made of top-level sections. `up --config FILE` replaces sections: each one that FILE has takes
 the place of the generated one as a whole, the others stay. So a file with nothing but `chain:`
-changes the network functions, and one with everything changes everything, but for `node:`, which
-names what each node has to itself (port, control socket, state).
+changes the network functions, and a complete rack.yaml changes everything. What a node has to itself
+(port, workers, control socket, state) is on its command line, which has the last word.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from . import LabError, topology
-from .topology import INSIDE, OUTSIDE, Lab, Node, Side
+from .topology import INSIDE, OUTSIDE, Lab, Side
 
 CHAIN = """\
 chain:
@@ -20,21 +20,23 @@ chain:
       default: deny
       rules:
         # The balanced services.
-        - {allow: incoming, proto: tcp, to: 198.51.100.1, ports: "80"}
-        - {allow: incoming, proto: tcp, to: 198.51.100.1, ports: "443"}
-        - {allow: incoming, proto: tcp, to: 198.51.100.1, ports: "7000-7003"}
+        - {action: allow, from: outside, proto: tcp, dst: 198.51.100.1, dport: [80, 443, 7000-7003]}
         # Straight to a server: this path crosses the firewall and nothing else.
-        - {allow: incoming, proto: tcp, to: 10.1.0.0/24, ports: "8000-8003"}
-        - {allow: incoming, proto: icmp}
-        - {allow: outgoing}
+        - {action: allow, from: outside, proto: tcp, dst: [10.1.0.0/24, "fd00:1::/64"], dport: 8000-8003}
+        - {action: allow, from: outside, proto: [icmp, icmp6]}
+        - {action: allow, from: inside}
   - lb:
       services:
-        - {vip: 198.51.100.1, port: 80, proto: tcp, backends: [10.1.0.101, 10.1.0.102]}
-        - {vip: 198.51.100.1, port: 7000, proto: tcp, backends: [10.1.0.101, 10.1.0.102]}
+SERVICES
   - snat:
-      from: 10.1.0.0/24
-      pool: 192.0.2.1-192.0.2.4
-"""
+      pools:
+        - {name: internet, addresses: 192.0.2.0/30}
+      rules:
+        - {src: 10.1.0.0/24, pool: internet}
+""".replace("SERVICES", "\n".join(
+    f"        - {{vip: 198.51.100.1, port: {port}, proto: tcp, "
+    "backends: [{address: 10.1.0.101}, {address: 10.1.0.102}]}"
+    for port in (80, 443, 7000, 7001, 7002, 7003)))
 
 
 def sections(text: str, source: str) -> dict[str, str]:
@@ -66,7 +68,7 @@ def sections(text: str, source: str) -> dict[str, str]:
 def _rack(lab: Lab) -> str:
     lines = ["rack:",
              f"  name: {lab.name}",
-             "  backups: 1",
+             f"  backups: {min(1, lab.n_nodes - 1)}",
              f"  durability: {'async' if lab.mode == 'tripod' else 'none'}",
              "  heartbeat_ms: 20",
              "  dead_after_ms: 100",
@@ -102,21 +104,13 @@ def _network(lab: Lab) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _node(lab: Lab, node: Node) -> str:
-    directory = lab.run_dir / node.name
-    return "\n".join(["node:",
-                      f"  id: {node.id}",
-                      f'  port: "net_af_packet{node.id},iface=eth0"',
-                      f"  workers: {lab.workers}",
-                      f"  state_dir: {directory}",
-                      f"  control_socket: {directory}/control.sock"]) + "\n"
+NODE = """\
+node:
+  hugepages: never  # several nodes on one machine: none has a claim to them
+"""
 
 
-def generate(lab: Lab, node: Node, override: str = "", source: str = "--config") -> str:
-    parts = {"rack": _rack(lab), "network": _network(lab), "chain": CHAIN}
-    given = sections(override, source)
-    given.pop("node", None)
-    parts.update(given)
-    parts["node"] = _node(lab, node)
-    return (f"# Node {node.id} of lab {lab.name}, made by tripod-lab.\n"
-            + "\n".join(parts.values()))
+def generate(lab: Lab, override: str = "", source: str = "--config") -> str:
+    parts = {"rack": _rack(lab), "network": _network(lab), "node": NODE, "chain": CHAIN,
+             **sections(override, source)}
+    return f"# Lab {lab.name}, made by tripod-lab.\n" + "\n".join(parts.values())
