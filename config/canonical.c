@@ -35,7 +35,8 @@ static void canonical_scalar(FILE *f, const struct tripod_conf *c)
 	else if (c->type == TRIPOD_OPT_ADDR && tripod_conf_addr(c, &addr) == 0)
 		fprintf(f, "\"%s\"", tripod_addr_format(&addr, text, sizeof(text)));
 	else if (c->type == TRIPOD_OPT_PREFIX && tripod_conf_prefix(c, &prefix) == 0)
-		fprintf(f, "\"%s/%u\"", tripod_addr_format(&prefix.addr, text, sizeof(text)), prefix.len);
+		fprintf(f, "\"%s/%u\"", tripod_addr_format(&prefix.addr, text, sizeof(text)),
+			prefix.len);
 	else if (c->type == TRIPOD_OPT_PORTS && tripod_conf_ports(c, &first, &last) == 0)
 		fprintf(f, "\"%u-%u\"", first, last);
 	else if (c->type == TRIPOD_OPT_MAC && tripod_conf_mac(c, mac) == 0)

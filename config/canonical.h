@@ -5,6 +5,6 @@
 #include <tripod/conf.h>
 
 // Compact JSON, keys sorted, lists in their order. After conf_check() standard values are part of
-// it, and addresses, prefixes, MACs, ports, numbers and booleans have one spelling. The caller frees
-// it with free().
+// it, and addresses, prefixes, MACs, ports, numbers and booleans have one spelling. The caller
+// frees it with free().
 char *conf_canonical(const struct tripod_conf *c);

@@ -31,8 +31,8 @@ static struct conf_words help_value(const struct tripod_option *o)
 	else if (o->list)
 		conf_add(&w, "list: ");
 	if (o->type == TRIPOD_OPT_UINT && o->max > 0)
-		conf_add(&w, "%llu to %llu", (unsigned long long)o->min,
-			(unsigned long long)o->max);
+		conf_add(
+			&w, "%llu to %llu", (unsigned long long)o->min, (unsigned long long)o->max);
 	else if (o->type == TRIPOD_OPT_UINT)
 		conf_add(&w, "%llu or more", (unsigned long long)o->min);
 	else if (o->type == TRIPOD_OPT_ENUM)
@@ -69,14 +69,17 @@ static void help_measure(const struct tripod_option *table, unsigned depth, stru
 	}
 }
 
-static void help_rows(FILE *f, const struct tripod_option *table, unsigned depth,
-	const struct help_widths *w)
+static void help_rows(
+	FILE *f, const struct tripod_option *table, unsigned depth, const struct help_widths *w)
 {
 	for (const struct tripod_option *o = table; o->name != NULL; o++) {
 		int indent = (int)(depth * HELP_INDENT);
-		fprintf(f, "%*s%-*s  %-*s  %-*s  %s\n", indent, "", w->name - indent, o->name,
-			w->value, help_value(o).s, w->standard, help_standard(o),
-			o->help == NULL ? "" : o->help);
+		fprintf(f, "%*s%-*s  %-*s  ", indent, "", w->name - indent, o->name, w->value,
+			help_value(o).s);
+		if (o->help != NULL)
+			fprintf(f, "%-*s  %s\n", w->standard, help_standard(o), o->help);
+		else
+			fprintf(f, "%s\n", help_standard(o));
 		if (o->type == TRIPOD_OPT_MAP)
 			help_rows(f, o->children, depth + 1, w);
 	}
@@ -86,7 +89,7 @@ void conf_help(FILE *f, const struct tripod_option *table)
 {
 	struct help_widths w = {strlen("KEY"), strlen("VALUE"), strlen("STANDARD")};
 	help_measure(table, 0, &w);
-	fprintf(f, "%-*s  %-*s  %-*s  %s\n", w.name, "KEY", w.value, "VALUE", w.standard, "STANDARD",
-		"MEANING");
+	fprintf(f, "%-*s  %-*s  %-*s  %s\n", w.name, "KEY", w.value, "VALUE", w.standard,
+		"STANDARD", "MEANING");
 	help_rows(f, table, 0, &w);
 }

@@ -39,8 +39,8 @@ static bool is(const struct tripod_conf *c, const char *key, const char *text)
 }
 
 // Keeps the longest prefix first, and the order of the file among equals.
-static void add_route(struct side_conf *side, const struct tripod_prefix *to,
-	const struct tripod_addr *via)
+static void add_route(
+	struct side_conf *side, const struct tripod_prefix *to, const struct tripod_addr *via)
 {
 	unsigned at = side->n_routes++;
 	for (; at > 0 && side->route[at - 1].to.len < to->len; at--)
@@ -173,9 +173,9 @@ static int find_node(struct rack *r, const struct rack_check *c, int id)
 		return 0;
 	if (id == RACK_NODE_SELF) {
 		if (!rack_number(host, "id", &own)) {
-			tripod_conf_error(host,
-				"the file does not say which node this host is; name it on the command "
-				"line, or add \"id:\" to \"node:\"");
+			tripod_conf_error(host, "the file does not say which node this host is; "
+						"name it on the command "
+						"line, or add \"id:\" to \"node:\"");
 			return -1;
 		}
 		id = (int)own;

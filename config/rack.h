@@ -8,7 +8,7 @@
 //	struct rack rack;
 //	if (rack_load(path, id, &rack) < 0)
 //		fputs(rack_report(&rack), stderr), exit
-//	rack.conf.boot = ..., .boot_half = ..., .seed = ...; // chance and the boot counter are yours
+//	rack.conf.boot = ..., .boot_half = ..., .seed = ...; // chance and boot counter: yours
 //	if (chain_load(chain, rack.chain, &env, rack.chain_text) < 0)
 //		the NFs' errors are in rack_report() as well
 //	rack.conf.chain = chain;
@@ -62,8 +62,8 @@ struct rack {
 	const char *state_dir; // boot counter
 	const char *control_socket;
 
-	// The chain: a list of mappings with one key, an NF's name; each NF's section has passed that
-	// NF's table, standard values inserted. chain_text is its canonical form.
+	// The chain: a list of mappings with one key, an NF's name; each NF's section has passed
+	// that NF's table, standard values inserted. chain_text is its canonical form.
 	const struct tripod_conf *chain;
 	char *chain_text;
 };

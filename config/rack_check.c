@@ -11,7 +11,8 @@
 bool rack_number(const struct tripod_conf *c, const char *key, uint64_t *value)
 {
 	const struct tripod_conf *v = tripod_conf_get(c, key);
-	return v != NULL && !v->bad && v->kind == CONF_SCALAR && conf_parse_uint(v->text, value) == 0;
+	return v != NULL && !v->bad && v->kind == CONF_SCALAR &&
+	       conf_parse_uint(v->text, value) == 0;
 }
 
 static const char *family_name(const struct tripod_addr *a)
@@ -45,16 +46,18 @@ static bool claim(struct rack_claims *all, const struct tripod_conf *v, const ui
 	return true;
 }
 
-static void claim_mac(struct rack_check *c, const struct tripod_conf *v, uint8_t mac[6],
-	const char *owner)
+static void claim_mac(
+	struct rack_check *c, const struct tripod_conf *v, uint8_t mac[6], const char *owner)
 {
 	static const uint8_t zero[6];
 	uint8_t m[6];
 	if (tripod_conf_mac(v, m) < 0)
 		return;
 	if ((m[0] & 1) != 0 || memcmp(m, zero, sizeof(m)) == 0)
-		tripod_conf_error(v, "%s of %s is %s; write a unicast MAC, such as "
-			"02:00:00:00:00:01", conf_quote(v->text).s, owner,
+		tripod_conf_error(v,
+			"%s of %s is %s; write a unicast MAC, such as "
+			"02:00:00:00:00:01",
+			conf_quote(v->text).s, owner,
 			(m[0] & 1) != 0 ? "a group address" : "all zero");
 	else if (claim(&c->macs, v, m, sizeof(m), "%s", owner))
 		memcpy(mac, m, sizeof(m));
@@ -109,8 +112,10 @@ static void check_gateway(struct rack_check *c, struct rack_side *s, const struc
 		return;
 	if (strchr(v->text, '/') == NULL || conf_parse_interface(v->text, &addr, &prefix) < 0) {
 		tripod_conf_error(v,
-			"gateway is %s; write an address and the length of its on-link prefix, such as "
-			"203.0.113.1/24", conf_quote(v->text).s);
+			"gateway is %s; write an address and the length of its on-link prefix, "
+			"such as "
+			"203.0.113.1/24",
+			conf_quote(v->text).s);
 		return;
 	}
 	for (unsigned i = 0; i < s->n; i++) {
@@ -121,8 +126,10 @@ static void check_gateway(struct rack_check *c, struct rack_side *s, const struc
 		}
 	}
 	if (unusable(&addr) || (prefix.len < 127 && tripod_addr_equal(&addr, &prefix.addr))) {
-		tripod_conf_error(v, "%s is no address of a host; write the gateway's own, such as "
-			"203.0.113.1/24", tripod_addr_format(&addr, text, sizeof(text)));
+		tripod_conf_error(v,
+			"%s is no address of a host; write the gateway's own, such as "
+			"203.0.113.1/24",
+			tripod_addr_format(&addr, text, sizeof(text)));
 		return;
 	}
 	if (!claim(&c->addrs, v, addr.b, sizeof(addr.b), "the gateway %s", s->name))
@@ -157,11 +164,13 @@ static void check_overlap(struct rack_check *c)
 	const struct rack_side *out = &c->side[0], *in = &c->side[1];
 	for (unsigned i = 0; i < in->n; i++)
 		for (unsigned j = 0; j < out->n; j++)
-			if (tripod_prefix_contains(&out->gateway[j].prefix, &in->gateway[i].prefix.addr) ||
+			if (tripod_prefix_contains(
+				    &out->gateway[j].prefix, &in->gateway[i].prefix.addr) ||
 				tripod_prefix_contains(
 					&in->gateway[i].prefix, &out->gateway[j].prefix.addr))
 				tripod_conf_error(in->gateway[i].conf,
-					"on-link prefix of inside overlaps %s of outside (line %u); write "
+					"on-link prefix of inside overlaps %s of outside (line "
+					"%u); write "
 					"prefixes apart from each other",
 					tripod_prefix_format(
 						&out->gateway[j].prefix, text, sizeof(text)),
@@ -181,14 +190,17 @@ static void check_route(const struct rack_side *s, const struct tripod_conf *rou
 		const struct tripod_conf *before = tripod_conf_get(tripod_conf_at(routes, j), "to");
 		if (tripod_conf_prefix(before, &other) == 0 && other.len == prefix.len &&
 			tripod_addr_equal(&other.addr, &prefix.addr)) {
-			tripod_conf_error(to, "%s has two routes to %s, the first on line %u; remove one",
+			tripod_conf_error(to,
+				"%s has two routes to %s, the first on line %u; remove one",
 				s->name, conf_quote(to->text).s, before->line);
 			return;
 		}
 	}
 	if (tripod_addr_is_v4(&prefix.addr) != tripod_addr_is_v4(&hop)) {
-		tripod_conf_error(via, "via is %s, but the route is for %s; write a next hop of the "
-			"same family", conf_quote(via->text).s, family_name(&prefix.addr));
+		tripod_conf_error(via,
+			"via is %s, but the route is for %s; write a next hop of the "
+			"same family",
+			conf_quote(via->text).s, family_name(&prefix.addr));
 		return;
 	}
 	if (s->n == 0) // the gateways are wrong: nothing to measure by
@@ -241,15 +253,18 @@ static bool check_own(struct rack_check *c, const struct tripod_conf *v, const s
 	if (tripod_conf_addr(v, addr) < 0)
 		return false;
 	if (unusable(addr))
-		return tripod_conf_error(v, "%s of node %u %s is no address of a host; write another "
-			"one", conf_quote(v->text).s, id, net) == 0;
+		return tripod_conf_error(v,
+			       "%s of node %u %s is no address of a host; write another "
+			       "one",
+			       conf_quote(v->text).s, id, net) == 0;
 	if (s == NULL && !tripod_addr_is_v4(addr))
 		return tripod_conf_error(v, "fabric of node %u is %s; write an IPv4 address", id,
-			conf_quote(v->text).s) == 0;
+			       conf_quote(v->text).s) == 0;
 	int at = s == NULL || s->n == 0 ? 0 : on_link(s, addr);
 	if (at < 0)
-		return tripod_conf_error(v, "%s of node %u is not on link %s; write an address in %s",
-			conf_quote(v->text).s, id, net, on_link_words(s).s) == 0;
+		return tripod_conf_error(v,
+			       "%s of node %u is not on link %s; write an address in %s",
+			       conf_quote(v->text).s, id, net, on_link_words(s).s) == 0;
 	return claim(&c->addrs, v, addr->b, sizeof(addr->b), "node %u %s", id, net);
 }
 
@@ -257,7 +272,8 @@ static void check_node_side(struct rack_check *c, const struct tripod_conf *node
 	const struct rack_side *s, struct tripod_addr *v4, struct tripod_addr *v6)
 {
 	const struct tripod_conf *list = tripod_conf_get(node, s->name);
-	bool have[2] = {false, false}; // IPv4, IPv6; wrong ones count, so as not to report them twice
+	bool have[2] = {
+		false, false}; // IPv4, IPv6; wrong ones count, so as not to report them twice
 	if (list == NULL || list->bad)
 		return;
 	for (unsigned i = 0; i < tripod_conf_count(list); i++) {
@@ -267,8 +283,8 @@ static void check_node_side(struct rack_check *c, const struct tripod_conf *node
 			return;
 		bool is_v6 = !tripod_addr_is_v4(&addr);
 		if (have[is_v6]) {
-			tripod_conf_error(v, "node %u has two %s addresses %s; write one a family", id,
-				family_name(&addr), s->name);
+			tripod_conf_error(v, "node %u has two %s addresses %s; write one a family",
+				id, family_name(&addr), s->name);
 			continue;
 		}
 		have[is_v6] = true;
@@ -278,7 +294,8 @@ static void check_node_side(struct rack_check *c, const struct tripod_conf *node
 	for (unsigned i = 0; i < s->n; i++)
 		if (!have[!tripod_addr_is_v4(&s->gateway[i].addr)])
 			tripod_conf_error(list,
-				"node %u has no %s address %s, where the gateway has one (line %u); add one "
+				"node %u has no %s address %s, where the gateway has one (line "
+				"%u); add one "
 				"to \"%s:\"",
 				id, family_name(&s->gateway[i].addr), s->name,
 				s->gateway[i].conf->line, s->name);
@@ -304,7 +321,8 @@ static void check_node(struct rack_check *c, struct rack *r, const struct tripod
 	snprintf(owner, sizeof(owner), "node %u", n->id);
 	claim_mac(c, tripod_conf_get(node, "mac"), n->self.mac, owner);
 	for (unsigned s = 0; s < 2; s++)
-		check_node_side(c, node, n->id, &c->side[s], &n->self.net[s].v4, &n->self.net[s].v6);
+		check_node_side(
+			c, node, n->id, &c->side[s], &n->self.net[s].v4, &n->self.net[s].v6);
 	struct tripod_addr fabric;
 	if (check_own(c, tripod_conf_get(node, "fabric"), NULL, n->id, &fabric))
 		n->self.net[NEIGH_FABRIC].v4 = fabric;
@@ -322,13 +340,13 @@ static void check_numbers(struct rack_check *c)
 	unsigned n = tripod_conf_count(c->nodes);
 	if (rack_number(c->rack, "backups", &a) && n > 0 && a >= n)
 		tripod_conf_error(tripod_conf_get(c->rack, "backups"),
-			"backups is %u, but the rack has %u node%s; write at most %u", (unsigned)a, n,
-			n == 1 ? "" : "s", n - 1);
+			"backups is %u, but the rack has %u node%s; write at most %u", (unsigned)a,
+			n, n == 1 ? "" : "s", n - 1);
 	if (rack_number(c->rack, "heartbeat_ms", &a) && rack_number(c->rack, "dead_after_ms", &b) &&
 		b < 2 * a)
 		tripod_conf_error(tripod_conf_get(c->rack, "dead_after_ms"),
-			"dead_after_ms is %u, less than two heartbeats; write at least %u", (unsigned)b,
-			(unsigned)(2 * a));
+			"dead_after_ms is %u, less than two heartbeats; write at least %u",
+			(unsigned)b, (unsigned)(2 * a));
 	if (rack_number(limits, "connections", &a) && rack_number(limits, "embryonic", &b) && b > a)
 		tripod_conf_error(tripod_conf_get(limits, "embryonic"),
 			"embryonic is %u, more than connections; write at most %u", (unsigned)b,
@@ -343,11 +361,8 @@ static void check_texts(struct rack_check *c)
 		const char *key;
 		size_t max; // bytes
 	} all[] = {
-		{c->rack, "name", 63},
-		{c->rack, "secret", 1024},
-		{host, "port", 255},
-		{host, "state_dir", 255},
-		{host, "control_socket", 107}, // sockaddr_un
+		{c->rack, "name", 63}, {c->rack, "secret", 1024}, {host, "port", 255},
+		{host, "state_dir", 255}, {host, "control_socket", 107}, // sockaddr_un
 	};
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		const struct tripod_conf *v = tripod_conf_get(all[i].map, all[i].key);
@@ -400,11 +415,11 @@ static void chain_unknown(const struct conf_doc *doc, const struct conf_entry *e
 	const char *guess = conf_guess(e->key, name, n);
 	if (guess != NULL)
 		conf_error_at(e->value->doc, e->line,
-			"unknown network function %s; did you mean \"%s\"?", conf_quote(e->key).s, guess);
+			"unknown network function %s; did you mean \"%s\"?", conf_quote(e->key).s,
+			guess);
 	else
-		conf_error_at(e->value->doc, e->line,
-			"unknown network function %s; there are %s", conf_quote(e->key).s,
-			n == 0 ? "none" : w.s);
+		conf_error_at(e->value->doc, e->line, "unknown network function %s; there are %s",
+			conf_quote(e->key).s, n == 0 ? "none" : w.s);
 }
 
 void rack_check_chain(const struct tripod_conf *chain)
@@ -415,12 +430,13 @@ void rack_check_chain(const struct tripod_conf *chain)
 		if (c->bad)
 			continue;
 		if (c->kind != CONF_MAP || c->n != 1) {
-			tripod_conf_error(c, "an element of the chain is %s; write \"- name: {...}\" for "
+			tripod_conf_error(c,
+				"an element of the chain is %s; write \"- name: {...}\" for "
 				"each network function",
-				c->kind == CONF_SCALAR     ? conf_quote(c->text).s
-					: c->kind == CONF_LIST ? "a list"
-					: c->n == 0            ? "empty"
-							       : "a mapping with several keys");
+				c->kind == CONF_SCALAR ? conf_quote(c->text).s
+				: c->kind == CONF_LIST ? "a list"
+				: c->n == 0            ? "empty"
+						       : "a mapping with several keys");
 			continue;
 		}
 		const struct tripod_nf *nf = nf_find(c->entry[0].key);

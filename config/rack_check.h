@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a table of options cannot say about a rack: that its parts fit together. For this folder alone.
+// What a table of options cannot say about a rack: that its parts fit together. For this folder
+// alone.
 //
-// The checks run even when the schema has found mistakes, so that all are reported at once; they pass
-// over what is absent or wrong already.
+// The checks run even when the schema has found mistakes, so that all are reported at once; they
+// pass over what is absent or wrong already.
 #pragma once
 
 #include "config/rack.h"

@@ -32,9 +32,9 @@ static struct conf_words schema_wanted(const struct tripod_option *o)
 	case TRIPOD_OPT_ENUM:
 		for (unsigned i = 0; o->choices[i] != NULL; i++)
 			conf_add(&w, "%s%s",
-				i == 0                           ? ""
-					: o->choices[i + 1] == NULL ? " or "
-								    : ", ",
+				i == 0                      ? ""
+				: o->choices[i + 1] == NULL ? " or "
+							    : ", ",
 				o->choices[i]);
 		break;
 	case TRIPOD_OPT_ADDR:
@@ -74,7 +74,7 @@ static bool schema_scalar_fits(const struct tripod_conf *c, const struct tripod_
 		return conf_parse_bool(c->text, &b) == 0;
 	case TRIPOD_OPT_UINT:
 		return conf_parse_uint(c->text, &u) == 0 && u >= o->min &&
-			(o->max == 0 || u <= o->max);
+		       (o->max == 0 || u <= o->max);
 	case TRIPOD_OPT_ENUM:
 		for (unsigned i = 0; o->choices[i] != NULL; i++)
 			if (strcmp(o->choices[i], c->text) == 0)
@@ -108,11 +108,12 @@ static int schema_scalar(struct tripod_conf *c, const struct tripod_option *o)
 	// The likeliest slip has an obvious cure.
 	if (o->type == TRIPOD_OPT_PREFIX && conf_parse_interface(c->text, &addr, &prefix) == 0)
 		return tripod_conf_error(c,
-			"%s is %s, which has bits behind its length; write %s, or the address alone",
+			"%s is %s, which has bits behind its length; write %s, or the address "
+			"alone",
 			o->name, conf_quote(c->text).s,
 			tripod_prefix_format(&prefix, text, sizeof(text)));
-	return tripod_conf_error(c, "%s is %s; write %s", o->name, conf_quote(c->text).s,
-		schema_wanted(o).s);
+	return tripod_conf_error(
+		c, "%s is %s; write %s", o->name, conf_quote(c->text).s, schema_wanted(o).s);
 }
 
 // One value: the option itself, or an element of its list.
@@ -131,8 +132,8 @@ static int schema_value(struct tripod_conf *c, const struct tripod_option *o)
 		return schema_scalar(c, o);
 	c->bad = true;
 	if (c->kind == CONF_SCALAR && c->empty)
-		return tripod_conf_error(c, "%s has no value; write %s", o->name,
-			schema_wanted(o).s);
+		return tripod_conf_error(
+			c, "%s has no value; write %s", o->name, schema_wanted(o).s);
 	if (c->kind == CONF_SCALAR)
 		return tripod_conf_error(c, "%s is %s; write %s", o->name, conf_quote(c->text).s,
 			schema_wanted(o).s);
@@ -150,8 +151,8 @@ static int schema_list(struct tripod_conf *c, const struct tripod_option *o)
 		return result;
 	c->bad = true;
 	if (o->min == o->max)
-		return tripod_conf_error(c, "%s has %u elements; write %u", o->name, c->n,
-			(unsigned)o->max);
+		return tripod_conf_error(
+			c, "%s has %u elements; write %u", o->name, c->n, (unsigned)o->max);
 	return tripod_conf_error(c, "%s has %u elements; write %u to %u", o->name, c->n,
 		(unsigned)o->min, (unsigned)o->max);
 }
@@ -202,8 +203,8 @@ static int schema_absent(struct tripod_conf *c, const struct tripod_option *o)
 	return schema_option(&c->entry[c->n - 1], o);
 }
 
-static int schema_unknown(const struct tripod_conf *c, const struct conf_entry *e,
-	const struct tripod_option *table)
+static int schema_unknown(
+	const struct tripod_conf *c, const struct conf_entry *e, const struct tripod_option *table)
 {
 	const char *known[SCHEMA_KEYS_MAX];
 	unsigned n = 0;
@@ -244,7 +245,8 @@ static int schema_map(struct tripod_conf *c, const struct tripod_option *table)
 
 int conf_check(const struct tripod_conf *c, const struct tripod_option *table)
 {
-	const struct tripod_option whole = {.name = c != NULL && c->name != NULL ? c->name : "the file",
+	const struct tripod_option whole = {
+		.name = c != NULL && c->name != NULL ? c->name : "the file",
 		.type = TRIPOD_OPT_MAP,
 		.children = table};
 	if (c == NULL)

@@ -9,6 +9,6 @@
 
 #include "config/yaml.h"
 
-// c: the mapping whose keys the table describes; NULL only after a reading error. 0, or -EINVAL with
-// at least one error recorded. Checking twice is harmless.
+// c: the mapping whose keys the table describes; NULL only after a reading error. 0, or -EINVAL
+// with at least one error recorded. Checking twice is harmless.
 int conf_check(const struct tripod_conf *c, const struct tripod_option *table);

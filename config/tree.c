@@ -81,8 +81,8 @@ const struct tripod_conf *conf_root(const struct conf_doc *doc)
 	return doc->root;
 }
 
-struct tripod_conf *conf_node(struct conf_doc *doc, enum conf_kind kind, unsigned line,
-	const char *name)
+struct tripod_conf *conf_node(
+	struct conf_doc *doc, enum conf_kind kind, unsigned line, const char *name)
 {
 	struct tripod_conf *c = conf_alloc(doc, sizeof(*c));
 	c->doc = doc;
@@ -93,8 +93,8 @@ struct tripod_conf *conf_node(struct conf_doc *doc, enum conf_kind kind, unsigne
 	return c;
 }
 
-void conf_append(struct tripod_conf *c, const char *key, unsigned key_line,
-	struct tripod_conf *value)
+void conf_append(
+	struct tripod_conf *c, const char *key, unsigned key_line, struct tripod_conf *value)
 {
 	if (c->n == c->room) {
 		unsigned room = c->room == 0 ? 4 : 2 * c->room;
@@ -294,7 +294,7 @@ static unsigned conf_distance(const char *a, const char *b)
 const char *conf_guess(const char *word, const char *const *words, unsigned n)
 {
 	const char *guess = NULL;
-	unsigned best = strlen(word) / 3 + 2; // a third of the letters may be wrong, and one more
+	unsigned best = strlen(word) / 4 + 2; // one slip, and one more for every four letters
 	for (unsigned i = 0; i < n; i++) {
 		unsigned d = conf_distance(word, words[i]);
 		if (d < best && d < strlen(words[i])) {

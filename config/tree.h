@@ -34,10 +34,10 @@ void conf_doc_set_root(struct conf_doc *doc, struct tripod_conf *root);
 void *conf_alloc(struct conf_doc *doc, size_t size);
 char *conf_strdup(struct conf_doc *doc, const char *text);
 
-struct tripod_conf *conf_node(struct conf_doc *doc, enum conf_kind kind, unsigned line,
-	const char *name);
-void conf_append(struct tripod_conf *c, const char *key, unsigned key_line,
-	struct tripod_conf *value);
+struct tripod_conf *conf_node(
+	struct conf_doc *doc, enum conf_kind kind, unsigned line, const char *name);
+void conf_append(
+	struct tripod_conf *c, const char *key, unsigned key_line, struct tripod_conf *value);
 const struct conf_entry *conf_entry_find(const struct tripod_conf *c, const char *key);
 
 int conf_error_at(struct conf_doc *doc, unsigned line, const char *format, ...)
@@ -65,6 +65,6 @@ int conf_parse_bool(const char *text, bool *b);
 int conf_parse_uint(const char *text, uint64_t *u); // decimal, no sign, no leading zero
 int conf_parse_ports(const char *text, uint16_t *first, uint16_t *last);
 int conf_parse_mac(const char *text, uint8_t mac[6]);
-// "203.0.113.1/24": the address as written, and its prefix. -ERANGE: a good address, but a length that
-// its family does not have.
+// "203.0.113.1/24": the address as written, and its prefix. -ERANGE: a good address, but a length
+// that its family does not have.
 int conf_parse_interface(const char *text, struct tripod_addr *a, struct tripod_prefix *p);

@@ -102,7 +102,7 @@ int conf_parse_interface(const char *text, struct tripod_addr *a, struct tripod_
 	p->addr = *a;
 	p->len = (uint8_t)(128 - bits + len);
 	for (unsigned i = p->len; i < 128; i++)
-		p->addr.b[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+		p->addr.b[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
 	return 0;
 }
 

@@ -50,7 +50,8 @@ static int reader_characters(struct reader *r)
 		unsigned n = reader_utf8(s + i, r->size - i, &c);
 		if (n == 0)
 			return conf_error_at(r->doc, line,
-				"byte 0x%02x is not UTF-8; save the file with the encoding UTF-8", s[i]);
+				"byte 0x%02x is not UTF-8; save the file with the encoding UTF-8",
+				s[i]);
 		if (c == '\r' && (i + 1 == r->size || s[i + 1] != '\n'))
 			return conf_error_at(r->doc, line,
 				"carriage return without a line feed; end lines with a line feed");
@@ -58,7 +59,8 @@ static int reader_characters(struct reader *r)
 			c == 0x2028 || c == 0x2029 || (c == 0xfeff && i > 0) || c == 0xfffe ||
 			c == 0xffff)
 			return conf_error_at(r->doc, line,
-				"invisible character U+%04X; remove it, or write it as an escape in "
+				"invisible character U+%04X; remove it, or write it as an escape "
+				"in "
 				"double quotes",
 				(unsigned)c);
 		if (c == '\n' && i + 1 < r->size)
@@ -103,26 +105,32 @@ static int reader_syntax(struct reader *r)
 		return conf_error_at(r->doc, line, "tab in the indentation; indent with spaces");
 	if (strcmp(context, "while scanning a simple key") == 0)
 		return conf_error_at(r->doc, began,
-			"neither a key nor a value; write \"key: value\", with a space behind the colon");
+			"neither a key nor a value; write \"key: value\", with a space behind the "
+			"colon");
 	if (strcmp(context, "while scanning a quoted scalar") == 0 &&
 		strstr(problem, "unexpected") != NULL)
-		return conf_error_at(r->doc, began, "the quote is never closed; add the second one");
+		return conf_error_at(
+			r->doc, began, "the quote is never closed; add the second one");
 	if (strcmp(problem, "mapping values are not allowed in this context") == 0)
 		return conf_error_at(r->doc, line,
-			"a key is not allowed here; indent it like the others, and quote values that "
+			"a key is not allowed here; indent it like the others, and quote values "
+			"that "
 			"hold \": \"");
 	if (strcmp(problem, "did not find expected ',' or '}'") == 0)
 		return conf_error_at(r->doc, line,
-			"the { of line %u is not closed; write a comma between entries and } at the end",
+			"the { of line %u is not closed; write a comma between entries and } at "
+			"the end",
 			began);
 	if (strcmp(problem, "did not find expected ',' or ']'") == 0)
 		return conf_error_at(r->doc, line,
-			"the [ of line %u is not closed; write a comma between elements and ] at the end",
+			"the [ of line %u is not closed; write a comma between elements and ] at "
+			"the end",
 			began);
 	if (strcmp(problem, "did not find expected key") == 0 ||
 		strcmp(problem, "did not find expected '-' indicator") == 0)
 		return conf_error_at(r->doc, line,
-			"does not fit into the %s that begins on line %u; indent its entries equally",
+			"does not fit into the %s that begins on line %u; indent its entries "
+			"equally",
 			strstr(context, "mapping") != NULL ? "mapping" : "list", began);
 	return conf_error_at(r->doc, line,
 		"not valid YAML (%s); correct it, or put the value into quotes", problem);
@@ -136,11 +144,11 @@ static int reader_next(struct reader *r)
 	return yaml_parser_parse(&r->parser, &r->event) ? 0 : reader_syntax(r);
 }
 
-static struct tripod_conf *reader_node(struct reader *r, const char *name, unsigned key_line,
-	unsigned depth);
+static struct tripod_conf *reader_node(
+	struct reader *r, const char *name, unsigned key_line, unsigned depth);
 
-static void reader_refuse(struct reader *r, struct tripod_conf *c, const yaml_char_t *anchor,
-	const yaml_char_t *tag)
+static void reader_refuse(
+	struct reader *r, struct tripod_conf *c, const yaml_char_t *anchor, const yaml_char_t *tag)
 {
 	if (anchor != NULL) {
 		conf_error_at(r->doc, c->line, "anchor &%s; anchors are not supported, remove it",
@@ -178,14 +186,13 @@ static struct tripod_conf *reader_scalar(struct reader *r, const char *name, uns
 		c->text = "";
 		c->bad = true;
 	}
-	c->empty = empty ||
-		(plain && (strcmp(c->text, "~") == 0 || strcmp(c->text, "null") == 0));
+	c->empty = empty || (plain && (strcmp(c->text, "~") == 0 || strcmp(c->text, "null") == 0));
 	reader_refuse(r, c, r->event.data.scalar.anchor, r->event.data.scalar.tag);
 	return c;
 }
 
-static struct tripod_conf *reader_list(struct reader *r, const char *name, unsigned key_line,
-	unsigned depth)
+static struct tripod_conf *reader_list(
+	struct reader *r, const char *name, unsigned key_line, unsigned depth)
 {
 	bool block = r->event.data.sequence_start.style == YAML_BLOCK_SEQUENCE_STYLE;
 	unsigned line = block && key_line != 0 ? key_line : reader_line(r, &r->event.start_mark);
@@ -220,8 +227,8 @@ static const char *reader_key(struct reader *r, unsigned depth, unsigned *line, 
 	return NULL;
 }
 
-static struct tripod_conf *reader_map(struct reader *r, const char *name, unsigned key_line,
-	unsigned depth)
+static struct tripod_conf *reader_map(
+	struct reader *r, const char *name, unsigned key_line, unsigned depth)
 {
 	bool block = r->event.data.mapping_start.style == YAML_BLOCK_MAPPING_STYLE;
 	unsigned line = block && key_line != 0 ? key_line : reader_line(r, &r->event.start_mark);
@@ -257,8 +264,8 @@ static struct tripod_conf *reader_map(struct reader *r, const char *name, unsign
 
 // Takes the node that the present event begins. name: its key, or its list's. key_line: line of the
 // key, 0 for an element. NULL: reading cannot go on (reported).
-static struct tripod_conf *reader_node(struct reader *r, const char *name, unsigned key_line,
-	unsigned depth)
+static struct tripod_conf *reader_node(
+	struct reader *r, const char *name, unsigned key_line, unsigned depth)
 {
 	unsigned line = reader_line(r, &r->event.start_mark);
 	if (++r->nodes > CONF_NODES_MAX) {
@@ -267,8 +274,8 @@ static struct tripod_conf *reader_node(struct reader *r, const char *name, unsig
 		return NULL;
 	}
 	if (depth > CONF_DEPTH_MAX) {
-		conf_error_at(r->doc, line, "nested deeper than %d; write it flatter",
-			CONF_DEPTH_MAX);
+		conf_error_at(
+			r->doc, line, "nested deeper than %d; write it flatter", CONF_DEPTH_MAX);
 		return NULL;
 	}
 	switch (r->event.type) {
@@ -296,7 +303,8 @@ static void reader_document(struct reader *r)
 	if (reader_next(r) < 0 || reader_next(r) < 0) // start of the stream, of the document
 		return;
 	if (r->event.type == YAML_STREAM_END_EVENT) {
-		conf_error_at(r->doc, 1, "nothing is configured here; write at least one \"key: value\"");
+		conf_error_at(
+			r->doc, 1, "nothing is configured here; write at least one \"key: value\"");
 		return;
 	}
 	if (reader_next(r) < 0)

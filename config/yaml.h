@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// YAML files as trees of struct tripod_conf whose nodes know their line, and the list of errors that
-// a file collects on its way (reading, schema, semantic checks, an NF's load()).
+// YAML files as trees of struct tripod_conf whose nodes know their line, and the list of errors
+// that a file collects on its way (reading, schema, semantic checks, an NF's load()).
 //
-// The dialect is plain on purpose: one document of mappings, lists and scalars. Anchors, aliases and
-// tags are refused (a small file must stay a small tree), and so are duplicate keys, tabs in
+// The dialect is plain on purpose: one document of mappings, lists and scalars. Anchors, aliases
+// and tags are refused (a small file must stay a small tree), and so are duplicate keys, tabs in
 // indentation, and bytes that are not UTF-8. What a scalar means is for the schema to say, so that
 // `mac: 02:00:00:00:00:01` or `name: no` need no quotes.
 //
@@ -33,8 +33,8 @@ const struct tripod_conf *conf_root(const struct conf_doc *doc);
 
 // Errors so far, those of tripod_conf_error() included.
 unsigned conf_error_count(const struct conf_doc *doc);
-// All of them sorted by line, each "file:line: what is wrong; what to write instead\n"; "" for none.
-// Valid until the next error or conf_free().
+// All of them sorted by line, each "file:line: what is wrong; what to write instead\n"; "" for
+// none. Valid until the next error or conf_free().
 const char *conf_report(struct conf_doc *doc);
 // An error at no particular line: "file: ...".
 int conf_error(struct conf_doc *doc, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -61,20 +61,25 @@ static unsigned worker_of(const struct shard *s, const struct tripod_tuple *key)
 	return s->conf->workers == 1 ? 0 : toeplitz_worker(toeplitz_tuple(key), s->conf->workers);
 }
 
+// The reversed tuple is found here, and where its packets hash to, if that is another worker.
 static int index_reversed(struct shard *s, uint32_t i, bool final)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	unsigned worker = worker_of(s, &c->dir[1].key);
+	int error = store_index_conn(&s->store, i, 1);
 
-	if (worker == s->worker)
-		return store_index_conn(&s->store, i, 1);
+	if (error != 0 || worker == s->worker)
+		return error;
 	struct ring_message m = {
 		.type = RING_ALIAS_ADD,
 		.final = final,
 		.node = s->conf->id,
 		.alias = {.key = c->dir[1].key, .incarnation = c->incarnation, .conn = i},
 	};
-	return shard_post(s, worker, &m) ? 0 : -ENOBUFS;
+	if (shard_post(s, worker, &m))
+		return 0;
+	store_unindex_conn(&s->store, i, 1);
+	return -ENOBUFS;
 }
 
 int conn_index(struct shard *s, uint32_t i, bool final)
@@ -94,16 +99,13 @@ bool conn_unindex(struct shard *s, uint32_t i)
 
 	if (c->dir[1].key.proto != 0) {
 		unsigned worker = worker_of(s, &c->dir[1].key);
-		if (worker == s->worker) {
-			store_unindex_conn(&s->store, i, 1);
-		} else {
-			struct ring_message m = {
-				.type = RING_ALIAS_DEL,
-				.alias = {.key = c->dir[1].key, .incarnation = c->incarnation},
-			};
-			if (!shard_post(s, worker, &m))
-				return false;
-		}
+		struct ring_message m = {
+			.type = RING_ALIAS_DEL,
+			.alias = {.key = c->dir[1].key, .incarnation = c->incarnation},
+		};
+		if (worker != s->worker && !shard_post(s, worker, &m))
+			return false;
+		store_unindex_conn(&s->store, i, 1);
 	}
 	store_unindex_conn(&s->store, i, 0);
 	return true;

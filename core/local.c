@@ -45,7 +45,6 @@ void local_resolve(struct shard *s, struct tripod_packet *p, enum neigh_net net)
 	if (!tripod_addr_equal(&m.sender, &none))
 		local_learned(s, net, &m.sender, m.mac, true);
 	if (m.what == NEIGH_REPLY) {
-		local_learned(s, net, &m.target, m.mac, true);
 		shard_done(s, p->buf);
 		return;
 	}

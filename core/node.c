@@ -55,6 +55,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 		conf->chain->state_size, conf->hash_seed, now);
 	timers_init(&s->timers, a, conf->timers, now);
 	neigh_init(&s->neigh, a, &conf->self);
+	s->neigh.seed = rng_next(&s->rng);
 	pull_init(s, a);
 	peers_init(s, a, conf);
 }

@@ -120,8 +120,8 @@ static inline bool link_local_v6(const uint8_t *a)
 static inline bool not_forwarded(const struct tripod_addr *a, bool v6)
 {
 	if (v6)
-		return martian_v6(a->b) | link_local_v6(a->b);
-	return martian_v4(a->b + 12) | link_local_v4(a->b + 12);
+		return martian_v6(a->b) || link_local_v6(a->b);
+	return martian_v4(a->b + 12) || link_local_v4(a->b + 12);
 }
 
 // "Land": a packet that claims to come from the very socket that it goes to.
@@ -533,7 +533,7 @@ int parse_frame(struct tripod_packet *p, const struct parse_limits *limits,
 	if (unlikely(p->ip_len > limits->mtu))
 		return C_drop_oversize;
 	bool forwarded =
-		!(not_forwarded(&p->tuple.src, p->v6) | not_forwarded(&p->tuple.dst, p->v6));
+		!not_forwarded(&p->tuple.src, p->v6) && !not_forwarded(&p->tuple.dst, p->v6);
 	if (likely(forwarded)) {
 		if (likely(p->tuple.proto == IPPROTO_TCP))
 			return parse_tcp(p);

@@ -64,12 +64,17 @@ static void establish(struct rack *r, struct flow *f, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		f[i] = flow_of(i);
 		from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+		if (i % 4 == 3)
+			rack_run_ms(r, 1); // few wait at a time while next hops are resolved
 	}
 	rack_run_ms(r, 10);
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_SYN, 0), n);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
 		from_server(r, &f[i], TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
-	rack_run_ms(r, 20);
+		if (i % 4 == 3)
+			rack_run_ms(r, 1);
+	}
+	rack_run_ms(r, 60);
 	assert_int_equal(arrived(r, TRIPOD_INCOMING, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0), n);
 	for (unsigned i = 0; i < n; i++)
 		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
@@ -83,6 +88,8 @@ static void exchange(struct rack *r, struct flow *f, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		from_client(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100);
 		from_server(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 50);
+		if (i % 8 == 7)
+			rack_run_ms(r, 1);
 	}
 	rack_run_ms(r, 60);
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100), n);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <errno.h>
 #include <setjmp.h>
+#include <stddef.h>
 #include <stdarg.h>
 
 #include <cmocka.h>

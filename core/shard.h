@@ -152,6 +152,7 @@ struct shard {
 	} none; // the WIRE_NONE being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
+	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
 	uint64_t relay_tokens_ns;
@@ -280,9 +281,9 @@ void control_peer(struct shard *s, const struct ring_message *m); // a change of
 uint64_t control_tick(struct shard *s); // worker 0: heartbeats
 // An empty message to a worker of a node (WIRE_ANY: all nodes), Ethernet to UDP headers left room for.
 bool control_begin(struct shard *s, struct frame *f);
-uint8_t *control_body(const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes
-// Fills in headers and sends `size` bytes of body.
-void control_send(struct shard *s, struct frame *f, unsigned node, uint16_t size);
+uint8_t *control_body(const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes, header first
+// Completes all headers of a message of `size` bytes, its own header (h) included, and sends it.
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
 void control_header(const struct shard *s, struct wire_header *h, enum wire_type type,
 	unsigned node, unsigned worker);
 void control_doubt(struct shard *s);

@@ -116,6 +116,8 @@ static const struct tripod_tuple *entry_key(const struct store *s, const struct 
 
 void store_prefetch_record(const struct store *s, uint64_t hash)
 {
+	__asm__ volatile(
+		""); // or gcc, seeing no effect, may drop the call when optimising at link time
 	uint32_t home = (uint32_t)hash & s->bucket_mask;
 	const struct index_bucket *b = &s->buckets[home];
 	unsigned match = bucket_match(b, signature_of(hash));

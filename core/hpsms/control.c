@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Control messages on the fabric VLAN: their envelope, heartbeats, and who is alive.
 #include <arpa/inet.h>
+#include <stdlib.h>
 
 #include "core/shard.h"
 
@@ -49,12 +50,16 @@ static void put16(uint8_t *at, uint16_t v)
 	at[1] = (uint8_t)v;
 }
 
-void control_send(struct shard *s, struct frame *f, unsigned node, uint16_t size)
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
 {
 	const struct neigh_self *self = &s->conf->self;
+	unsigned node = h->to_node;
 	uint32_t src = tripod_addr_get_v4(&self->net[NEIGH_FABRIC].v4), dst = INADDR_BROADCAST;
 	uint8_t *ip = f->data + ETHERNET, *udp = ip + 20;
 
+	h->length = size;
+	if (wire_put_header(control_body(f), WIRE_HEADER_SIZE, h) < 0)
+		abort(); // a header that this node has made itself
 	memset(f->data, 0xff, 6);
 	if (node != WIRE_ANY) {
 		memcpy(f->data, s->peer[node].mac, 6);
@@ -157,6 +162,8 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	if (!changed)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	if (rebooted)
+		s->repair_reboot |= bit;
 	if (m->live)
 		s->repair_nodes |= bit;
 	else
@@ -201,7 +208,7 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 	bool moved = memcmp(peer->mac, p->data + 6, 6) != 0 || peer->workers != hello.workers ||
 		     peer->chain != hello.chain;
 	if (hello.flags & WIRE_HELLO_LEAVING)
-		news |= members_leave(members, h->from_node, s->now_ns);
+		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
 	// been taken over.
 	bool heard_us = s->heard_by & (1ull << h->from_node);
@@ -231,9 +238,9 @@ static void hello_send(struct shard *s, uint8_t flags)
 		return;
 	control_header(s, &h, WIRE_HELLO, WIRE_ANY, WIRE_ANY);
 	h.count = 1;
-	int head = wire_put_header(control_body(&f), WIRE_MESSAGE_MAX, &h);
-	int size = wire_put_hello(control_body(&f) + head, WIRE_MESSAGE_MAX - (size_t)head, &hello);
-	control_send(s, &f, WIRE_ANY, (uint16_t)(head + size));
+	int size = wire_put_hello(control_body(&f) + WIRE_HEADER_SIZE,
+		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
+	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
 uint64_t control_tick(struct shard *s)

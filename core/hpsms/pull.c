@@ -218,8 +218,7 @@ void pull_send(struct shard *s)
 		return;
 	control_header(s, &h, WIRE_PULL, WIRE_ANY, WIRE_ANY);
 	h.count = n;
-	wire_put_header(control_body(&f), WIRE_HEADER_SIZE, &h);
-	control_send(s, &f, WIRE_ANY, used);
+	control_send(s, &f, &h, used);
 }
 
 uint64_t pull_tick(struct shard *s)
@@ -253,8 +252,7 @@ static void none_send(struct shard *s)
 
 	control_header(s, &h, WIRE_NONE, s->none.node, s->none.worker);
 	h.count = s->none.count;
-	wire_put_header(control_body(&s->none.frame), WIRE_HEADER_SIZE, &h);
-	control_send(s, &s->none.frame, s->none.node, s->none.used);
+	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
 }
 

@@ -175,8 +175,7 @@ static void send_message(struct shard *s, unsigned node, unsigned worker)
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
 	c->ack_owed = false;
-	wire_put_header(control_body(&o->frame), WIRE_HEADER_SIZE, &h);
-	control_send(s, &o->frame, node, o->used);
+	control_send(s, &o->frame, &h, o->used);
 	o->frame.buf = NULL;
 	count(s, C_log_messages_tx);
 }
@@ -287,8 +286,7 @@ static void send_ack(struct shard *s, unsigned node, unsigned worker)
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
 	c->ack_owed = false;
-	wire_put_header(control_body(&f), WIRE_HEADER_SIZE, &h);
-	control_send(s, &f, node, WIRE_HEADER_SIZE);
+	control_send(s, &f, &h, WIRE_HEADER_SIZE);
 }
 
 // Sends what is due on one channel. false: nothing is left to do on it.
@@ -539,9 +537,9 @@ static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned 
 		return;
 	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
 	h.count = 1;
-	int head = wire_put_header(control_body(&f), WIRE_MESSAGE_MAX, &h);
-	int size = wire_put_tuple(control_body(&f) + head, WIRE_MESSAGE_MAX - (size_t)head, key);
-	control_send(s, &f, node, (uint16_t)(head + size));
+	int size = wire_put_tuple(control_body(&f) + WIRE_HEADER_SIZE,
+		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, key);
+	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
 // The same life, both alive.
@@ -684,6 +682,7 @@ bool repl_repair(struct shard *s)
 	for (unsigned n = 0; n < REPAIR_SCAN; n++) {
 		if (s->repair_at > s->store.capacity) {
 			s->repair_nodes = s->repair_next;
+			s->repair_reboot = 0;
 			s->repair_at = s->repair_next != 0;
 			s->repair_next = 0;
 			return s->repair_at != 0;
@@ -692,9 +691,11 @@ bool repl_repair(struct shard *s)
 		const struct conn *c = store_conn(&s->store, i);
 		struct conn_repl *r = store_repl(&s->store, i);
 		s->repair_at++;
-		if (c->state == CONN_FREE || !(c->flags & CONN_ANSWERED))
+		if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED))
 			continue;
-		if (c->state == CONN_TOMBSTONE || !responsible(s, i))
+		r->acked &= ~s->repair_reboot;
+		r->known &= ~s->repair_reboot;
+		if (!responsible(s, i))
 			continue;
 		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
 		unsigned copies = (unsigned)__builtin_popcountll(
@@ -704,7 +705,7 @@ bool repl_repair(struct shard *s)
 		if (again == 0 && copies >= wanted)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {
-			s->repair_at = i;
+			s->repair_at = i; // the rest when there is budget again
 			return true;
 		}
 		if (s->repair_tokens_ns + 20 * MS < s->now_ns)

@@ -175,6 +175,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 	};
 	c.embryonic = c.connections;
 	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
+	c.side[TRIPOD_INCOMING].route[0].via = addr("203.0.113.254", 0);
 	side(&c.side[TRIPOD_OUTGOING], 20, GATEWAY_MAC[1], "10.1.0.1");
 	c.self = (struct neigh_self){.mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}};
 	c.self.net[NEIGH_OUTSIDE].vlan = 10;

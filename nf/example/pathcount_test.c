@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <setjmp.h>
+#include <stddef.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
