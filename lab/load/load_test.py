@@ -184,7 +184,7 @@ def test_client_sees_close():
 
 def test_client_sees_silence():
     client_sees(lambda n, upward, start, data: SILENT if n == 0 and start > 500 else data,
-                "no_progress", "--dead-ms", 400)
+                "no_progress", "--dead-ms", 1500, "--duration-ms", 2500)
 
 
 def test_client_measures_stall():
