@@ -28,9 +28,13 @@ struct bfd {
 	uint8_t diag;
 	uint8_t remote_multiplier;
 	bool admin_up; // the node wants the session up
+	bool remote_demand; // the peer asks for silence while the session is up
 	bool poll; // an answer (Final) is owed to the peer's Poll
+	bool polling; // this side polls: its transmit interval has changed
 	uint32_t local_discriminator, remote_discriminator;
 	uint32_t remote_tx_us, remote_rx_us;
+	uint32_t tx_us; // transmit interval that this side announces: 1 s or more unless up
+	uint64_t sent_ns; // last periodic packet
 	uint64_t next_tx_ns, detect_ns; // detect_ns: when the session falls without a packet; 0: none
 	uint64_t changes; // state changes so far
 };

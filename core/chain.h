@@ -14,6 +14,8 @@
 
 #define CHAIN_NFS_MAX 8
 #define CHAIN_OWN_MAX 256 // prefixes that the gateway answers for
+#define CHAIN_STATE_MAX 1024 // bytes of NF state a connection: a record fits one message
+#define CHAIN_RUNS_MAX 64
 #define NF_COUNTERS_MAX 32
 #define NF_REGISTRY_MAX 64
 
@@ -24,12 +26,24 @@ struct chain_nf {
 	uint8_t n_counters;
 };
 
+// Bytes that are copied together between a record and the wire.
+struct chain_run {
+	uint16_t offset, size; // in conn.nf[]
+};
+
 struct chain {
 	uint64_t id;
 	unsigned n;
 	struct chain_nf nf[CHAIN_NFS_MAX];
 	uint16_t state_size; // bytes of all NFs' states together, multiple of 8
 	uint16_t wire_size; // bytes of their replicated fields together
+
+	// The replicated fields in the order of chain and field tables, neighbours joined; on the wire
+	// they lie one behind the other.
+	uint16_t n_runs;
+	uint16_t n_once; // of these, the write-once fields alone
+	struct chain_run run[CHAIN_RUNS_MAX];
+	struct chain_run once[CHAIN_RUNS_MAX];
 
 	unsigned n_own;
 	struct {
@@ -43,6 +57,8 @@ struct tripod_nf_env {
 	struct chain *chain;
 	struct arena *arena;
 	unsigned slot, slots, boot_half;
+	// Checks a tree against a table and reports what is wrong (the config library's conf_check()).
+	int (*check)(const struct tripod_conf *conf, const struct tripod_option *options);
 };
 
 const struct tripod_nf *nf_find(const char *name); // registered under this name, or NULL
@@ -52,9 +68,16 @@ int nf_check(const struct tripod_nf *nf, const char **why);
 
 // Fills `chain` from conf, a list of mappings with one key each: [{firewall: {...}}, {lb: {...}}].
 // Every mistake of every NF is reported; -EINVAL if there was any. env gives memory and identity.
-// canonical: the text of the configuration that is hashed into the id.
+// canonical: the text of the configuration that is hashed into the id. env->check must be set.
 int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripod_nf_env *env,
 	const char *canonical);
+
+// The steps of chain_load(), for whoever has NFs and instances without a configuration: start from a
+// zeroed chain, add NFs in order, seal it under its id. chain_add: 0, -E2BIG (too many NFs) or
+// -ENOSPC (too much state, too many separate fields); the chain is useless then. nf must have passed
+// nf_check().
+int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance);
+void chain_seal(struct chain *chain, const char *canonical);
 
 // The replicated bytes (write-once and durable fields) of a record's NF states, packed without gaps
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.

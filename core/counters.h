@@ -45,6 +45,7 @@
 	X(drop_nf, "an NF dropped the packet")                                                     \
 	X(drop_table_full, "no free connection record")                                            \
 	X(drop_embryonic_full, "too many unanswered connections")                                  \
+	X(drop_tuple_clash, "reversed tuple belongs to another connection already")                \
 	X(drop_index_full, "no free slot in the index")                                            \
 	X(drop_wait_full, "too many packets wait for an answer from the peers")                    \
 	X(drop_wait_timeout, "no peer answered in time")                                           \

@@ -56,16 +56,21 @@ struct node_conf {
 	// Network.
 	struct side_conf side[2]; // by enum tripod_direction of what arrives there
 	uint16_t fabric_vlan;
+	// The switch hashes on more than the outside endpoint, so that the two directions of a
+	// connection may arrive at different nodes: unknown UDP asks the peers before it opens one.
+	bool directions_split;
 	struct bfd_conf bfd;
 	bool bfd_enabled;
 
 	// HPSMS.
 	enum durability durability;
 	uint8_t backups; // k: copies of a connection beside its master's
+	uint8_t peer_workers; // workers of a peer that this node can talk to, 1..WORKERS_MAX
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message
 	uint32_t pull_timeout_ms;
 	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
+	uint32_t repair_cost_ns; // 10^9 / repair_per_s; node_init() computes it
 
 	// Limits, per worker.
 	uint32_t connections; // records
@@ -73,6 +78,8 @@ struct node_conf {
 	uint32_t waiting; // packets held for an answer from the peers, or by NFs
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t relay_per_s;
+	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
+	uint32_t timers; // of NFs
 
 	// Time-outs.
 	struct tcp_timeouts tcp;
@@ -100,6 +107,8 @@ void shard_step(struct shard *s, struct step *step);
 
 // Should the node want traffic (BFD up)? Starts false.
 void node_set_ready(struct node *n, bool ready);
+// The node is about to stop: its heartbeats say so, and nobody waits for it. Stays.
+void node_set_leaving(struct node *n);
 
 // A copy of counters, summed over workers (worker < 0) or of one.
 void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS]);

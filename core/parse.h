@@ -30,7 +30,8 @@ struct parse_limits {
 // or the drop counter (enum counter, >= 0). A frame with a VLAN tag in its bytes (the driver takes
 // one tag out of band) is a stacked one. IPv4 header checksums are verified unless the NIC has;
 // TCP checksums of SYN, FIN and RST, and all ICMP checksums, likewise. IPv4 options and IPv6
-// hop-by-hop, destination and routing headers are dropped; fragments too.
+// hop-by-hop, destination and routing headers are dropped; fragments too. ICMP is always hashed here,
+// and TRIPOD_PKT_RSS cleared, since a NIC hashes other fields of it.
 int parse_frame(struct tripod_packet *p, const struct parse_limits *limits,
 	enum tripod_direction direction, uint16_t zone);
 

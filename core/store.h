@@ -66,7 +66,8 @@ struct conn {
 	uint8_t flags; // enum conn_flag
 	uint8_t chain; // slot of the chain version that it began under (struct chain_set)
 	uint8_t reason; // enum tripod_reason, of a tombstone
-	uint32_t reserved;
+	uint16_t stamp; // counts local changes; tells an acknowledgement of the newest from an older
+	uint16_t published; // last activity that the holders were told, ticks >> 8
 	uint8_t nf[]; // the NFs' states in chain order, 8-byte aligned each
 };
 #define CONN_HEADER (offsetof(struct conn, nf))
@@ -86,16 +87,15 @@ struct conn_version {
 	uint32_t version;
 	uint16_t epoch;
 	uint8_t writer; // node id; for a direction, its master
-	uint8_t handed_ms; // ticks (low 8 bits) at which another node took this direction from us
+	uint8_t handed; // 1: another node took this direction from us (conn_dir.next_hop_check: when)
 };
 
 struct conn_repl {
 	uint64_t holders; // bit n: node n has a copy or is being sent one, this node included
 	uint64_t acked; // bit n: node n has acknowledged everything so far
+	uint64_t known; // bit n: node n has acknowledged the whole record once: parts are enough
 	uint64_t queued; // bit n: stands in node n's queue
 	struct conn_version part[PARTS];
-	uint32_t stamp; // counts local changes; tells an acknowledgement of the newest from an older
-	uint16_t published[2]; // last `seen` that the holders were told, ticks >> 8
 	uint32_t next, prev; // wheel
 };
 _Static_assert(sizeof(struct conn_repl) == 64, "one cache line");
@@ -151,6 +151,8 @@ static inline struct conn_repl *store_repl(const struct store *s, uint32_t i)
 
 // The table's hash: keyed, 64 bits. Not the Toeplitz hash, which anybody can steer.
 uint64_t store_hash(const struct store *s, const struct tripod_tuple *key);
+// The same hash of any bytes, for NFs.
+uint64_t store_hash_bytes(const struct store *s, const void *data, size_t size);
 static inline void store_prefetch_bucket(const struct store *s, uint64_t hash);
 // Prefetches the record lines of the first candidate for hash in its bucket (one compare of
 // signatures, no record touched). d is unknown: all lines a packet touches.

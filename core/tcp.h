@@ -15,7 +15,9 @@ enum tcp_dir_flag { // of the packets that this direction's sender has sent
 	TCP_DIR_FIN_ACKED = 1 << 3, // has acknowledged the other direction's FIN
 	TCP_DIR_RST = 1 << 4, // a reset inside the window
 	TCP_DIR_WSCALE = 1 << 5, // offered window scaling in its SYN; shift in wscale
-	TCP_DIR_LEARNED = 1 << 6, // soft: the windows below are known
+	TCP_DIR_LEARNED = 1 << 6, // soft: the windows below are known. Whoever hands this direction's
+				  // packets to another node clears it: here they are no longer seen
+	TCP_DIR_FIN_SEEN = 1 << 7, // soft: its FIN passed here: end is the number behind it
 };
 #define TCP_DIR_DURABLE 0x3f
 
@@ -25,7 +27,7 @@ struct tcp_dir {
 	uint32_t max_win; // soft: largest window that it has offered, scaled, bytes; at least 1
 	uint8_t flags; // enum tcp_dir_flag
 	uint8_t wscale; // durable: shift of the windows that it offers, 0..14
-	uint16_t fin_low; // soft: low bits of the sequence number behind its FIN
+	uint16_t acked_low; // soft: low bits of what the other side has acknowledged (RFC 5961, 3.2)
 };
 
 enum tcp_state {

@@ -8,6 +8,10 @@
 // acknowledged one by one (cumulative number and a bitmap), in any order, and acknowledgements ride
 // on the logs of the other direction.
 //
+// A message that was lost is never sent again, so its number never arrives. But a sender has at most
+// CHANNEL_WINDOW messages under way: whoever receives number s knows that all up to s - CHANNEL_WINDOW
+// are settled, and moves its cumulative number there. Numbers count 1, 2, ... 2^32 - 1, 1, ...
+//
 // Thread: the owning worker. No allocation after channel_init().
 #pragma once
 
@@ -26,6 +30,7 @@ struct channel_ref {
 struct channel_message {
 	uint32_t seq; // 0: free
 	uint16_t n;
+	uint16_t overtaken; // messages sent later and acknowledged
 	uint64_t sent_ns;
 	struct channel_ref ref[CHANNEL_REFS];
 };
@@ -44,7 +49,7 @@ struct channel {
 	uint64_t rto_ns;
 
 	// Receiving.
-	uint32_t rx_ack; // every message up to this one has arrived
+	uint32_t rx_ack; // every message up to this one has arrived, or been given up by its sender
 	uint64_t rx_bits; // bit i: rx_ack + 2 + i
 	bool ack_owed; // since ack_since_ns
 	uint64_t ack_since_ns;
@@ -52,7 +57,8 @@ struct channel {
 
 // queue_size: records that can wait, a power of two.
 void channel_init(struct channel *c, struct arena *a, uint32_t queue_size);
-// The peer has restarted (or was heard for the first time): forget all, keep the queue's memory.
+// The peer has restarted (or was heard for the first time): forget all, keep the memory. No callback
+// for what was queued or under way: the new peer has no record, and needs all again.
 void channel_reset(struct channel *c, uint32_t peer_boot);
 
 // ---- Sending ----
@@ -61,7 +67,7 @@ static inline uint32_t channel_queued(const struct channel *c)
 {
 	return c->queue_head - c->queue_tail;
 }
-uint32_t channel_pop(struct channel *c); // the oldest record waiting, 0: none
+uint32_t channel_pop(struct channel *c); // the oldest record waiting, 0: none (records are from 1)
 
 // A message to fill: NULL while the window is full. Give records to channel_message_add() as they
 // are encoded, then send it under m->seq. channel_message_cancel() takes an empty one back.
@@ -69,6 +75,7 @@ struct channel_message *channel_message_new(struct channel *c, uint64_t now_ns);
 void channel_message_add(struct channel_message *m, uint32_t conn, uint32_t stamp);
 void channel_message_cancel(struct channel *c, struct channel_message *m);
 
+// May call channel_queue(), and nothing else of the channel.
 typedef void (*channel_ref_fn)(void *ctx, uint32_t conn, uint32_t stamp);
 // The peer's acknowledgement: calls acked for each record of each message that it settles.
 void channel_acked(struct channel *c, uint32_t ack, uint64_t bits, uint64_t now_ns,
@@ -80,6 +87,10 @@ unsigned channel_lost(struct channel *c, uint64_t now_ns, channel_ref_fn lost, v
 uint64_t channel_next_ns(const struct channel *c);
 
 // ---- Receiving ----
-enum channel_rx { CHANNEL_NEW, CHANNEL_DUPLICATE, CHANNEL_FAR /* too far ahead: drop, do not ack */ };
+enum channel_rx {
+	CHANNEL_NEW,
+	CHANNEL_DUPLICATE, // or given up by its sender, who sends its records again
+	CHANNEL_FAR, // no number that the peer can have come to: drop, do not acknowledge
+};
 // A sequenced message has come; also notes that an acknowledgement is owed.
 enum channel_rx channel_received(struct channel *c, uint32_t seq, uint64_t now_ns);

@@ -12,7 +12,9 @@
 struct member {
 	bool configured, live, ready;
 	uint8_t workers;
+	bool left; // this boot has said that it shuts down
 	uint64_t boot, chain;
+	uint64_t boot_before; // never believed again: a late message, or a process that was frozen
 	uint64_t sees; // members that it hears
 	uint64_t heard_ns;
 	uint64_t deaths;
@@ -22,6 +24,7 @@ struct members {
 	uint8_t self;
 	uint64_t live; // bit n: n is heard; self always
 	uint64_t configured;
+	uint64_t died; // since members_tick() last told
 	uint64_t heartbeat_ns, dead_after_ns;
 	uint64_t next_hello_ns;
 	uint64_t changed_ns; // when live or a boot last changed

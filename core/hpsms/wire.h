@@ -25,11 +25,12 @@ enum wire_type {
 
 struct wire_header {
 	uint8_t type; // enum wire_type
+	uint16_t length; // bytes of the message, this header included: as long as the datagram
 	uint8_t from_node, from_worker;
 	uint8_t to_node, to_worker;
 	uint16_t count;
 	uint64_t cluster;
-	uint64_t boot; // of the sender
+	uint64_t boot; // of the sender, never 0
 	uint32_t to_boot; // low 32 bits of the receiver's boot as the sender knows it, 0 unknown
 	uint32_t seq; // of a sequenced message on its channel, from 1; 0: not sequenced
 	uint32_t ack; // every message up to this one has arrived
@@ -37,7 +38,9 @@ struct wire_header {
 };
 #define WIRE_HEADER_SIZE 56 // bytes; with 8 reserved for a key id and flags (authentication)
 
-int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h); // bytes or -ENOSPC
+// Written last, when length and count are known. Bytes, -ENOSPC or -EINVAL. A LOG names the node and
+// the worker that it goes to, a NONE the node; only HELLO and PULL may go to all.
+int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
 struct wire_hello {
@@ -55,11 +58,13 @@ enum wire_op {
 	WIRE_PUT = 1, // create or update
 	WIRE_BURY = 2, // tombstone: the connection of this incarnation has ended
 };
+// A PUT has one part at least and no reason; a BURY has no part. FINAL stands only with ANSWER.
 #define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
 #define WIRE_RECORD_PINNED 8 // CONN_PINNED
 
+#define WIRE_NF_MAX 1024 // so that the largest record fits into a message
 struct wire_record {
 	uint8_t op; // enum wire_op
 	uint8_t flags; // WIRE_RECORD_*
@@ -67,16 +72,17 @@ struct wire_record {
 	uint8_t reason; // WIRE_BURY: enum tripod_reason
 	struct tripod_tuple key; // of direction 0
 	uint64_t incarnation;
-	struct conn_version version[PARTS]; // of the parts present; handed_ms is not sent
+	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
 		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
-	struct tripod_tuple reversed; // key of direction 1; kind and zone are key's, direction the other
+	struct tripod_tuple reversed; // key of direction 1; family, protocol, kind and zone are key's,
+				      // direction the other
 	uint64_t chain;
 	uint64_t holders;
-	uint16_t nf_size; // bytes of packed NF state
+	uint16_t nf_size; // bytes of packed NF state, WIRE_NF_MAX at most
 	const uint8_t *nf; // decoded: points into buf
 };
 // v4 tuples take 12 bytes less per address than v6 ones. Bytes, -ENOSPC or -EINVAL.

@@ -58,6 +58,7 @@ static inline const uint8_t *tripod_packet_payload(const struct tripod_packet *p
 }
 
 // Rewrite the source (or destination) address and port; for ICMP echo, port is the identifier.
-// port is in network byte order. The address must be of the packet's family.
+// port is in network byte order. The address must be of the packet's family; a
+// packet of the other one, or with neither ports nor identifier, is left as it is.
 void tripod_packet_set_src(struct tripod_packet *p, const struct tripod_addr *addr, uint16_t port);
 void tripod_packet_set_dst(struct tripod_packet *p, const struct tripod_addr *addr, uint16_t port);

@@ -93,6 +93,7 @@ struct tripod_prefix {
 	uint8_t len;
 };
 
+// A prefix contains addresses of its own family only: "::/0" does not contain 10.0.0.1.
 bool tripod_prefix_contains(const struct tripod_prefix *p, const struct tripod_addr *a);
 
 // Text forms. parse returns 0 or -EINVAL; format writes at most size bytes, always terminated, and

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The life of a connection on this node: opened by a packet, taken over from another node, closed by
+// its master, kept for a while as a tombstone, freed.
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "core/shard.h"
+
+uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c)
+{
+	bool answered = c->flags & CONN_ANSWERED;
+
+	switch (c->dir[0].key.proto) {
+	case IPPROTO_TCP:
+		return tcp_timeout_ms(&s->conf->tcp, tcp_state(&c->dir[0].tcp, &c->dir[1].tcp));
+	case IPPROTO_UDP:
+		return answered ? s->conf->udp_ms : s->conf->udp_embryonic_ms;
+	default:
+		return s->conf->icmp_ms;
+	}
+}
+
+static bool masters_shared(const struct shard *s, uint32_t i)
+{
+	return store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
+}
+
+static tick_t last_seen(const struct conn *c)
+{
+	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
+	return (int32_t)(a - b) > 0 ? a : b;
+}
+
+// A backup keeps its copy for twice as long as the master would, from what it was last told: the
+// master tells of activity every quarter of the time-out.
+static tick_t deadline(const struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	uint32_t ms = conn_timeout_ms(s, c);
+
+	return last_seen(c) + ticks_of_ms(masters_shared(s, i) ? ms : 2 * ms);
+}
+
+void conn_rewheel(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	tick_t at = deadline(s, i);
+
+	if (c->flags & CONN_REPLICATED) {
+		tick_t publish = s->now + ticks_of_ms(conn_timeout_ms(s, c) / 4);
+		if ((int32_t)(publish - at) < 0)
+			at = publish;
+	}
+	store_wheel_set(&s->store, i, at);
+}
+
+// ---- Index ----
+
+static unsigned worker_of(const struct shard *s, const struct tripod_tuple *key)
+{
+	return s->conf->workers == 1 ? 0 : toeplitz_worker(toeplitz_tuple(key), s->conf->workers);
+}
+
+// The reversed tuple is found here, and where its packets hash to, if that is another worker.
+static int index_reversed(struct shard *s, uint32_t i, bool final)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	unsigned worker = worker_of(s, &c->dir[1].key);
+	int error = store_index_conn(&s->store, i, 1);
+
+	if (error != 0 || worker == s->worker)
+		return error;
+	struct ring_message m = {
+		.type = RING_ALIAS_ADD,
+		.final = final,
+		.node = s->conf->id,
+		.alias = {.key = c->dir[1].key, .incarnation = c->incarnation, .conn = i},
+	};
+	if (shard_post(s, worker, &m))
+		return 0;
+	store_unindex_conn(&s->store, i, 1);
+	return -ENOBUFS;
+}
+
+int conn_index(struct shard *s, uint32_t i, bool final)
+{
+	int error = store_index_conn(&s->store, i, 0);
+	if (error != 0)
+		return error;
+	error = index_reversed(s, i, final);
+	if (error != 0)
+		store_unindex_conn(&s->store, i, 0);
+	return error;
+}
+
+bool conn_unindex(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (c->dir[1].key.proto != 0) {
+		unsigned worker = worker_of(s, &c->dir[1].key);
+		struct ring_message m = {
+			.type = RING_ALIAS_DEL,
+			.alias = {.key = c->dir[1].key, .incarnation = c->incarnation},
+		};
+		if (worker != s->worker && !shard_post(s, worker, &m))
+			return false;
+		store_unindex_conn(&s->store, i, 1);
+	}
+	store_unindex_conn(&s->store, i, 0);
+	return true;
+}
+
+bool conn_free(struct shard *s, uint32_t i)
+{
+	struct conn *c = store_conn(&s->store, i);
+
+	if (!conn_unindex(s, i))
+		return false;
+	store_wheel_remove(&s->store, i);
+	if (!(c->flags & CONN_ANSWERED))
+		s->store.embryonic--;
+	run_forget(s, i);
+	c->state = CONN_FREE;
+	store_conn_free(&s->store, i);
+	return true;
+}
+
+// ---- Opening ----
+
+static int open_error_counter(int error)
+{
+	switch (error) {
+	case -EEXIST:
+		return C_drop_tuple_clash;
+	case -ENOBUFS:
+		return C_drop_ring_full;
+	default:
+		return C_drop_index_full;
+	}
+}
+
+// A record for the first packet p, with no keys in the index yet; STORE_NONE: p was dropped.
+static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t above)
+{
+	uint64_t self = 1ull << s->conf->id;
+	uint32_t i;
+
+	if (s->store.embryonic >= s->conf->embryonic) {
+		shard_drop(s, p, C_drop_embryonic_full);
+		return STORE_NONE;
+	}
+	i = store_conn_new(&s->store);
+	if (i == STORE_NONE) {
+		shard_drop(s, p, C_drop_table_full);
+		return STORE_NONE;
+	}
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	c->dir[0].key = p->tuple;
+	c->dir[0].seen = c->dir[1].seen = s->now;
+	c->incarnation = above + 1 + (rng_next(&s->rng) >> 44);
+	c->state = CONN_LIVE;
+	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
+	c->stamp = s->next_stamp += 257;
+	r->holders = r->acked = self;
+	for (unsigned part = 0; part < PARTS; part++)
+		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
+	s->store.embryonic++;
+	return i;
+}
+
+// Gives a record back that never was in the index or the wheel.
+static void open_undo(struct shard *s, uint32_t i)
+{
+	s->store.embryonic--;
+	run_forget(s, i);
+	store_conn(&s->store, i)->state = CONN_FREE;
+	store_conn_free(&s->store, i);
+}
+
+int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
+{
+	struct conn *c = store_conn(&s->store, i);
+	int error;
+
+	c->dir[1].key = tripod_tuple_reverse(&p->tuple);
+	error = index_reversed(s, i, true);
+	if (error != 0) {
+		c->dir[1].key.proto = 0;
+		conn_free(s, i);
+	} else {
+		count(s, C_connections_opened);
+	}
+	return error;
+}
+
+void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation)
+{
+	if (p->ttl <= 1) {
+		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
+		shard_drop(s, p, C_drop_ttl);
+		return;
+	}
+	uint32_t i = open_record(s, p, above_incarnation);
+	if (i == STORE_NONE)
+		return;
+	struct conn *c = store_conn(&s->store, i);
+	if (p->tuple.proto == IPPROTO_TCP)
+		tcp_track(&c->dir[0].tcp, &c->dir[1].tcp, true, p);
+	int error = store_index_conn(&s->store, i, 0);
+	if (error != 0) {
+		open_undo(s, i);
+		shard_drop(s, p, open_error_counter(error));
+		return;
+	}
+	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
+	switch (run_chain(s, p, i, 0, 0, true)) {
+	case RUN_REFUSED:
+		c->dir[1].key.proto = 0;
+		conn_free(s, i);
+		return;
+	case RUN_GONE:
+		// Held: completed when the packet goes on. Otherwise an NF has dropped it or dealt with it
+		// (a SYN proxy answers by itself), and there is nothing to remember.
+		if (!(c->flags & CONN_HELD))
+			conn_free(s, i);
+		return;
+	case RUN_OUT:
+		break;
+	}
+	error = conn_complete(s, i, p);
+	if (error != 0) {
+		shard_drop(s, p, open_error_counter(error));
+		return;
+	}
+	forward_out(s, p, i, 0);
+}
+
+// ---- Roles ----
+
+void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	unsigned changed = 1u << dir;
+
+	count(s, C_takeovers);
+	r->part[dir] = (struct conn_version){
+		.epoch = (uint16_t)(r->part[dir].epoch + 1),
+		.writer = s->conf->id,
+	};
+	c->flags |= CONN_MASTER_0 << dir;
+	c->dir[dir].seen = s->now;
+	c->dir[dir].next_hop = 0;
+	// Another node has handled this direction until now: its windows are to be learned again.
+	c->dir[dir].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED;
+	c->dir[!dir].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED;
+	if (dir == 0) {
+		r->part[PART_SHARED] = (struct conn_version){
+			.epoch = (uint16_t)(r->part[PART_SHARED].epoch + 1),
+			.writer = s->conf->id,
+		};
+		changed |= 1u << PART_SHARED;
+	}
+	r->holders |= 1ull << s->conf->id;
+	c->flags |= CONN_REPLICATED;
+	// What moved once may be followed by more: UDP of unknown tuples asks before it opens.
+	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	repl_changed(s, i, changed);
+	repl_protect(s, i);
+	conn_rewheel(s, i);
+}
+
+void conn_answered(struct shard *s, uint32_t i)
+{
+	struct conn *c = store_conn(&s->store, i);
+
+	if (c->flags & CONN_ANSWERED)
+		return;
+	c->flags |= CONN_ANSWERED;
+	s->store.embryonic--;
+	repl_protect(s, i);
+}
+
+// ---- Ending ----
+
+static enum counter close_counter(enum tripod_reason why)
+{
+	switch (why) {
+	case TRIPOD_TCP_CLOSED:
+		return C_connections_closed_tcp;
+	case TRIPOD_TIMEOUT:
+		return C_connections_closed_timeout;
+	case TRIPOD_TERMINATED:
+		break;
+	}
+	return C_connections_closed_terminated;
+}
+
+void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	struct conn *c = store_conn(&s->store, i);
+
+	c->state = CONN_TOMBSTONE;
+	c->reason = why;
+	c->dir[0].seen = s->now;
+	run_forget(s, i);
+	store_wheel_set(&s->store, i, s->now + ticks_of_ms(s->conf->tombstone_ms));
+}
+
+void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	run_close(s, i, why);
+	count(s, close_counter(why));
+	conn_bury(s, i, why);
+	repl_changed(s, i, 1u << PART_SHARED);
+}
+
+// The master tells the holders of activity they have not heard of, every quarter of the time-out.
+static void publish(struct shard *s, uint32_t i)
+{
+	struct conn *c = store_conn(&s->store, i);
+	uint16_t seen = (uint16_t)(last_seen(c) >> 8);
+	uint32_t quarter = ticks_of_ms(conn_timeout_ms(s, c) / 4) >> 8;
+
+	if ((c->flags & CONN_REPLICATED) && (uint16_t)(seen - c->published) >= quarter / 2 &&
+		seen != c->published) {
+		c->published = seen;
+		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1);
+	}
+}
+
+void conn_expire(struct shard *s, uint32_t i)
+{
+	struct conn *c = store_conn(&s->store, i);
+
+	if (c->state == CONN_TOMBSTONE) {
+		if ((int32_t)(s->now - c->dir[0].seen) < (int32_t)ticks_of_ms(s->conf->tombstone_ms) ||
+			!conn_free(s, i))
+			store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
+		return;
+	}
+	if ((int32_t)(s->now - deadline(s, i)) < 0) {
+		if (c->flags & (CONN_MASTER_0 | CONN_MASTER_1))
+			publish(s, i);
+		conn_rewheel(s, i);
+		return;
+	}
+	if (masters_shared(s, i)) {
+		bool closed = c->dir[0].key.proto == IPPROTO_TCP &&
+			      tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
+		conn_close(s, i, closed ? TRIPOD_TCP_CLOSED : TRIPOD_TIMEOUT);
+	} else if (!conn_free(s, i)) {
+		store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
+	}
+}
+
+// ---- Showing ----
+
+void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	int32_t left = (int32_t)(deadline(s, i) - s->now);
+
+	*v = (struct conn_view){
+		.key = {c->dir[0].key, c->dir[1].key},
+		.incarnation = c->incarnation,
+		.holders = r->holders,
+		.acked = r->acked,
+		.state = c->state,
+		.flags = c->flags,
+		.tcp = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp),
+		.master = {r->part[0].writer, r->part[1].writer},
+		.epoch = {r->part[0].epoch, r->part[1].epoch},
+		.idle_ms = (uint32_t)(((uint64_t)(s->now - last_seen(c)) << TICK_SHIFT) / MS),
+		.expires_ms = left < 0 ? 0 : (uint32_t)(((uint64_t)left << TICK_SHIFT) / MS),
+		.nf_size = s->chain->state_size,
+	};
+	memcpy(v->nf_state, c->nf,
+		v->nf_size < sizeof(v->nf_state) ? v->nf_size : sizeof(v->nf_state));
+}

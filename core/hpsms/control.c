@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Control messages on the fabric VLAN: their envelope, heartbeats, and who is alive.
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "core/shard.h"
+
+#define ETHERNET 14
+#define HEADERS (ETHERNET + 20 + 8) // Ethernet, IPv4, UDP
+
+// ---- Sending ----
+
+bool control_begin(struct shard *s, struct frame *f)
+{
+	if (!shard_spare(s, f)) {
+		count(s, C_drop_no_buffer);
+		return false;
+	}
+	if (f->room < HEADERS + WIRE_MESSAGE_MAX) {
+		s->step->spare[s->step->n_spare++] = *f;
+		count(s, C_drop_no_buffer);
+		return false;
+	}
+	return true;
+}
+
+uint8_t *control_body(const struct frame *f)
+{
+	return f->data + HEADERS;
+}
+
+void control_header(const struct shard *s, struct wire_header *h, enum wire_type type,
+	unsigned node, unsigned worker)
+{
+	*h = (struct wire_header){
+		.type = (uint8_t)type,
+		.from_node = s->conf->id,
+		.from_worker = s->worker,
+		.to_node = (uint8_t)node,
+		.to_worker = (uint8_t)worker,
+		.cluster = s->conf->cluster,
+		.boot = s->conf->boot,
+		.to_boot = node == WIRE_ANY ? 0 : (uint32_t)s->peer[node].boot,
+	};
+}
+
+static void put16(uint8_t *at, uint16_t v)
+{
+	at[0] = (uint8_t)(v >> 8);
+	at[1] = (uint8_t)v;
+}
+
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
+{
+	const struct neigh_self *self = &s->conf->self;
+	unsigned node = h->to_node;
+	uint32_t src = tripod_addr_get_v4(&self->net[NEIGH_FABRIC].v4), dst = INADDR_BROADCAST;
+	uint8_t *ip = f->data + ETHERNET, *udp = ip + 20;
+
+	h->length = size;
+	if (wire_put_header(control_body(f), WIRE_HEADER_SIZE, h) < 0)
+		abort(); // a header that this node has made itself
+	memset(f->data, 0xff, 6);
+	if (node != WIRE_ANY) {
+		memcpy(f->data, s->peer[node].mac, 6);
+		dst = tripod_addr_get_v4(&s->conf->member[node].fabric);
+	}
+	memcpy(f->data + 6, self->mac, 6);
+	put16(f->data + 12, 0x0800);
+	memset(ip, 0, 20);
+	ip[0] = 0x45;
+	ip[1] = 48 << 2; // CS6, network control
+	put16(ip + 2, (uint16_t)(28 + size));
+	put16(ip + 6, 0x4000);
+	ip[8] = 1; // never leaves the rack
+	ip[9] = IPPROTO_UDP;
+	memcpy(ip + 12, &src, 4);
+	memcpy(ip + 16, &dst, 4);
+	uint16_t sum = (uint16_t)~checksum_partial(ip, 20, 0);
+	memcpy(ip + 10, &sum, 2);
+	put16(udp, CONTROL_PORT);
+	put16(udp + 2, CONTROL_PORT);
+	put16(udp + 4, (uint16_t)(8 + size));
+	put16(udp + 6, 0);
+
+	struct tripod_packet p = {
+		.data = f->data,
+		.l3 = ETHERNET,
+		.l4 = ETHERNET + 20,
+		.payload = HEADERS,
+		.payload_len = size,
+		.ip_len = (uint16_t)(28 + size),
+		.tuple = {
+			.src = self->net[NEIGH_FABRIC].v4,
+			.dst = tripod_addr_v4(dst),
+			.proto = IPPROTO_UDP,
+		},
+	};
+	uint16_t checksum = checksum_l4(&p);
+	memcpy(udp + 6, &checksum, 2);
+	f->len = (uint16_t)(HEADERS + size);
+	f->vlan = s->conf->fabric_vlan;
+	forward_control(s, f);
+}
+
+// ---- Who is alive ----
+
+// Not sure any more of what was not confirmed from now on: this node was stopped, or cut off.
+void control_doubt(struct shard *s)
+{
+	s->valid_from = s->now;
+	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+}
+
+static void doubt_all(struct shard *s)
+{
+	struct ring_message m = {.type = RING_DOUBT};
+
+	control_doubt(s);
+	shard_post_all(s, &m);
+}
+
+// What waits for a node that died is forgotten: repair looks at it when the node is back. The
+// channel itself goes on where it stopped, unless the node has restarted: then both ends start anew.
+static void peer_lost(struct shard *s, unsigned node, bool rebooted)
+{
+	struct peer *peer = &s->peer[node];
+
+	for (unsigned w = 0; w < s->conf->peer_workers; w++) {
+		struct channel *c = &peer->channel[w];
+		uint32_t i;
+		while ((i = channel_pop(c)) != 0)
+			store_repl(&s->store, i)->queued &= ~(1ull << node);
+		if (peer->out[w].frame.buf != NULL) {
+			shard_done(s, peer->out[w].frame.buf);
+			peer->out[w].frame.buf = NULL;
+		}
+		if (rebooted)
+			channel_reset(c, (uint32_t)peer->boot);
+	}
+	s->busy[node] = 0;
+	s->busy_nodes &= ~(1ull << node);
+}
+
+void control_peer(struct shard *s, const struct ring_message *m)
+{
+	struct peer *peer = &s->peer[m->node];
+	uint64_t bit = 1ull << m->node;
+	bool rebooted = m->live && peer->boot != m->peer.boot;
+
+	if (m->live)
+		memcpy(peer->mac, m->mac, 6);
+	peer->workers = m->workers;
+	peer->chain = m->peer.chain;
+	if (rebooted)
+		peer->boot = m->peer.boot;
+	if (rebooted || !m->live)
+		peer_lost(s, m->node, rebooted);
+	bool changed = peer->live != (bool)m->live || rebooted;
+	peer->live = m->live;
+	s->live = m->live ? s->live | bit : s->live & ~bit;
+	if (!changed)
+		return;
+	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	if (m->live)
+		s->repair_nodes |= bit;
+	else
+		pull_peer_died(s, m->node);
+	s->repair_at = 1;
+	s->repair_tokens_ns = s->now_ns;
+	s->next_tick_ns = s->now_ns;
+}
+
+static void tell_peer(struct shard *s, unsigned node, const uint8_t mac[6])
+{
+	const struct member *member = &s->node->members.m[node];
+	struct ring_message m = {
+		.type = RING_PEER,
+		.node = (uint8_t)node,
+		.live = member->live,
+		.workers = member->workers,
+		.peer = {.boot = member->boot, .chain = member->chain},
+	};
+
+	memcpy(m.mac, mac, 6);
+	shard_post_all(s, &m);
+	control_peer(s, &m);
+}
+
+static void hello_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct members *members = &s->node->members;
+	struct wire_hello hello;
+
+	if (h->count != 1 || wire_get_hello(body, len, &hello) < 0 || hello.workers == 0 ||
+		hello.workers > s->conf->peer_workers) {
+		count(s, C_drop_control_bad);
+		return;
+	}
+	const struct member *known = &members->m[h->from_node];
+	bool same_boot = known->live && known->boot == h->boot;
+	bool news = members_hello(members, h->from_node, h->boot, &hello, s->now_ns);
+	const struct member *member = &members->m[h->from_node];
+	const struct peer *peer = &s->peer[h->from_node];
+	bool moved = memcmp(peer->mac, p->data + 6, 6) != 0 || peer->workers != hello.workers ||
+		     peer->chain != hello.chain;
+	if (hello.flags & WIRE_HELLO_LEAVING)
+		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
+	// A peer that has known us for a while and no longer hears us: what we take for ours may have
+	// been taken over.
+	bool heard_us = s->heard_by & (1ull << h->from_node);
+	bool hears_us = hello.live & (1ull << s->conf->id);
+	if (hears_us)
+		s->heard_by |= 1ull << h->from_node;
+	else
+		s->heard_by &= ~(1ull << h->from_node);
+	if (heard_us && !hears_us && same_boot)
+		doubt_all(s);
+	if (news || (moved && member->live))
+		tell_peer(s, h->from_node, p->data + 6);
+}
+
+static void hello_send(struct shard *s, uint8_t flags)
+{
+	struct wire_hello hello = {
+		.workers = s->conf->workers,
+		.flags = flags,
+		.chain = s->chain->id,
+		.live = s->node->members.live,
+	};
+	struct wire_header h;
+	struct frame f;
+
+	if (!control_begin(s, &f))
+		return;
+	control_header(s, &h, WIRE_HELLO, WIRE_ANY, WIRE_ANY);
+	h.count = 1;
+	int size = wire_put_hello(control_body(&f) + WIRE_HEADER_SIZE,
+		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
+	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+}
+
+uint64_t control_tick(struct shard *s)
+{
+	struct members *members = &s->node->members;
+	bool was_away = false;
+	uint64_t dead = members_tick(members, s->now_ns, &was_away);
+	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
+
+	if (was_away)
+		doubt_all(s);
+	for (; dead != 0; dead &= dead - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(dead);
+		s->heard_by &= ~(1ull << node);
+		tell_peer(s, node, s->peer[node].mac);
+	}
+	if (members_hello_due(members, s->now_ns))
+		hello_send(s, leaving ? WIRE_HELLO_LEAVING : WIRE_HELLO_READY);
+	return members->next_hello_ns;
+}
+
+// ---- Receiving ----
+
+// A message that another worker should have got.
+static bool pass_on(struct shard *s, struct tripod_packet *p, unsigned worker)
+{
+	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
+
+	if (worker == s->worker)
+		return false;
+	m.frame.flags |= TRIPOD_PKT_HANDED;
+	if (!shard_post(s, worker, &m)) {
+		count(s, C_drop_ring_full);
+		shard_done(s, p->buf);
+	}
+	return true;
+}
+
+static void pull_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len)
+{
+	uint16_t at = 0;
+
+	for (unsigned n = 0; n < h->count; n++) {
+		struct tripod_tuple key;
+		int size = wire_get_tuple(body + at, len - at, &key);
+		if (size < 0) {
+			count(s, C_drop_control_bad);
+			return;
+		}
+		at += (uint16_t)size;
+		unsigned worker = s->conf->workers == 1
+					  ? 0
+					  : toeplitz_worker(toeplitz_tuple(&key), s->conf->workers);
+		if (worker == s->worker) {
+			pull_serve(s, &key, h->from_node, h->from_worker);
+			continue;
+		}
+		struct ring_message m = {
+			.type = RING_SERVE,
+			.node = h->from_node,
+			.worker = h->from_worker,
+			.key = key,
+		};
+		if (!shard_post(s, worker, &m))
+			count(s, C_drop_ring_full);
+	}
+}
+
+static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len)
+{
+	uint64_t bit = 1ull << h->from_node;
+	uint16_t at = 0;
+
+	for (unsigned n = 0; n < h->count; n++) {
+		struct tripod_tuple key;
+		int size = wire_get_tuple(body + at, len - at, &key);
+		if (size < 0) {
+			count(s, C_drop_control_bad);
+			return;
+		}
+		at += (uint16_t)size;
+		pull_none(s, &key, h->from_node);
+		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
+		if (hit.what == STORE_CONN) {
+			// It could not keep the copy that it was sent.
+			struct conn_repl *r = store_repl(&s->store, hit.index);
+			r->holders &= ~bit;
+			r->acked &= ~bit;
+			r->known &= ~bit;
+		}
+	}
+}
+
+static bool valid(const struct shard *s, const struct tripod_packet *p, const struct wire_header *h)
+{
+	if (h->cluster != s->conf->cluster || h->from_node >= NODES_MAX ||
+		h->from_node == s->conf->id || !s->conf->member[h->from_node].present)
+		return false;
+	if (h->from_worker >= s->conf->peer_workers)
+		return false;
+	return tripod_addr_equal(&p->tuple.src, &s->conf->member[h->from_node].fabric);
+}
+
+void control_rx(struct shard *s, struct tripod_packet *p)
+{
+	const uint8_t *message = tripod_packet_payload(p);
+	struct wire_header h;
+	int head = wire_get_header(message, p->payload_len, &h);
+
+	if (head < 0 || !valid(s, p, &h)) {
+		shard_drop(s, p, C_drop_control_bad);
+		return;
+	}
+	if (h.to_node != WIRE_ANY && h.to_node != s->conf->id) {
+		shard_done(s, p->buf);
+		return;
+	}
+	unsigned worker = h.type == WIRE_HELLO ? 0 : h.to_worker;
+	if (worker != WIRE_ANY && worker >= s->conf->workers) {
+		shard_drop(s, p, C_drop_control_bad);
+		return;
+	}
+	if (worker != WIRE_ANY && pass_on(s, p, worker))
+		return;
+	const uint8_t *body = message + head;
+	uint16_t len = (uint16_t)(p->payload_len - head);
+	struct peer *peer = &s->peer[h.from_node];
+
+	if (h.type == WIRE_HELLO) {
+		hello_rx(s, p, &h, body, len);
+	} else if (!peer->live || peer->boot != h.boot) {
+		// Of a boot that no heartbeat has announced yet, or any more: it will be sent again.
+	} else if (h.type == WIRE_LOG) {
+		if (h.to_boot == (uint32_t)s->conf->boot)
+			repl_rx(s, peer, &h, body, len);
+	} else if (h.type == WIRE_PULL) {
+		pull_rx(s, &h, body, len);
+	} else if (h.type == WIRE_NONE) {
+		none_rx(s, &h, body, len);
+	}
+	shard_done(s, p->buf);
+}

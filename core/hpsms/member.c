@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "core/hpsms/member.h"
+
+void members_init(struct members *m, uint8_t self, uint64_t configured, uint64_t heartbeat_ns,
+	uint64_t dead_after_ns, uint64_t now_ns)
+{
+	*m = (struct members){
+		.self = self,
+		.live = 1ull << self,
+		.configured = configured | 1ull << self,
+		.heartbeat_ns = heartbeat_ns,
+		.dead_after_ns = dead_after_ns,
+		.next_hello_ns = now_ns,
+		.changed_ns = now_ns,
+		.last_tick_ns = now_ns,
+	};
+	for (unsigned i = 0; i < MEMBERS_MAX; i++)
+		m->m[i].configured = m->configured >> i & 1;
+	m->m[self].live = true;
+}
+
+static void die(struct members *m, uint8_t id, uint64_t now_ns)
+{
+	m->m[id].live = false;
+	m->m[id].deaths++;
+	m->live &= ~(1ull << id);
+	m->died |= 1ull << id;
+	m->changed_ns = now_ns;
+}
+
+bool members_hello(
+	struct members *m, uint8_t from, uint64_t boot, const struct wire_hello *h, uint64_t now_ns)
+{
+	if (from >= MEMBERS_MAX || from == m->self || !m->m[from].configured)
+		return false;
+	struct member *p = &m->m[from];
+	bool known = p->boot != 0, reborn = known && p->boot != boot;
+	if (reborn && boot == p->boot_before)
+		return false;
+	if (reborn) {
+		p->boot_before = p->boot;
+		p->left = false;
+		if (p->live) // died without being missed
+			p->deaths++;
+	}
+	p->boot = boot;
+	if (p->left)
+		return false;
+	p->heard_ns = now_ns;
+	p->workers = h->workers;
+	p->chain = h->chain;
+	p->sees = h->live;
+	p->ready = h->flags & WIRE_HELLO_READY;
+	if (h->flags & WIRE_HELLO_LEAVING) {
+		p->left = true;
+		p->ready = false;
+		if (p->live)
+			die(m, from, now_ns);
+		return false;
+	}
+	if (p->live && !reborn)
+		return false;
+	p->live = true;
+	m->live |= 1ull << from;
+	m->died &= ~(1ull << from); // told as a rebirth instead
+	m->changed_ns = now_ns;
+	return true;
+}
+
+uint64_t members_tick(struct members *m, uint64_t now_ns, bool *was_away)
+{
+	uint64_t gap_ns = now_ns - m->last_tick_ns;
+	*was_away = gap_ns >= m->dead_after_ns;
+	m->last_tick_ns = now_ns;
+	for (uint64_t left = m->live & ~(1ull << m->self); left != 0; left &= left - 1) {
+		uint8_t id = (uint8_t)__builtin_ctzll(left);
+		if (*was_away)
+			m->m[id].heard_ns = now_ns;
+		else if (now_ns - m->m[id].heard_ns >= m->dead_after_ns)
+			die(m, id, now_ns);
+	}
+	if (*was_away)
+		return 0;
+	uint64_t died = m->died;
+	m->died = 0;
+	return died;
+}
+
+bool members_hello_due(struct members *m, uint64_t now_ns)
+{
+	if (now_ns < m->next_hello_ns)
+		return false;
+	m->next_hello_ns += m->heartbeat_ns;
+	if (m->next_hello_ns <= now_ns) // fell behind: no burst to catch up
+		m->next_hello_ns = now_ns + m->heartbeat_ns;
+	return true;
+}

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "core/hpsms/wire.h"
+#include "core/rng.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define SEED 7117
+
+static uint8_t random_nf[WIRE_NF_MAX];
+
+static struct tripod_addr random_addr(struct rng *r, bool v6)
+{
+	struct tripod_addr a = tripod_addr_v4((uint32_t)rng_next(r));
+	for (unsigned i = 0; v6 && i < 16; i++)
+		a.b[i] = (uint8_t)rng_next(r);
+	if (v6)
+		a.b[0] = 0x20;
+	return a;
+}
+
+static struct tripod_tuple random_tuple(struct rng *r, bool v6)
+{
+	return (struct tripod_tuple){
+		.src = random_addr(r, v6),
+		.dst = random_addr(r, v6),
+		.sport = (uint16_t)rng_next(r),
+		.dport = (uint16_t)rng_next(r),
+		.proto = rng_below(r, 2) ? 6 : 17,
+		.direction = rng_below(r, 2),
+		.zone = rng_below(r, 2) ? (uint16_t)rng_next(r) : 0,
+	};
+}
+
+static struct wire_record random_record(struct rng *r, bool v6, uint8_t parts, uint16_t nf_size)
+{
+	struct wire_record w = {
+		.op = WIRE_PUT, .parts = parts, .flags = (uint8_t)(rng_below(r, 4) << 2)};
+	w.flags |= rng_below(r, 3) == 0 ? WIRE_RECORD_ANSWER : 0;
+	w.flags |= (w.flags & WIRE_RECORD_ANSWER) && rng_below(r, 2) ? WIRE_RECORD_FINAL : 0;
+	w.key = random_tuple(r, v6);
+	w.incarnation = rng_next(r);
+	for (unsigned p = 0; p < PARTS; p++) {
+		if (!(parts & 1 << p))
+			continue;
+		w.version[p].version = (uint32_t)rng_next(r);
+		w.version[p].epoch = (uint16_t)rng_next(r);
+		w.version[p].writer = (uint8_t)rng_below(r, 64);
+		if (p == PART_SHARED)
+			continue;
+		w.dir[p].tcp_flags = rng_next(r) & TCP_DIR_DURABLE;
+		w.dir[p].wscale = (uint8_t)rng_below(r, 15);
+		w.dir[p].age_ms = (uint32_t)rng_next(r);
+	}
+	if (parts == 0) {
+		w.op = WIRE_BURY;
+		w.reason = (uint8_t)rng_below(r, 3);
+	}
+	if (parts & 1 << PART_SHARED) {
+		w.reversed = random_tuple(r, v6);
+		w.reversed.proto = w.key.proto;
+		w.reversed.zone = w.key.zone;
+		w.reversed.direction = !w.key.direction;
+		w.chain = rng_next(r);
+		w.holders = rng_next(r) | 1;
+		w.nf_size = nf_size;
+		for (unsigned i = 0; i < nf_size; i++)
+			random_nf[i] = (uint8_t)rng_next(r);
+		w.nf = nf_size ? random_nf : NULL;
+	}
+	return w;
+}
+
+static void assert_record_equal(const struct wire_record *a, const struct wire_record *b)
+{
+	struct wire_record x = *a, y = *b;
+	if (a->nf_size > 0)
+		assert_memory_equal(a->nf, b->nf, a->nf_size);
+	x.nf = y.nf = NULL;
+	assert_int_equal(x.op, y.op);
+	assert_int_equal(x.flags, y.flags);
+	assert_int_equal(x.parts, y.parts);
+	assert_int_equal(x.reason, y.reason);
+	assert_memory_equal(&x.key, &y.key, sizeof(x.key));
+	assert_true(x.incarnation == y.incarnation);
+	for (unsigned p = 0; p < PARTS; p++) {
+		assert_int_equal(x.version[p].version, y.version[p].version);
+		assert_int_equal(x.version[p].epoch, y.version[p].epoch);
+		assert_int_equal(x.version[p].writer, y.version[p].writer);
+	}
+	for (unsigned d = 0; d < 2; d++) {
+		assert_int_equal(x.dir[d].tcp_flags, y.dir[d].tcp_flags);
+		assert_int_equal(x.dir[d].wscale, y.dir[d].wscale);
+		assert_int_equal(x.dir[d].age_ms, y.dir[d].age_ms);
+	}
+	assert_memory_equal(&x.reversed, &y.reversed, sizeof(x.reversed));
+	assert_true(x.chain == y.chain && x.holders == y.holders);
+	assert_int_equal(x.nf_size, y.nf_size);
+}
+
+static struct wire_header some_header(void)
+{
+	return (struct wire_header){
+		.type = WIRE_LOG,
+		.length = WIRE_HEADER_SIZE,
+		.from_node = 3,
+		.from_worker = 1,
+		.to_node = 5,
+		.to_worker = 2,
+		.count = 1,
+		.cluster = 0x1122334455667788,
+		.boot = 0x99aabbccddeeff00,
+		.to_boot = 0x01020304,
+		.seq = 0x0a0b0c0d,
+		.ack = 0x10203040,
+		.ack_bits = 0x8000000000000001,
+	};
+}
+
+static void header__bytes_as_documented(void **state)
+{
+	static const uint8_t want[WIRE_HEADER_SIZE] = {0x54, 0x50, 1, 2, 0, 56, 0, 1, 3, 1, 5, 2, 1,
+		2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc,
+		0xdd, 0xee, 0xff, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0x10, 0x20, 0x30, 0x40, 0x80, 0, 0, 0,
+		0, 0, 0, 1};
+	struct wire_header h = some_header();
+	uint8_t buf[WIRE_HEADER_SIZE];
+	memset(buf, 0xee, sizeof(buf));
+	assert_int_equal(wire_put_header(buf, sizeof(buf), &h), WIRE_HEADER_SIZE);
+	assert_memory_equal(buf, want, sizeof(want));
+	assert_int_equal(wire_put_header(buf, sizeof(buf) - 1, &h), -ENOSPC);
+	struct wire_header got;
+	assert_int_equal(wire_get_header(buf, sizeof(buf), &got), WIRE_HEADER_SIZE);
+	assert_true(got.cluster == h.cluster && got.boot == h.boot && got.ack_bits == h.ack_bits);
+	assert_int_equal(got.to_boot, h.to_boot);
+	assert_int_equal(got.seq, h.seq);
+	assert_int_equal(got.ack, h.ack);
+}
+
+static void header__wrong_fields(void **state)
+{
+	uint8_t good[WIRE_HEADER_SIZE], b[WIRE_HEADER_SIZE + 1];
+	struct wire_header h = some_header(), got;
+	assert_int_equal(wire_put_header(good, sizeof(good), &h), WIRE_HEADER_SIZE);
+	static const struct {
+		unsigned at;
+		uint8_t value;
+	} wrong[] = {{0, 0x55}, {1, 0}, {2, 0}, {2, 2}, {3, 0}, {3, 5}, {4, 1}, {5, 55}, {5, 57},
+		{7, 0}, {8, 64}, {8, 0xff}, {9, 16}, {10, 64}, {10, 0xff}, {11, 16}, {11, 0xff},
+		{48, 1}, {51, 0x80}, {55, 1}};
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		memcpy(b, good, sizeof(good));
+		b[wrong[i].at] = wrong[i].value;
+		assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
+	}
+	memcpy(b, good, sizeof(good));
+	assert_int_equal(wire_get_header(b, sizeof(b), &got), -EINVAL); // longer than it says
+	memset(b + 24, 0, 8); // boot
+	assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
+	memcpy(b, good, sizeof(good));
+	memset(b + 32, 0, 4); // records, but no number
+	assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
+}
+
+static void header__per_type(void **state)
+{
+	uint8_t b[WIRE_HEADER_SIZE];
+	struct wire_header h = some_header();
+	h.count = h.seq = 0; // bare acknowledgement
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.seq = 1;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.seq = 0;
+	h.type = WIRE_PULL;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // of nothing
+	h.count = 1;
+	h.to_node = h.to_worker = WIRE_ANY;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_NONE;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.to_node = 0;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_HELLO;
+	h.to_node = WIRE_ANY;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.count = 2;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+}
+
+static void hello__round_trip_and_ranges(void **state)
+{
+	struct wire_hello h = {16, WIRE_HELLO_READY | WIRE_HELLO_LEAVING, 42, UINT64_MAX - 5}, got;
+	uint8_t b[20];
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 20);
+	assert_int_equal(wire_put_hello(b, 19, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 19, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 20, &got), 20);
+	assert_int_equal(got.workers, 16);
+	assert_int_equal(got.flags, 3);
+	assert_true(got.chain == 42 && got.live == UINT64_MAX - 5);
+	for (unsigned i = 0; i < 4; i++) {
+		uint8_t was = b[i];
+		b[i] = i == 0 ? 17 : i == 1 ? 4 : 1;
+		assert_int_equal(wire_get_hello(b, 20, &got), -EINVAL);
+		b[i] = was;
+	}
+	b[0] = 0;
+	assert_int_equal(wire_get_hello(b, 20, &got), -EINVAL);
+}
+
+static void record__sizes(void **state)
+{
+	struct rng r = {SEED};
+	uint8_t b[WIRE_MESSAGE_MAX];
+	struct wire_record w = random_record(&r, false, 7, 44);
+	w.key.zone = w.reversed.zone = 0;
+	int full = wire_put_record(b, sizeof(b), &w);
+	w.parts = 1;
+	int one = wire_put_record(b, sizeof(b), &w);
+	w.parts = 5;
+	int create = wire_put_record(b, sizeof(b), &w);
+	w.parts = 0;
+	w.op = WIRE_BURY;
+	int bury = wire_put_record(b, sizeof(b), &w);
+	struct wire_record largest = random_record(&r, true, 7, WIRE_NF_MAX);
+	int max = wire_put_record(b, sizeof(b) - WIRE_HEADER_SIZE, &largest);
+	printf("IPv4 record, bytes: full with 44 of NFs %d, one direction and shared %d, one "
+	       "direction %d, tombstone %d; IPv6, largest %d; header %d\n",
+		full, create, one, bury, max, WIRE_HEADER_SIZE);
+	assert_int_equal(full, 133);
+	assert_int_equal(create, 120);
+	assert_int_equal(one, 39);
+	assert_int_equal(bury, 26);
+	assert_true(max > 0);
+}
+
+static void record__offsets_as_documented(void **state)
+{
+	struct rng r = {SEED};
+	struct wire_record w = random_record(&r, false, 5, 2);
+	w.key.zone = w.reversed.zone = 0x0102;
+	w.key.direction = 1;
+	w.reversed.direction = 0;
+	w.holders = 0x80;
+	uint8_t b[256];
+	assert_int_equal(wire_put_record(b, sizeof(b), &w), 80);
+	assert_int_equal(b[4], 0x50); // kind 0, direction 1, zone
+	assert_int_equal(b[6], 1);
+	assert_int_equal(b[7], 2);
+	assert_memory_equal(b + 8, &w.key.sport, 2);
+	assert_memory_equal(b + 12, w.key.src.b + 12, 4);
+	assert_int_equal(b[20], w.incarnation >> 56);
+	assert_int_equal(b[28], w.version[0].epoch >> 8);
+	assert_int_equal(b[34], w.version[0].writer);
+	assert_int_equal(b[36], w.dir[0].wscale);
+	assert_int_equal(b[40], w.dir[0].age_ms & 255);
+	assert_int_equal(b[47], w.version[PART_SHARED].writer);
+	assert_memory_equal(b + 56, w.reversed.dst.b + 12, 4);
+	assert_int_equal(b[75], 0x80);
+	assert_int_equal(b[77], 2);
+	assert_memory_equal(b + 78, w.nf, 2);
+}
+
+static void record__encoder_refuses(void **state)
+{
+	struct rng r = {SEED};
+	const struct wire_record good = random_record(&r, false, 7, 8);
+	uint8_t b[512];
+	assert_true(wire_put_record(b, sizeof(b), &good) > 0);
+#define REFUSED(change)                                                                            \
+	do {                                                                                       \
+		struct wire_record w = good;                                                       \
+		change;                                                                            \
+		assert_int_equal(wire_put_record(b, sizeof(b), &w), -EINVAL);                      \
+	} while (0)
+	REFUSED(w.op = 0);
+	REFUSED(w.op = 3);
+	REFUSED(w.flags = 16);
+	REFUSED(w.flags = WIRE_RECORD_FINAL);
+	REFUSED(w.parts = 8);
+	REFUSED(w.parts = 0);
+	REFUSED(w.reason = 1);
+	REFUSED(w.op = WIRE_BURY);
+	REFUSED(w.op = WIRE_BURY; w.parts = 0; w.reason = 3);
+	REFUSED(w.key.kind = 1);
+	REFUSED(w.key.direction = 2);
+	REFUSED(w.key.dst.b[0] = 0x20);
+	REFUSED(w.key.src.b[0] = 0x20);
+	REFUSED(w.version[PART_DIR1].writer = 64);
+	REFUSED(w.version[PART_SHARED].writer = 64);
+	REFUSED(w.dir[0].tcp_flags = TCP_DIR_LEARNED);
+	REFUSED(w.dir[1].wscale = 15);
+	REFUSED(w.reversed.proto ^= 1);
+	REFUSED(w.reversed.zone ^= 1);
+	REFUSED(w.reversed.direction = w.key.direction);
+	REFUSED(w.reversed.src.b[0] = 0x20);
+	REFUSED(w.holders = 0);
+	REFUSED(w.nf_size = WIRE_NF_MAX + 1);
+	REFUSED(w.nf = NULL);
+#undef REFUSED
+}
+
+// An IPv4 address has one form on the wire: the short one.
+static void tuple__canonical(void **state)
+{
+	struct rng r = {SEED};
+	struct tripod_tuple t = random_tuple(&r, true), got;
+	t.zone = 1;
+	uint8_t b[64];
+	assert_int_equal(wire_put_tuple(b, sizeof(b), &t), 40);
+	assert_int_equal(wire_get_tuple(b, 40, &got), 40);
+	assert_true(tripod_tuple_equal(&t, &got));
+	memcpy(b + 8, TRIPOD_V4_PREFIX, 12); // source IPv4-mapped
+	assert_int_equal(wire_get_tuple(b, 40, &got), -EINVAL);
+	memcpy(b + 24, TRIPOD_V4_PREFIX, 12); // both
+	assert_int_equal(wire_get_tuple(b, 40, &got), -EINVAL);
+	assert_int_equal(wire_put_tuple(b, sizeof(b), &t), 40);
+	b[3] = 0; // zone given, but 0
+	assert_int_equal(wire_get_tuple(b, 40, &got), -EINVAL);
+	assert_int_equal(wire_put_tuple(b, sizeof(b), &t), 40);
+	b[0] |= 0x80;
+	assert_int_equal(wire_get_tuple(b, 40, &got), -EINVAL);
+}
+
+static void prop__tuples(void **state)
+{
+	struct rng r = {SEED};
+	printf("seed %u\n", SEED);
+	for (unsigned i = 0; i < 20000; i++) {
+		struct tripod_tuple t = random_tuple(&r, i & 1), got;
+		uint8_t b[64];
+		int n = wire_put_tuple(b, sizeof(b), &t);
+		assert_int_equal(n, 14 + (i & 1) * 24 + (t.zone ? 2 : 0));
+		assert_int_equal(wire_put_tuple(b, (size_t)n - 1, &t), -ENOSPC);
+		for (int len = 0; len < n; len++)
+			assert_int_equal(wire_get_tuple(b, (size_t)len, &got), -EINVAL);
+		assert_int_equal(wire_get_tuple(b, sizeof(b), &got), n);
+		assert_true(tripod_tuple_equal(&t, &got));
+	}
+}
+
+// Every truncation fails, every changed byte fails or is a record of its own. The buffers are as
+// long as the record to the byte, so that the address sanitizer sees a step too far.
+static void mutate(const uint8_t *good, int n, struct rng *r)
+{
+	struct wire_record got;
+	uint8_t again[WIRE_MESSAGE_MAX];
+	for (int len = 0; len < n; len++) {
+		uint8_t *cut = malloc((size_t)len + 1); // + 1: a size of 0 may give NULL
+		memcpy(cut + 1, good, (size_t)len);
+		assert_int_equal(wire_get_record(cut + 1, (size_t)len, &got), -EINVAL);
+		free(cut);
+	}
+	uint8_t *b = malloc((size_t)n);
+	memcpy(b, good, (size_t)n);
+	for (int at = 0; at < n; at++) {
+		for (unsigned k = 0; k < 6; k++) {
+			uint8_t flip = (uint8_t)(1 << rng_below(r, 8));
+			b[at] = k < 3 ? good[at] ^ flip : (uint8_t)rng_next(r);
+			int len = wire_get_record(b, (size_t)n, &got);
+			if (len < 0)
+				continue;
+			assert_true(len <= n);
+			assert_int_equal(wire_put_record(again, sizeof(again), &got), len);
+			assert_memory_equal(again, b, (size_t)len);
+		}
+		b[at] = good[at];
+	}
+	free(b);
+}
+
+static void prop__records(void **state)
+{
+	struct rng r = {SEED};
+	printf("seed %u\n", SEED);
+	for (unsigned i = 0; i < 1500; i++) {
+		uint16_t nf_size = (uint16_t)(i % 50 == 0 ? WIRE_NF_MAX : rng_below(&r, 64));
+		struct wire_record w = random_record(&r, i & 1, i >> 1 & 7, nf_size), got;
+		uint8_t b[WIRE_MESSAGE_MAX];
+		int n = wire_put_record(b, sizeof(b), &w);
+		assert_true(n > 0);
+		assert_int_equal(wire_put_record(b, (size_t)n - 1, &w), -ENOSPC);
+		assert_int_equal(wire_put_record(b, (size_t)n, &w), n);
+		memset(b + n, 0xee, sizeof(b) - (size_t)n);
+		assert_int_equal(wire_get_record(b, sizeof(b), &got), n);
+		assert_record_equal(&w, &got);
+		mutate(b, n, &r);
+	}
+}
+
+static uint16_t make_message(uint8_t *b, struct rng *r)
+{
+	struct wire_header h = some_header();
+	h.type = (uint8_t)(1 + rng_below(r, 4));
+	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
+	h.count = (uint16_t)(h.type == WIRE_HELLO ? 1 : 1 + rng_below(r, 5));
+	uint16_t len = WIRE_HEADER_SIZE;
+	for (unsigned i = 0; i < h.count; i++) {
+		int n;
+		size_t room = WIRE_MESSAGE_MAX - len;
+		struct wire_hello hello = {1, 1, rng_next(r), rng_next(r)};
+		struct tripod_tuple t = random_tuple(r, rng_below(r, 2));
+		struct wire_record w = random_record(
+			r, rng_below(r, 2), (uint8_t)rng_below(r, 8), (uint16_t)rng_below(r, 64));
+		if (h.type == WIRE_HELLO)
+			n = wire_put_hello(b + len, room, &hello);
+		else if (h.type == WIRE_LOG)
+			n = wire_put_record(b + len, room, &w);
+		else
+			n = wire_put_tuple(b + len, room, &t);
+		assert_true(n > 0);
+		len = (uint16_t)(len + n);
+	}
+	h.length = len;
+	assert_int_equal(wire_put_header(b, WIRE_MESSAGE_MAX, &h), WIRE_HEADER_SIZE);
+	return len;
+}
+
+// The fuzz target, which aborts when decoded bytes do not encode to themselves.
+static void prop__fuzz_target(void **state)
+{
+	struct rng r = {SEED};
+	printf("seed %u\n", SEED);
+	for (unsigned i = 0; i < 20000; i++) {
+		uint8_t whole[WIRE_MESSAGE_MAX];
+		size_t len = make_message(whole, &r);
+		for (unsigned k = rng_below(&r, 6); k > 0; k--)
+			whole[rng_below(&r, (uint32_t)len)] = (uint8_t)rng_next(&r);
+		size_t from = rng_below(&r, 3) == 0 ? WIRE_HEADER_SIZE : 0;
+		if (rng_below(&r, 4) == 0)
+			len = from + rng_below(&r, (uint32_t)(len - from) + 1);
+		uint8_t *b = malloc(len - from + 1);
+		memcpy(b + 1, whole + from, len - from);
+		LLVMFuzzerTestOneInput(b + 1, len - from);
+		free(b);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(header__bytes_as_documented),
+		cmocka_unit_test(header__wrong_fields),
+		cmocka_unit_test(header__per_type),
+		cmocka_unit_test(hello__round_trip_and_ranges),
+		cmocka_unit_test(record__sizes),
+		cmocka_unit_test(record__offsets_as_documented),
+		cmocka_unit_test(record__encoder_refuses),
+		cmocka_unit_test(tuple__canonical),
+		cmocka_unit_test(prop__tuples),
+		cmocka_unit_test(prop__records),
+		cmocka_unit_test(prop__fuzz_target),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

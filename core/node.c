@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Building a node, and looking at it from outside.
+#include "core/node.h"
+
+#include "core/shard.h"
+
+#define CHANNEL_QUEUE 8192 // records that may wait for one worker of one peer
+
+static uint32_t pow2_at_least(uint32_t n)
+{
+	uint32_t p = 1;
+	while (p < n)
+		p <<= 1;
+	return p;
+}
+
+static void peers_init(struct shard *s, struct arena *a, const struct node_conf *conf)
+{
+	uint32_t queue = pow2_at_least(conf->connections < CHANNEL_QUEUE ? conf->connections
+									 : CHANNEL_QUEUE);
+	struct channel scratch = {0};
+
+	for (unsigned n = 0; n < NODES_MAX; n++) {
+		if (!conf->member[n].present || n == conf->id)
+			continue;
+		struct channel *channels =
+			arena_take(a, conf->peer_workers * sizeof(struct channel));
+		struct outgoing *out = arena_take(a, conf->peer_workers * sizeof(struct outgoing));
+		for (unsigned w = 0; w < conf->peer_workers; w++)
+			channel_init(channels == NULL ? &scratch : &channels[w], a, queue);
+		if (channels == NULL)
+			continue;
+		s->peer[n].configured = true;
+		s->peer[n].channel = channels;
+		s->peer[n].out = out;
+	}
+}
+
+static void shard_init(struct shard *s, struct arena *a, struct node *node,
+	const struct node_conf *conf, unsigned worker, uint64_t now_ns)
+{
+	tick_t now = tick_of(now_ns);
+
+	s->node = node;
+	s->conf = conf;
+	s->chain = conf->chain;
+	s->worker = (uint8_t)worker;
+	s->now_ns = s->last_step_ns = now_ns;
+	s->now = now;
+	s->valid_from = now - (1u << 30);
+	s->rng.state = conf->seed + worker * 0x9e3779b97f4a7c15ull;
+	s->live = 1ull << conf->id;
+	s->unsettled_ns = now_ns + 10 * 1000 * MS;
+	store_init(&s->store, a, conf->connections, conf->workers > 1 ? conf->connections : 0,
+		conf->chain->state_size, conf->hash_seed, now);
+	timers_init(&s->timers, a, conf->timers, now);
+	neigh_init(&s->neigh, a, &conf->self);
+	s->neigh.seed = rng_next(&s->rng);
+	pull_init(s, a);
+	peers_init(s, a, conf);
+}
+
+// Both passes (arena.h): measures with a scratch shard when the arena does.
+static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns, struct node **out,
+	struct shard *scratch)
+{
+	struct node *n = arena_take(a, sizeof(*n));
+
+	if (n != NULL) {
+		n->conf = *conf;
+		n->conf.relay_cost_ns = conf->relay_per_s > 0 ? 1000000000u / conf->relay_per_s : 0;
+		n->conf.repair_cost_ns =
+			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
+		n->started_ns = now_ns;
+		conf = &n->conf;
+	}
+	for (unsigned from = 0; from < conf->workers; from++) {
+		for (unsigned to = 0; to < conf->workers; to++) {
+			struct ring measure = {0};
+			struct ring *r = arena_take(a, sizeof(*r));
+			ring_init(r == NULL ? &measure : r, a, RING_SLOTS,
+				sizeof(struct ring_message));
+			if (n != NULL)
+				n->ring[from][to] = r;
+		}
+	}
+	for (unsigned w = 0; w < conf->workers; w++) {
+		struct shard *s = arena_take(a, sizeof(*s));
+		if (s == NULL) {
+			memset(scratch, 0, sizeof(*scratch));
+			s = scratch;
+		} else {
+			n->shard[w] = s;
+			for (unsigned o = 0; o < conf->workers; o++) {
+				s->in[o] = n->ring[o][w];
+				s->out[o] = n->ring[w][o];
+			}
+		}
+		shard_init(s, a, n, conf, w, now_ns);
+	}
+	*out = n;
+}
+
+size_t node_size(const struct node_conf *conf)
+{
+	struct arena a = {0};
+	struct shard scratch;
+	struct node *none;
+
+	build(&a, conf, 0, &none, &scratch);
+	return a.used;
+}
+
+struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uint64_t now_ns)
+{
+	struct arena a = {.base = mem, .size = size};
+	struct node *n;
+	uint64_t configured = 0;
+
+	build(&a, conf, now_ns, &n, NULL);
+	n->size = a.used;
+	for (unsigned i = 0; i < NODES_MAX; i++) {
+		if (conf->member[i].present)
+			configured |= 1ull << i;
+	}
+	members_init(&n->members, conf->id, configured, conf->heartbeat_ms * MS,
+		conf->dead_after_ms * MS, now_ns);
+	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
+	for (unsigned w = 0; w < conf->workers; w++)
+		n->progress_ns[w] = now_ns;
+	return n;
+}
+
+struct shard *node_shard(struct node *n, unsigned worker)
+{
+	return n->shard[worker];
+}
+
+void node_set_ready(struct node *n, bool ready)
+{
+	atomic_store(&n->ready, ready);
+}
+
+void node_set_leaving(struct node *n)
+{
+	atomic_store(&n->leaving, true);
+}
+
+// ---- Looking at a running node: 64-bit loads of what one worker writes ----
+
+static uint64_t peek(const uint64_t *at)
+{
+	return *(const volatile uint64_t *)at;
+}
+
+void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS])
+{
+	memset(out, 0, COUNTERS * sizeof(*out));
+	for (unsigned w = 0; w < n->conf.workers; w++) {
+		for (unsigned c = 0; (worker < 0 || (unsigned)worker == w) && c < COUNTERS; c++)
+			out[c] += peek(&n->shard[w]->counters[c]);
+	}
+}
+
+void node_nf_counters(const struct node *n, int worker, unsigned nf, uint64_t *out)
+{
+	memset(out, 0, NF_COUNTERS_MAX * sizeof(*out));
+	for (unsigned w = 0; w < n->conf.workers; w++) {
+		if (worker >= 0 && (unsigned)worker != w)
+			continue;
+		for (unsigned c = 0; c < NF_COUNTERS_MAX; c++)
+			out[c] += peek(&n->shard[w]->nf_counters[nf][c]);
+	}
+}
+
+void node_status(const struct node *n, struct node_status *out)
+{
+	const struct shard *first = n->shard[0];
+
+	*out = (struct node_status){
+		.live = peek(&first->live),
+		.ready = n->bfd.admin_up,
+		.bfd = n->bfd.state,
+		.bfd_remote = n->bfd.remote_state,
+		.memory_bytes = n->size,
+		.connections_max = (uint64_t)n->conf.connections * n->conf.workers,
+		.uptime_ns = peek(&first->now_ns) - n->started_ns,
+	};
+	for (unsigned w = 0; w < n->conf.workers; w++) {
+		const struct shard *s = n->shard[w];
+		out->connections += peek(&s->gauge.connections);
+		out->embryonic += peek(&s->gauge.embryonic);
+		out->tombstones += peek(&s->gauge.tombstones);
+		out->mastered += peek(&s->gauge.mastered);
+		out->backup += peek(&s->gauge.backup);
+		out->unprotected += peek(&s->gauge.unprotected);
+	}
+	const struct store *st = &first->store;
+	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
+	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
+				    index / (st->capacity > 0 ? st->capacity : 1);
+}
+
+unsigned node_members(const struct node *n, struct member_status *out, unsigned max)
+{
+	uint64_t now = peek(&n->shard[0]->now_ns);
+	unsigned count = 0;
+
+	for (unsigned id = 0; id < NODES_MAX && count < max; id++) {
+		if (!n->conf.member[id].present)
+			continue;
+		const struct member *m = &n->members.m[id];
+		struct member_status *o = &out[count++];
+		bool self = id == n->conf.id;
+		*o = (struct member_status){
+			.id = (uint8_t)id,
+			.self = self,
+			.live = self || m->live,
+			.workers = self ? n->conf.workers : m->workers,
+			.boot = self ? n->conf.boot : m->boot,
+			.chain = self ? n->conf.chain->id : m->chain,
+			.last_heard_ns = self || m->heard_ns == 0 || now < m->heard_ns
+						 ? 0
+						 : now - m->heard_ns,
+			.deaths = m->deaths,
+		};
+		for (unsigned w = 0; !self && w < n->conf.workers; w++) {
+			for (unsigned pw = 0; pw < n->conf.peer_workers; pw++) {
+				const struct channel *c = &n->shard[w]->peer[id].channel[pw];
+				o->queued += channel_queued(c);
+				if (c->rtt_ns > o->log_lag_ns)
+					o->log_lag_ns = c->rtt_ns;
+			}
+		}
+	}
+	return count;
+}
+
+bool node_query(struct node *n, unsigned worker, struct conn_query *q)
+{
+	struct conn_query *none = NULL;
+
+	atomic_store(&q->done, 0);
+	return atomic_compare_exchange_strong(&n->shard[worker]->posted, &none, q);
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Running a chain: a plain loop over its NFs, and the calls that an NF may make meanwhile
+// (include/tripod/nf.h).
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "core/shard.h"
+
+// One packet's way through the chain; call comes first, so that the NF's handle leads back here.
+struct run {
+	struct tripod_call call;
+	uint32_t conn;
+	uint8_t dir;
+	bool init, changed, terminated;
+};
+
+static struct run run_begin(struct shard *s, uint32_t i, unsigned dir, bool init)
+{
+	return (struct run){
+		.call = {
+			.now_ns = s->now_ns,
+			.from_initiator = dir == 0,
+			.shard = s,
+			.conn = store_conn(&s->store, i),
+		},
+		.conn = i,
+		.dir = (uint8_t)dir,
+		.init = init,
+	};
+}
+
+static inline void run_enter(struct run *r, struct shard *s, unsigned position)
+{
+	const struct chain_nf *n = &s->chain->nf[position];
+
+	r->call.instance = n->instance;
+	r->call.state_offset = n->state_offset;
+	r->call.state = ((struct conn *)r->call.conn)->nf + n->state_offset;
+	r->call.counters = s->nf_counters[position];
+	r->call.nf = (uint8_t)position;
+}
+
+static void hold(struct run *r, struct shard *s, struct tripod_packet *p, unsigned skip)
+{
+	uint32_t *list = &s->held[r->conn & 255];
+	struct conn *c = r->call.conn;
+	unsigned n = 0;
+
+	for (uint32_t w = *list; w != 0; w = s->waiting[w].next)
+		n += s->waiting[w].conn == r->conn;
+	uint32_t w = n < TRIPOD_HOLD_MAX ? shard_wait_new(s, p) : 0;
+	if (w == 0) {
+		shard_drop(s, p, C_drop_hold_full);
+		return;
+	}
+	s->waiting[w].conn = r->conn;
+	s->waiting[w].skip = (uint8_t)skip;
+	s->waiting[w].dir = r->dir;
+	s->waiting[w].next = *list;
+	*list = w;
+	c->flags |= CONN_HELD;
+}
+
+// What the NFs did beside their verdicts takes effect when the packet has passed.
+static void run_end(struct run *r, struct shard *s)
+{
+	struct conn *c = r->call.conn;
+
+	if (r->changed && !r->init && c->state == CONN_LIVE)
+		repl_changed(s, r->conn, 1u << PART_SHARED);
+	if (!r->terminated || c->state != CONN_LIVE)
+		return;
+	if (store_repl(&s->store, r->conn)->part[PART_SHARED].writer == s->conf->id) {
+		conn_close(s, r->conn, TRIPOD_TERMINATED);
+	} else {
+		// Only the shared part's master ends a connection: this direction's reset flag asks it.
+		c->dir[r->dir].tcp.flags |= TCP_DIR_RST;
+		repl_changed(s, r->conn, 1u << r->dir);
+	}
+}
+
+enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir,
+	unsigned skip, bool init)
+{
+	const struct chain *chain = s->chain;
+	bool incoming = tripod_packet_direction(p) == TRIPOD_INCOMING;
+	struct run r = run_begin(s, i, dir, init);
+
+	for (unsigned k = skip; k < chain->n; k++) {
+		unsigned position = incoming ? k : chain->n - 1 - k;
+		const struct tripod_nf *nf = chain->nf[position].nf;
+		enum tripod_verdict verdict = TRIPOD_FORWARD;
+
+		run_enter(&r, s, position);
+		if (init && nf->on_init != NULL) {
+			verdict = nf->on_init(&r.call, p);
+			if (verdict != TRIPOD_FORWARD && verdict != TRIPOD_CONSUME) {
+				shard_drop(s, p, C_drop_refused);
+				return RUN_REFUSED;
+			}
+		}
+		if (verdict == TRIPOD_FORWARD && nf->on_packet != NULL)
+			verdict = nf->on_packet(&r.call, p);
+		if (__builtin_expect(verdict == TRIPOD_FORWARD, 1))
+			continue;
+		if (verdict == TRIPOD_HOLD)
+			hold(&r, s, p, k + 1);
+		else if (verdict == TRIPOD_CONSUME)
+			shard_done(s, p->buf);
+		else
+			shard_drop(s, p, C_drop_nf);
+		run_end(&r, s);
+		return RUN_GONE;
+	}
+	if (__builtin_expect(r.changed | r.terminated, 0))
+		run_end(&r, s);
+	return RUN_OUT;
+}
+
+void run_close(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	struct run r = run_begin(s, i, 0, false);
+
+	for (unsigned k = 0; k < s->chain->n; k++) {
+		run_enter(&r, s, k);
+		if (s->chain->nf[k].nf->on_close != NULL)
+			s->chain->nf[k].nf->on_close(&r.call, why);
+	}
+}
+
+void run_timer(struct shard *s, uint32_t i, unsigned nf)
+{
+	struct run r = run_begin(s, i, 0, false);
+
+	run_enter(&r, s, nf);
+	if (s->chain->nf[nf].nf->on_timer != NULL)
+		s->chain->nf[nf].nf->on_timer(&r.call);
+	run_end(&r, s);
+}
+
+// Takes the packets of record i off their list, oldest first: again, or dropped.
+static void held_end(struct shard *s, uint32_t i, bool go_on)
+{
+	uint32_t *link = &s->held[i & 255], mine = 0;
+
+	while (*link != 0) {
+		uint32_t w = *link;
+		if (s->waiting[w].conn != i) {
+			link = &s->waiting[w].next;
+			continue;
+		}
+		*link = s->waiting[w].next;
+		s->waiting[w].next = mine;
+		mine = w;
+	}
+	while (mine != 0) {
+		uint32_t w = mine;
+		mine = s->waiting[w].next;
+		if (go_on) {
+			shard_again(s, w);
+		} else {
+			count(s, C_drop_nf);
+			shard_done(s, s->waiting[w].frame.buf);
+			shard_wait_free(s, w);
+		}
+	}
+	store_conn(&s->store, i)->flags &= (uint8_t)~CONN_HELD;
+}
+
+void run_forget(struct shard *s, uint32_t i)
+{
+	struct conn *c = store_conn(&s->store, i);
+
+	if (c->flags & CONN_HELD)
+		held_end(s, i, false);
+	if (c->flags & CONN_TIMED) {
+		for (unsigned nf = 0; nf < s->chain->n; nf++)
+			timers_cancel(&s->timers, i, nf);
+		c->flags &= (uint8_t)~CONN_TIMED;
+	}
+}
+
+// ---- The calls of the NF API ----
+
+void *tripod_state_rw(struct tripod_call *call)
+{
+	struct run *r = (struct run *)call;
+	struct shard *s = call->shard;
+
+	if (!r->init &&
+		store_repl(&s->store, r->conn)->part[PART_SHARED].writer != s->conf->id) {
+		count(s, C_nf_write_refused);
+		return NULL;
+	}
+	r->changed = true;
+	return tripod_state_soft(call);
+}
+
+void *tripod_state_soft(struct tripod_call *call)
+{
+	return ((struct conn *)call->conn)->nf + call->state_offset;
+}
+
+uint64_t tripod_random(struct tripod_call *call)
+{
+	return rng_next(&((struct shard *)call->shard)->rng);
+}
+
+uint64_t tripod_hash(const struct tripod_call *call, const void *data, size_t size)
+{
+	return store_hash_bytes(&((const struct shard *)call->shard)->store, data, size);
+}
+
+bool tripod_tuple_available(const struct tripod_call *call, const struct tripod_tuple *reversed)
+{
+	const struct shard *s = call->shard;
+
+	if (s->conf->workers > 1 &&
+		toeplitz_worker(toeplitz_tuple(reversed), s->conf->workers) != s->worker)
+		return false;
+	return store_find(&s->store, reversed, store_hash(&s->store, reversed)).what == STORE_MISS;
+}
+
+void tripod_terminate(struct tripod_call *call)
+{
+	((struct run *)call)->terminated = true;
+}
+
+void tripod_pin(struct tripod_call *call)
+{
+	struct run *r = (struct run *)call;
+	struct conn *c = call->conn;
+
+	if (!(c->flags & CONN_PINNED)) {
+		c->flags |= CONN_PINNED;
+		r->changed = true;
+	}
+}
+
+int tripod_timer_set(struct tripod_call *call, uint64_t delay_ns)
+{
+	struct run *r = (struct run *)call;
+	struct shard *s = call->shard;
+	struct conn *c = call->conn;
+
+	if (!timers_set(&s->timers, r->conn, c->incarnation, call->nf,
+		    s->now + (tick_t)(delay_ns >> TICK_SHIFT) + 1)) {
+		count(s, C_timer_full);
+		return -ENOSPC;
+	}
+	c->flags |= CONN_TIMED;
+	if (s->next_tick_ns > s->now_ns + (1ull << TICK_SHIFT))
+		s->next_tick_ns = s->now_ns + (1ull << TICK_SHIFT);
+	return 0;
+}
+
+void tripod_timer_cancel(struct tripod_call *call)
+{
+	timers_cancel(&((struct shard *)call->shard)->timers, ((struct run *)call)->conn, call->nf);
+}
+
+void tripod_release(struct tripod_call *call)
+{
+	if (((struct conn *)call->conn)->flags & CONN_HELD)
+		held_end(call->shard, ((struct run *)call)->conn, true);
+}
+
+struct tripod_packet *tripod_packet_new(struct tripod_call *call, const struct tripod_packet *p,
+	bool to_sender, uint16_t size)
+{
+	struct shard *s = call->shard;
+	uint16_t l4_size = p->tuple.proto == IPPROTO_TCP ? 20 : 8;
+	uint16_t head = (uint16_t)(p->l4 + l4_size);
+	struct frame f;
+
+	if (!shard_spare(s, &f)) {
+		count(s, C_drop_no_buffer);
+		return NULL;
+	}
+	if (head + size > f.room) {
+		s->step->spare[s->step->n_spare++] = f;
+		count(s, C_drop_no_buffer);
+		return NULL;
+	}
+	struct tripod_packet *q = &s->emit;
+	*q = *p;
+	q->data = f.data;
+	q->buf = f.buf;
+	q->room = f.room;
+	q->len = (uint16_t)(head + size);
+	q->payload = head;
+	q->payload_len = size;
+	q->ttl = 64;
+	q->flags = 0;
+	memcpy(q->data, p->data, head);
+	memset(q->data + q->payload, 0, size);
+	if (p->tuple.proto == IPPROTO_TCP)
+		q->data[q->l4 + 12] = 5 << 4; // no options
+	if (to_sender)
+		packet_swap(q);
+	s->emit_back = to_sender;
+	return q;
+}
+
+void tripod_emit(struct tripod_call *call, struct tripod_packet *p)
+{
+	struct shard *s = call->shard;
+
+	packet_finish(p);
+	if (s->emit_back)
+		forward_back(s, p);
+	else
+		forward_out(s, p, STORE_NONE, 0);
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Inside a node: what one worker owns, and what its parts may ask of each other.
+//
+//   shard.c          the step: messages from other workers, the burst, due work
+//   conn.c           a connection's life: open, install, take over, close, expire
+//   run.c            a packet through the chain; the calls of the NF API
+//   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
+//   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
+//   hpsms/control.c  control messages in, heartbeats, who is alive
+//   hpsms/repl.c     logs to the holders of a copy, and back
+//   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/place.c    who holds the copies
+//
+// Thread: everything here runs on the shard's worker. Fields that others touch say so.
+#pragma once
+
+#include <stdatomic.h>
+
+#include "core/hpsms/channel.h"
+#include "core/hpsms/member.h"
+#include "core/icmp.h"
+#include "core/node.h"
+#include "core/parse.h"
+#include "core/ring.h"
+#include "core/rng.h"
+#include "core/store.h"
+#include "core/timer.h"
+#include "core/toeplitz.h"
+
+#define MS 1000000ull // nanoseconds
+#define RING_SLOTS 1024
+#define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
+#define PULL_HASH 4096
+
+enum ring_type {
+	RING_FRAME, // a received frame whose connection the other worker has
+	RING_ALIAS_ADD,
+	RING_ALIAS_DEL,
+	RING_NEIGH, // an address was resolved
+	RING_PEER, // a member came, went or restarted
+	RING_DOUBT, // this node may have been away: validate before use
+	RING_SERVE, // a peer asks for a connection that the other worker has
+};
+
+struct ring_message {
+	uint8_t type; // enum ring_type
+	uint8_t node, worker, live, workers, final, net;
+	uint8_t mac[6];
+	union {
+		struct frame frame;
+		struct {
+			struct tripod_tuple key;
+			uint64_t incarnation;
+			uint32_t conn;
+		} alias;
+		struct tripod_tuple key;
+		struct tripod_addr addr;
+		struct {
+			uint64_t boot, chain;
+		} peer;
+	};
+};
+
+// A member as this worker sees it, and what has been said to each of its workers.
+struct peer {
+	bool configured, live;
+	uint8_t workers; // 0: never heard
+	uint8_t mac[6];
+	uint64_t boot, chain;
+	struct channel *channel; // peer_workers of them
+	struct outgoing *out; // one a channel: the message being filled
+};
+
+struct outgoing {
+	struct frame frame; // buf != NULL: open
+	struct channel_message *message;
+	uint16_t used; // bytes of the message so far
+	uint16_t count;
+	bool urgent; // leaves at the end of this step
+};
+
+struct waiting {
+	struct frame frame;
+	uint32_t next; // 0: last
+	uint32_t conn; // of a packet held by an NF
+	uint8_t skip; // ... NFs that it has passed
+	uint8_t dir;
+};
+
+enum pull_state { PULL_FREE = 0, PULL_ASKING, PULL_FAILED };
+
+struct pull {
+	struct tripod_tuple key;
+	uint64_t hash;
+	uint64_t awaited; // nodes that have not answered
+	uint64_t started_ns, asked_ns;
+	uint32_t first, last; // waiting packets
+	uint32_t chain; // next in its hash list
+	uint8_t state; // enum pull_state
+	uint8_t n_waiting;
+	bool found; // somebody sent it, but may not have the newest
+	bool ask; // goes into the next PULL message
+};
+
+struct node;
+
+struct shard {
+	// Fixed.
+	struct node *node;
+	const struct node_conf *conf;
+	const struct chain *chain;
+	uint8_t worker;
+	struct ring *in[WORKERS_MAX]; // from each worker of this node
+	struct ring *out[WORKERS_MAX]; // to each
+
+	// This step.
+	struct step *step;
+	uint64_t now_ns;
+	tick_t now;
+
+	// The connections.
+	struct store store;
+	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
+	uint64_t last_step_ns;
+	struct rng rng;
+	struct timers timers;
+
+	// Packets that wait: for an answer from the peers, or held by an NF.
+	struct waiting *waiting;
+	uint32_t waiting_free, waiting_used;
+	uint32_t held[256]; // lists by conn & 255, newest first
+	uint32_t again_first, again_last; // packets whose wait is over, to be run in this step
+	struct tripod_packet emit; // between tripod_packet_new() and tripod_emit()
+	bool emit_back;
+	uint16_t next_stamp;
+
+	// HPSMS.
+	struct peer peer[NODES_MAX];
+	uint64_t live; // this node included
+	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
+	uint64_t unsettled_ns; // until then, unknown UDP asks first
+	uint64_t busy[NODES_MAX]; // bit w: channel to worker w has something to do
+	uint64_t busy_nodes;
+	struct pull *pulls;
+	uint32_t pull_hash[PULL_HASH]; // first pull of each list, 0: none
+	uint32_t pulls_asking, pull_scan;
+	bool pulls_to_send;
+	struct {
+		struct frame frame; // buf != NULL: open
+		uint16_t used, count;
+		uint8_t node, worker;
+	} none; // the WIRE_NONE being filled
+	uint32_t repair_at; // next record to look at; 0: idle
+	uint64_t repair_nodes; // members that came back: they are sent what they should have
+	uint64_t repair_next; // members whose queue was full: looked after in the next round
+	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
+	uint64_t relay_tokens_ns;
+
+	struct neigh_table neigh;
+	uint64_t next_tick_ns;
+	struct conn_query *query; // under way
+
+	uint64_t counters[COUNTERS]; // worker: rw, control: ro
+	uint64_t nf_counters[CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
+	struct {
+		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
+	} gauge; // worker: rw, control: ro; refreshed by a slow walk
+	struct {
+		uint64_t mastered, backup, unprotected, tombstones;
+		uint32_t at;
+	} census; // the walk under way
+
+	_Alignas(64) _Atomic uint32_t progress; // worker: wo, worker 0: ro
+	_Alignas(64) _Atomic(struct conn_query *) posted; // control: w, worker: takes
+};
+
+struct node {
+	struct node_conf conf;
+	uint64_t started_ns;
+	size_t size;
+	struct members members; // worker 0: rw, control: ro
+	struct bfd bfd; // worker 0: rw, control: ro
+	uint32_t progress_seen[WORKERS_MAX]; // worker 0
+	uint64_t progress_ns[WORKERS_MAX]; // worker 0
+	_Atomic bool ready; // control: wo, worker 0: ro
+	_Atomic bool leaving; // control: wo, worker 0: ro
+	struct shard *shard[WORKERS_MAX];
+	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
+};
+
+static inline void count(struct shard *s, enum counter c)
+{
+	s->counters[c]++;
+}
+
+// ---- shard.c ----
+void shard_done(struct shard *s, void *buf); // the buffer goes back to the driver
+void shard_drop(struct shard *s, const struct tripod_packet *p, int counter);
+bool shard_spare(struct shard *s, struct frame *f); // an empty frame; false: none, not counted
+struct frame shard_frame(const struct tripod_packet *p, enum frame_class class);
+bool shard_post(struct shard *s, unsigned worker, const struct ring_message *m);
+void shard_post_all(struct shard *s, const struct ring_message *m); // to the other workers
+// A place for a packet that must wait; 0: none free. shard_wait_free() gives it back.
+uint32_t shard_wait_new(struct shard *s, const struct tripod_packet *p);
+void shard_wait_free(struct shard *s, uint32_t w);
+// The wait is over: the packet goes through once more, later in this step.
+void shard_again(struct shard *s, uint32_t w);
+// Runs a packet of record i, direction dir, through tracking and chain, and out.
+void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+
+// ---- conn.c ----
+static inline bool conn_masters(const struct conn *c, unsigned dir)
+{
+	return c->flags & (CONN_MASTER_0 << dir);
+}
+static inline bool conn_uncertain(const struct shard *s, const struct conn *c, unsigned dir)
+{
+	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
+}
+uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
+// Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
+// sends the packet on. Drops and counts it when that cannot be.
+void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation);
+// The first packet has passed the whole chain: now the reversed tuple is known. 0, or a negative
+// errno after which the record is gone.
+int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p);
+// Takes record i out of everything. false: a ring is full; the record stays, try again later.
+bool conn_free(struct shard *s, uint32_t i);
+// Both keys of a filled record go into the index (or to the worker that theirs hash to).
+int conn_index(struct shard *s, uint32_t i, bool final);
+bool conn_unindex(struct shard *s, uint32_t i); // false: a ring is full, try again later
+void conn_take_over(struct shard *s, uint32_t i, unsigned dir);
+void conn_answered(struct shard *s, uint32_t i);
+void conn_close(struct shard *s, uint32_t i, enum tripod_reason why); // by its master
+void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why); // becomes a tombstone here
+void conn_rewheel(struct shard *s, uint32_t i);
+void conn_expire(struct shard *s, uint32_t i); // the wheel came to it
+void conn_view(const struct shard *s, uint32_t i, struct conn_view *v);
+
+// ---- run.c ----
+enum run_result { RUN_OUT, RUN_GONE /* dropped, consumed or held */, RUN_REFUSED };
+// The chain on one packet, from the NF that comes `skip` places after the first in the packet's
+// order; init: the connection is new. Takes the packet unless RUN_OUT.
+enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir,
+	unsigned skip, bool init);
+void run_close(struct shard *s, uint32_t i, enum tripod_reason why);
+void run_timer(struct shard *s, uint32_t i, unsigned nf);
+void run_forget(struct shard *s, uint32_t i); // held packets and timers of a record that goes
+
+// ---- forward.c ----
+// Sends p out on the other side; dir of record i caches the next hop, i == STORE_NONE: no cache.
+void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p back out on the side that it came from, to the station that sent it.
+void forward_back(struct shard *s, struct tripod_packet *p);
+void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node);
+void forward_control(struct shard *s, struct frame *f); // counted
+// An ICMP error about p from the gateway to the sender of p (enum icmp_error); p stays the caller's.
+void forward_icmp_error(struct shard *s, const struct tripod_packet *p, enum icmp_error what,
+	uint16_t mtu);
+// Carries an ICMP error about a packet of record i through the rewriting; takes p.
+void forward_icmp_through(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// An NF's packet: addresses and ports swapped, with no flags; lengths and checksums made right.
+void packet_swap(struct tripod_packet *p);
+void packet_finish(struct tripod_packet *p);
+void forward_reset(struct shard *s, struct tripod_packet *p); // RST for an unknown TCP packet
+
+// ---- local.c ----
+void local_resolve(struct shard *s, struct tripod_packet *p, enum neigh_net net);
+bool local_owns(const struct shard *s, enum tripod_direction side, const struct tripod_addr *a);
+bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered
+void local_bfd(struct shard *s, struct tripod_packet *p);
+uint64_t local_tick(struct shard *s); // worker 0: BFD; returns when next
+void local_learned(struct shard *s, enum neigh_net net, const struct tripod_addr *a,
+	const uint8_t mac[6], bool tell);
+
+// ---- hpsms/control.c ----
+void control_init(struct shard *s, struct arena *a);
+void control_rx(struct shard *s, struct tripod_packet *p); // takes p
+void control_peer(struct shard *s, const struct ring_message *m); // a change of membership
+uint64_t control_tick(struct shard *s); // worker 0: heartbeats
+// An empty message to a worker of a node (WIRE_ANY: all nodes), Ethernet to UDP headers left room for.
+bool control_begin(struct shard *s, struct frame *f);
+uint8_t *control_body(const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes, header first
+// Completes all headers of a message of `size` bytes, its own header (h) included, and sends it.
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
+void control_header(const struct shard *s, struct wire_header *h, enum wire_type type,
+	unsigned node, unsigned worker);
+void control_doubt(struct shard *s);
+
+// ---- hpsms/repl.c ----
+void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
+void repl_queue(struct shard *s, uint32_t i, unsigned node);
+// A full copy to a node that asked for the packets of direction dir.
+void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
+void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
+void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
+void repl_flush(struct shard *s);
+uint64_t repl_next_ns(struct shard *s);
+bool repl_repair(struct shard *s); // true: more to do
+unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
+
+// ---- hpsms/place.c ----
+// Up to n nodes of `among` for the copies of a connection: bits.
+uint64_t place_copies(const struct shard *s, const struct tripod_tuple *key, uint64_t among,
+	unsigned n);
+
+// ---- hpsms/pull.c ----
+void pull_init(struct shard *s, struct arena *a); // and the packets that wait
+// The packet waits until the peers have said whether they know its tuple; takes p.
+void pull_wait(struct shard *s, struct tripod_packet *p, uint64_t hash);
+// The connection of key has come (final: nobody can have a newer one).
+void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
+void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+void pull_peer_died(struct shard *s, unsigned node);
+void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+// Tells a worker of a node that this node has no copy of key: collected, sent by pull_none_flush().
+void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+void pull_none_flush(struct shard *s);
+void pull_send(struct shard *s); // batched requests
+uint64_t pull_tick(struct shard *s);

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "core/tcp.h"
+
+// Windows that nobody has told us of are taken for the largest that the scaling allows, and a
+// window is never taken for smaller than this when looking back: packets are delayed and repeated.
+#define WINDOW_UNSCALED 65535u
+#define WSCALE_MAX 14 // RFC 7323, 2.3
+#define WSCALE_GUESS_MAX 12 // keeps sums of windows far below 2^31
+// With one direction known, a jump of this many bytes means that we knew it wrongly.
+#define JUMP_MAX (1u << 26)
+
+#define TCP_HEADER_SIZE 20
+#define OPTION_END 0
+#define OPTION_NOP 1
+#define OPTION_WSCALE 3
+
+struct segment {
+	uint32_t seq, end, ack; // end: behind the last byte, SYN and FIN included
+	uint32_t win; // as in the header
+	uint16_t payload_len;
+	uint8_t flags; // enum tripod_tcp_flag
+	const uint8_t *options;
+	unsigned options_len;
+};
+
+// ---- Sequence numbers ----
+
+static bool after(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) > 0;
+}
+
+static bool before(uint32_t a, uint32_t b)
+{
+	return after(b, a);
+}
+
+static uint32_t newest(uint32_t a, uint32_t b)
+{
+	return after(b, a) ? b : a;
+}
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+// low <= x <= high, on the circle.
+static bool inside(uint32_t x, uint32_t low, uint32_t high)
+{
+	return x - low <= high - low;
+}
+
+static bool jumped(uint32_t a, uint32_t b)
+{
+	return !inside(a, b - JUMP_MAX, b + JUMP_MAX);
+}
+
+// ---- States ----
+
+enum tcp_state tcp_state(const struct tcp_dir *initiator, const struct tcp_dir *responder)
+{
+	unsigned i = initiator->flags, r = responder->flags;
+	unsigned any = i | r, both = i & r;
+	if ((any & TCP_DIR_RST) ||
+		(both & (TCP_DIR_FIN | TCP_DIR_FIN_ACKED)) == (TCP_DIR_FIN | TCP_DIR_FIN_ACKED))
+		return TCP_CLOSED;
+	if (any & TCP_DIR_FIN)
+		return TCP_CLOSING;
+	// Acknowledgements tell more than SYNs: after a takeover a SYN may never have been replicated.
+	if (both & TCP_DIR_ACK)
+		return TCP_ESTABLISHED;
+	if ((r & (TCP_DIR_SYN | TCP_DIR_ACK)) || (i & TCP_DIR_ACK))
+		return TCP_SYN_RECEIVED;
+	return TCP_SYN_SENT;
+}
+
+const char *tcp_state_name(enum tcp_state s)
+{
+	static const char *const names[] = {
+		[TCP_SYN_SENT] = "syn-sent",
+		[TCP_SYN_RECEIVED] = "syn-received",
+		[TCP_ESTABLISHED] = "established",
+		[TCP_CLOSING] = "closing",
+		[TCP_CLOSED] = "closed",
+	};
+	return (unsigned)s < sizeof(names) / sizeof(names[0]) ? names[s] : "?";
+}
+
+uint32_t tcp_timeout_ms(const struct tcp_timeouts *t, enum tcp_state s)
+{
+	static const uint8_t field[] = {
+		[TCP_SYN_SENT] = offsetof(struct tcp_timeouts, embryonic_ms),
+		[TCP_SYN_RECEIVED] = offsetof(struct tcp_timeouts, embryonic_ms),
+		[TCP_ESTABLISHED] = offsetof(struct tcp_timeouts, established_ms),
+		[TCP_CLOSING] = offsetof(struct tcp_timeouts, closing_ms),
+		[TCP_CLOSED] = offsetof(struct tcp_timeouts, closed_ms),
+	};
+	uint32_t ms;
+	memcpy(&ms, (const uint8_t *)t + field[s], sizeof(ms));
+	return ms;
+}
+
+bool tcp_flags_bogus(uint8_t tcp_flags)
+{
+	const uint8_t fin = TRIPOD_TCP_FIN, syn = TRIPOD_TCP_SYN, rst = TRIPOD_TCP_RST,
+		      ack = TRIPOD_TCP_ACK;
+	return !(tcp_flags & (syn | rst | ack)) || // none, PSH or URG alone
+	       ((tcp_flags & syn) && (tcp_flags & (fin | rst))) ||
+	       ((tcp_flags & fin) && ((tcp_flags & rst) || !(tcp_flags & ack)));
+}
+
+// ---- Segments ----
+
+static uint32_t get32(const uint8_t *b)
+{
+	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+// false: the offsets do not hold a TCP header.
+static bool segment_read(const struct tripod_packet *p, struct segment *g)
+{
+	if (p->payload < p->l4 + TCP_HEADER_SIZE || p->payload > p->len)
+		return false;
+	const uint8_t *h = p->data + p->l4;
+	g->flags = p->tcp_flags;
+	g->payload_len = p->payload_len;
+	g->seq = get32(h + 4);
+	g->ack = get32(h + 8);
+	g->win = (uint32_t)h[14] << 8 | h[15];
+	g->end = g->seq + g->payload_len + ((g->flags & TRIPOD_TCP_SYN) != 0) +
+		 ((g->flags & TRIPOD_TCP_FIN) != 0);
+	g->options = h + TCP_HEADER_SIZE;
+	g->options_len = p->payload - p->l4 - TCP_HEADER_SIZE;
+	return true;
+}
+
+// The shift of the window scale option, -1 without one.
+static int segment_wscale(const struct segment *g)
+{
+	unsigned at = 0;
+	while (at < g->options_len && g->options[at] != OPTION_END) {
+		if (g->options[at] == OPTION_NOP) {
+			at++;
+			continue;
+		}
+		if (at + 1 >= g->options_len)
+			break;
+		unsigned len = g->options[at + 1];
+		if (len < 2 || len > g->options_len - at)
+			break;
+		if (g->options[at] == OPTION_WSCALE && len == 3) {
+			unsigned shift = g->options[at + 2];
+			return shift < WSCALE_MAX ? (int)shift : WSCALE_MAX;
+		}
+		at += len;
+	}
+	return -1;
+}
+
+// ---- Windows ----
+
+// How far the windows that `from` offers are shifted, once the SYNs are over.
+static unsigned window_shift(const struct tcp_dir *from, const struct tcp_dir *to)
+{
+	unsigned both = from->flags & to->flags;
+	if (both & TCP_DIR_WSCALE)
+		return from->wscale < WSCALE_MAX ? from->wscale : WSCALE_MAX;
+	return both & TCP_DIR_SYN ? 0 : WSCALE_MAX; // a SYN that we do not know may have offered it
+}
+
+static uint32_t window_guess(unsigned shift)
+{
+	return WINDOW_UNSCALED << (shift < WSCALE_GUESS_MAX ? shift : WSCALE_GUESS_MAX);
+}
+
+// How far behind the newest packet of a sender an older one of it can be, when its peer has offered
+// windows of at most max_win. One more for a keep-alive, whose byte is acknowledged already.
+static uint32_t reach(uint32_t max_win)
+{
+	return larger(max_win, WINDOW_UNSCALED) + 1;
+}
+
+static bool segment_in_window(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	// One byte beyond the right edge: a probe of a closed window, or a FIN. An ACK may go beyond
+	// what we have seen of the other side (just after a takeover), but never beyond the window
+	// that its sender has itself offered.
+	return inside(g->end, from->end - reach(to->max_win), from->max_end + 1) &&
+	       inside(g->ack, to->end - reach(from->max_win), newest(to->end, to->max_end + 1));
+}
+
+// The first packet that is seen of this direction is not its SYN: what it may have sent and offered
+// before is bounded by guesses, all on the liberal side.
+static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g,
+	uint32_t win, uint32_t guess)
+{
+	from->end = g->end;
+	from->max_win = larger(win, guess);
+	if (!(to->flags & TCP_DIR_LEARNED) || !(to->flags & TCP_DIR_ACK))
+		from->max_end = g->end + guess; // the other side has offered it nothing here
+	from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+	from->flags |= TCP_DIR_LEARNED;
+	to->max_end = g->ack + win + guess;
+	to->acked_low = (uint16_t)g->ack;
+	if (!(to->flags & TCP_DIR_LEARNED))
+		return;
+	if (jumped(g->ack, to->end)) {
+		to->end = g->ack;
+		to->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+	} else if (!(to->flags & TCP_DIR_FIN_SEEN)) {
+		to->end = newest(to->end, g->ack);
+	}
+}
+
+static void learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
+{
+	unsigned shift = window_shift(from, to);
+	uint32_t win = g->win << shift, guess = window_guess(shift);
+	if (!(from->flags & TCP_DIR_LEARNED)) {
+		learn_first(from, to, g, win, guess);
+		return;
+	}
+	bool alone = !(to->flags & TCP_DIR_LEARNED);
+	from->max_win = larger(from->max_win, win);
+	if (alone && jumped(g->end, from->end)) {
+		from->end = g->end; // nothing was checked: a forged number must not stay
+		from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+	} else if (!(from->flags & TCP_DIR_FIN_SEEN)) {
+		from->end = newest(from->end, g->end);
+	}
+	uint32_t edge = g->ack + win;
+	if (alone) {
+		to->max_end = edge + guess;
+		to->acked_low = (uint16_t)g->ack;
+		return;
+	}
+	// Is this one of its newest acknowledgements? One of the two tells, whatever was lost between.
+	if (!before(edge, to->max_end) || (int16_t)((uint16_t)g->ack - to->acked_low) > 0)
+		to->acked_low = (uint16_t)g->ack;
+	to->max_end = newest(to->max_end, edge);
+	if (!(to->flags & TCP_DIR_FIN_SEEN))
+		to->end = newest(to->end, g->ack);
+}
+
+// ---- What to do with a packet, by state and kind ----
+
+// Does ack acknowledge the SYN of `to`, alone or with the data sent along (RFC 7413)?
+static bool acks_syn(const struct tcp_dir *to, uint32_t ack)
+{
+	return ack == to->end || (to->end - ack <= UINT16_MAX && (uint16_t)ack == to->acked_low);
+}
+
+static void sync_learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
+{
+	bool to_learned = to->flags & TCP_DIR_LEARNED;
+	from->end = g->end;
+	from->max_win = larger(g->win, 1);
+	from->max_end = g->seq + 1 + (to_learned ? to->max_win : 0);
+	from->acked_low = (uint16_t)(g->seq + 1);
+	from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+	from->flags |= TCP_DIR_LEARNED;
+}
+
+// SYN or SYN+ACK before the connection is established; crossing SYNs included.
+static enum tcp_verdict sync(
+	struct tcp_dir *from, struct tcp_dir *to, enum tcp_state state, const struct segment *g)
+{
+	bool acks = g->flags & TRIPOD_TCP_ACK;
+	if (acks && (to->flags & TCP_DIR_LEARNED) && !acks_syn(to, g->ack))
+		return TCP_OUT_OF_WINDOW;
+
+	bool learned = from->flags & TCP_DIR_LEARNED;
+	bool same = learned && from->end - (g->seq + 1) <= UINT16_MAX;
+	if (!learned || (!same && state == TCP_SYN_SENT)) {
+		sync_learn(from, to, g); // a SYN with another number replaces an unanswered one
+	} else if (same) {
+		from->end = newest(from->end, g->end);
+		from->max_win = larger(from->max_win, g->win);
+	} else {
+		// Answered already (or a SYN cookie that has changed): which of the two numbers the
+		// other side will take, only later packets tell.
+		from->flags &= (uint8_t)~TCP_DIR_LEARNED;
+	}
+
+	if (acks) {
+		to->max_end = g->ack + g->win; // never scaled in a SYN
+		to->acked_low = (uint16_t)g->ack;
+	} else if (to->flags & TCP_DIR_LEARNED) {
+		to->max_end = newest(to->max_end, to->end + g->win);
+	}
+
+	int shift = segment_wscale(g);
+	from->flags |= TCP_DIR_SYN | (acks ? TCP_DIR_ACK : 0);
+	if (shift >= 0) {
+		// Only ever grows: when SYNs differ, the larger window is the liberal one.
+		from->flags |= TCP_DIR_WSCALE;
+		from->wscale = (uint8_t)larger(from->wscale, (uint32_t)shift);
+	}
+	return TCP_OK;
+}
+
+static enum tcp_verdict reset_now(struct tcp_dir *from)
+{
+	from->flags |= TCP_DIR_RST;
+	return TCP_OK;
+}
+
+// RFC 5961, 3.2: a reset counts when its number is exactly the next that the receiver expects; one
+// that is merely in the window passes, for the receiver to challenge. What the receiver expects is
+// what the sender has sent, or what the receiver has acknowledged when something was lost between.
+static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
+	enum tcp_state state, const struct segment *g)
+{
+	bool acks = g->flags & TRIPOD_TCP_ACK;
+	bool to_learned = to->flags & TCP_DIR_LEARNED;
+	if (!from_initiator && state == TCP_SYN_SENT) // "connection refused"
+		return acks && (!to_learned || acks_syn(to, g->ack)) ? reset_now(from)
+								     : TCP_OUT_OF_WINDOW;
+	// Refused after all: a SYN+ACK was lost, and the repeated SYN met a closed port.
+	if (!from_initiator && acks && to_learned && !(to->flags & TCP_DIR_ACK) &&
+		acks_syn(to, g->ack))
+		return reset_now(from);
+	if (!(from->flags & TCP_DIR_LEARNED))
+		return reset_now(from);
+	if (!to_learned) // an unanswered initiator may also reset what it does not know: let it pass
+		return from->end - g->seq <= UINT16_MAX ? reset_now(from) : TCP_OK;
+
+	uint32_t low = from->end - reach(to->max_win);
+	if (g->seq == from->end ||
+		((uint16_t)g->seq == from->acked_low && inside(g->seq, low, from->end)))
+		return reset_now(from);
+	return inside(g->seq, low, from->max_end + 1) ? TCP_OK : TCP_OUT_OF_WINDOW;
+}
+
+static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
+	enum tcp_state state, const struct segment *g)
+{
+	bool to_learned = to->flags & TCP_DIR_LEARNED;
+	// A responder that acknowledges without a SYN remembers an older connection, of which the
+	// initiator will tell it with a reset. Nothing to learn from that.
+	if (!from_initiator && state == TCP_SYN_SENT && to_learned)
+		return TCP_OK;
+	if ((from->flags & to->flags & TCP_DIR_LEARNED) && !segment_in_window(from, to, g))
+		return TCP_OUT_OF_WINDOW;
+
+	learn(from, to, g);
+	from->flags |= TCP_DIR_ACK;
+	// Nothing follows a FIN: one that ends before other data is no FIN.
+	if ((g->flags & TRIPOD_TCP_FIN) && !before(g->end, from->end))
+		from->flags |= TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
+	if (to->flags & TCP_DIR_FIN) {
+		bool placed = to_learned && (to->flags & TCP_DIR_FIN_SEEN);
+		if (!placed || !before(g->ack, to->end))
+			from->flags |= TCP_DIR_FIN_ACKED;
+	}
+	return TCP_OK;
+}
+
+// After the end: whoever has missed the last acknowledgement repeats its FIN or its last data, and
+// is acknowledged again. New data has no one to go to.
+static enum tcp_verdict late(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	bool learned = from->flags & TCP_DIR_LEARNED;
+	if (g->payload_len == 0)
+		return TCP_OK;
+	if (learned && inside(g->end, from->end - reach(to->max_win), from->end))
+		return TCP_OK;
+	// Its FIN was seen by another node: what is new here need not be new.
+	if (!((from->flags | to->flags) & TCP_DIR_RST) &&
+		!(learned && (from->flags & TCP_DIR_FIN_SEEN)))
+		return TCP_OK;
+	return TCP_AFTER_CLOSE;
+}
+
+enum kind { KIND_SEGMENT, KIND_SYN, KIND_SYN_ACK, KIND_RST, KINDS };
+enum action {
+	DO_PASS, // forward, learn nothing: the receiver knows better (RFC 5961, 4: challenge)
+	DO_SYNC,
+	DO_RESET,
+	DO_SEGMENT,
+	DO_LATE,
+	DO_REOPEN,
+};
+
+static const uint8_t actions[][KINDS] = {
+	[TCP_SYN_SENT] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
+	[TCP_SYN_RECEIVED] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
+	[TCP_ESTABLISHED] = {DO_SEGMENT, DO_PASS, DO_PASS, DO_RESET},
+	[TCP_CLOSING] = {DO_SEGMENT, DO_PASS, DO_PASS, DO_RESET},
+	[TCP_CLOSED] = {DO_LATE, DO_REOPEN, DO_PASS, DO_PASS},
+};
+
+static enum kind kind_of(uint8_t flags)
+{
+	if (flags & TRIPOD_TCP_RST)
+		return KIND_RST;
+	if (flags & TRIPOD_TCP_SYN)
+		return flags & TRIPOD_TCP_ACK ? KIND_SYN_ACK : KIND_SYN;
+	return KIND_SEGMENT;
+}
+
+enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
+	const struct tripod_packet *p)
+{
+	struct segment g;
+	if (tcp_flags_bogus(p->tcp_flags) || !segment_read(p, &g))
+		return TCP_OUT_OF_WINDOW;
+
+	enum tcp_state state = from_initiator ? tcp_state(from, to) : tcp_state(to, from);
+	uint8_t flags = from->flags, wscale = from->wscale;
+	enum tcp_verdict v = TCP_OK;
+	switch ((enum action)actions[state][kind_of(g.flags)]) {
+	case DO_PASS:
+		break;
+	case DO_SYNC:
+		v = sync(from, to, state, &g);
+		break;
+	case DO_RESET:
+		v = reset(from, to, from_initiator, state, &g);
+		break;
+	case DO_SEGMENT:
+		v = segment(from, to, from_initiator, state, &g);
+		break;
+	case DO_LATE:
+		return late(from, to, &g);
+	case DO_REOPEN:
+		return TCP_REOPEN;
+	}
+	bool changed = ((flags ^ from->flags) & TCP_DIR_DURABLE) || wscale != from->wscale;
+	return v == TCP_OK && changed ? TCP_OK_CHANGED : v;
+}

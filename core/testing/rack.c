@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "core/testing/rack.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/rng.h"
+#include "core/shard.h"
+
+#define STEP_NS 50000ull
+#define ROOM 1920
+#define INBOX 4096
+#define FLIGHT 65536
+#define DETECT_MS 100
+
+static const uint8_t HOST_MAC[6] = {2, 0, 0, 0, 0xaa, 1};
+static const uint8_t GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0, 1, 2}};
+
+struct flight { // a frame on its way to a node
+	unsigned to;
+	uint64_t at_ns;
+	uint16_t vlan, len;
+	uint8_t *bytes;
+};
+
+struct member_state {
+	struct node *node;
+	void *mem;
+	bool frozen, port_forced, port_up;
+	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
+	unsigned boots;
+	struct step *step[WORKERS_MAX];
+};
+
+struct rack {
+	struct rack_conf conf;
+	struct rng rng;
+	uint64_t now_ns;
+	struct chain chain;
+	struct member_state m[RACK_NODES];
+	struct flight *flight;
+	unsigned n_flight;
+	struct rack_arrival *inbox[2];
+	unsigned n_inbox[2];
+};
+
+// ---- The chain ----
+
+struct rewrite {
+	struct tripod_addr addr;
+	uint16_t port;
+	uint8_t what; // 1: destination, 2: source
+	uint8_t pad[5];
+};
+
+static enum tripod_verdict rewrite_init(struct tripod_call *c, struct tripod_packet *p)
+{
+	struct rewrite *w = tripod_state_rw(c);
+
+	if (tripod_packet_direction(p) == TRIPOD_INCOMING) {
+		tripod_addr_parse(&w->addr, "10.1.0.101");
+		w->port = htons(8080);
+		w->what = 1;
+		return TRIPOD_FORWARD;
+	}
+	tripod_addr_parse(&w->addr, "192.0.2.1");
+	w->what = 2;
+	struct tripod_tuple out = p->tuple;
+	out.src = w->addr;
+	for (unsigned n = 0; n < 64; n++) {
+		out.sport = htons((uint16_t)(1024 + tripod_random(c) % 60000));
+		struct tripod_tuple back = tripod_tuple_reverse(&out);
+		if (tripod_tuple_available(c, &back)) {
+			w->port = out.sport;
+			return TRIPOD_FORWARD;
+		}
+	}
+	return TRIPOD_DROP;
+}
+
+static enum tripod_verdict rewrite_packet(struct tripod_call *c, struct tripod_packet *p)
+{
+	const struct rewrite *w = c->state;
+	struct conn *conn = c->conn;
+
+	if (w->what == 1 && c->from_initiator)
+		tripod_packet_set_dst(p, &w->addr, w->port);
+	else if (w->what == 1)
+		tripod_packet_set_src(p, &conn->dir[0].key.dst, conn->dir[0].key.dport);
+	else if (c->from_initiator)
+		tripod_packet_set_src(p, &w->addr, w->port);
+	else
+		tripod_packet_set_dst(p, &conn->dir[0].key.src, conn->dir[0].key.sport);
+	return TRIPOD_FORWARD;
+}
+
+static const struct tripod_field rewrite_fields[] = {
+	TRIPOD_FIELD(struct rewrite, addr, WRITE_ONCE, ADDR),
+	TRIPOD_FIELD(struct rewrite, port, WRITE_ONCE, PORT),
+	TRIPOD_FIELD(struct rewrite, what, WRITE_ONCE, UINT),
+	{0},
+};
+static const char *const no_counters[] = {NULL};
+
+const struct tripod_nf RACK_NF_REWRITE = {
+	.abi = TRIPOD_NF_ABI,
+	.layout_version = 1,
+	.name = "rewrite",
+	.summary = "test: rewrites like a load balancer and a source NAT",
+	.state_size = sizeof(struct rewrite),
+	.fields = rewrite_fields,
+	.counters = no_counters,
+	.on_init = rewrite_init,
+	.on_packet = rewrite_packet,
+};
+
+// ---- Nodes ----
+
+static struct tripod_addr addr(const char *format, unsigned n)
+{
+	char text[32];
+	struct tripod_addr a;
+
+	snprintf(text, sizeof(text), format, n);
+	if (tripod_addr_parse(&a, text) != 0)
+		abort();
+	return a;
+}
+
+static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const char *gateway)
+{
+	*c = (struct side_conf){
+		.vlan = vlan,
+		.relay_vlan = (uint16_t)(vlan + 1),
+		.mtu = 1500,
+		.gateway_v4 = addr(gateway, 0),
+		.n_routes = 1,
+	};
+	memcpy(c->gateway_mac, mac, 6);
+	tripod_prefix_parse(&c->route[0].to, "0.0.0.0/0");
+}
+
+static struct node_conf node_conf(struct rack *r, unsigned i)
+{
+	struct node_conf c = {
+		.id = (uint8_t)i,
+		.workers = (uint8_t)r->conf.workers,
+		.cluster = 7,
+		.boot = rng_next(&r->rng) | 1,
+		.boot_half = r->m[i].boots & 1,
+		.seed = rng_next(&r->rng),
+		.hash_seed = r->conf.seed,
+		.fabric_vlan = 30,
+		.directions_split = r->conf.split,
+		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
+		.backups = (uint8_t)r->conf.backups,
+		.peer_workers = (uint8_t)r->conf.workers,
+		.heartbeat_ms = 20,
+		.dead_after_ms = 100,
+		.flush_us = 500,
+		.pull_timeout_ms = 50,
+		.repair_per_s = 100000,
+		.connections = r->conf.connections ? r->conf.connections : 4096,
+		.waiting = 512,
+		.pulls = 512,
+		.relay_per_s = 100000,
+		.timers = 64,
+		.tcp = {10000, 7440000, 240000, 10000},
+		.udp_ms = r->conf.udp_ms ? r->conf.udp_ms : 300000,
+		.udp_embryonic_ms = 30000,
+		.icmp_ms = 30000,
+		.tombstone_ms = 5000,
+		.chain = &r->chain,
+	};
+	c.embryonic = c.connections;
+	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
+	c.side[TRIPOD_INCOMING].route[0].via = addr("203.0.113.254", 0);
+	side(&c.side[TRIPOD_OUTGOING], 20, GATEWAY_MAC[1], "10.1.0.1");
+	c.self = (struct neigh_self){.mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}};
+	c.self.net[NEIGH_OUTSIDE].vlan = 10;
+	c.self.net[NEIGH_OUTSIDE].v4 = addr("203.0.113.%u", 11 + i);
+	c.self.net[NEIGH_INSIDE].vlan = 20;
+	c.self.net[NEIGH_INSIDE].v4 = addr("10.1.0.%u", 11 + i);
+	c.self.net[NEIGH_FABRIC].vlan = 30;
+	for (unsigned n = 0; n < r->conf.nodes; n++)
+		c.member[n] = (struct member_conf){true, addr("10.255.0.%u", n + 1)};
+	c.self.net[NEIGH_FABRIC].v4 = c.member[i].fabric;
+	return c;
+}
+
+void rack_start(struct rack *r, unsigned i)
+{
+	struct member_state *m = &r->m[i];
+	struct node_conf conf = node_conf(r, i);
+	size_t size = node_size(&conf);
+
+	m->mem = aligned_alloc(64, size);
+	memset(m->mem, 0, size);
+	m->node = node_init(m->mem, size, &conf, r->now_ns);
+	m->frozen = false;
+	m->lost_ns = 0;
+	m->boots++;
+	node_set_ready(m->node, true);
+	for (unsigned w = 0; w < r->conf.workers; w++)
+		m->step[w] = calloc(1, sizeof(struct step));
+}
+
+static void take_apart(struct rack *r, unsigned i)
+{
+	struct member_state *m = &r->m[i];
+
+	for (unsigned w = 0; w < r->conf.workers; w++) {
+		while (m->step[w]->n_spare > 0)
+			free(m->step[w]->spare[--m->step[w]->n_spare].buf);
+		struct shard *s = node_shard(m->node, w);
+		// Buffers that the node still held: packets that waited.
+		for (uint32_t k = 1; k <= s->conf->waiting; k++)
+			free(s->waiting[k].frame.buf);
+		for (unsigned o = 0; o < r->conf.workers; o++) {
+			struct ring_message *msg;
+			while (o != w && (msg = ring_peek(s->in[o])) != NULL) {
+				if (msg->type == RING_FRAME)
+					free(msg->frame.buf);
+				ring_pop(s->in[o]);
+			}
+		}
+		free(m->step[w]);
+		for (unsigned k = 1; k < NEIGH_SLOTS; k++) {
+			for (unsigned f = 0; f < s->neigh.slots[k].n_waiting; f++)
+				free(s->neigh.slots[k].waiting[f].buf);
+		}
+	}
+	free(m->mem);
+	m->node = NULL;
+}
+
+struct rack *rack_new(const struct rack_conf *conf)
+{
+	struct rack *r = calloc(1, sizeof(*r));
+	const struct tripod_nf *nf = conf->nf ? conf->nf : &RACK_NF_REWRITE;
+
+	r->conf = *conf;
+	r->rng.state = conf->seed;
+	r->now_ns = 1000 * MS;
+	if (chain_add(&r->chain, nf, NULL) != 0)
+		abort();
+	chain_seal(&r->chain, "test");
+	r->flight = calloc(FLIGHT, sizeof(*r->flight));
+	for (unsigned s = 0; s < 2; s++)
+		r->inbox[s] = calloc(INBOX, sizeof(**r->inbox));
+	for (unsigned i = 0; i < conf->nodes; i++)
+		rack_start(r, i);
+	return r;
+}
+
+void rack_free(struct rack *r)
+{
+	for (unsigned i = 0; i < r->conf.nodes; i++) {
+		if (r->m[i].node != NULL)
+			take_apart(r, i);
+	}
+	while (r->n_flight > 0)
+		free(r->flight[--r->n_flight].bytes);
+	free(r->flight);
+	free(r->inbox[0]);
+	free(r->inbox[1]);
+	free(r);
+}
+
+struct node *rack_node(struct rack *r, unsigned i)
+{
+	return r->m[i].node;
+}
+
+uint64_t rack_now_ns(const struct rack *r)
+{
+	return r->now_ns;
+}
+
+void rack_kill(struct rack *r, unsigned i)
+{
+	take_apart(r, i);
+	r->m[i].lost_ns = r->now_ns;
+	for (unsigned k = 0; k < r->n_flight;) {
+		if (r->flight[k].to == i) {
+			free(r->flight[k].bytes);
+			r->flight[k] = r->flight[--r->n_flight];
+		} else {
+			k++;
+		}
+	}
+}
+
+void rack_freeze(struct rack *r, unsigned i)
+{
+	r->m[i].frozen = true;
+	r->m[i].lost_ns = r->now_ns;
+}
+
+void rack_thaw(struct rack *r, unsigned i)
+{
+	r->m[i].frozen = false;
+	r->m[i].lost_ns = 0;
+}
+
+void rack_port(struct rack *r, unsigned i, bool up)
+{
+	r->m[i].port_forced = true;
+	r->m[i].port_up = up;
+}
+
+// ---- The switch ----
+
+static bool port_is_up(const struct rack *r, unsigned i)
+{
+	const struct member_state *m = &r->m[i];
+
+	if (m->port_forced)
+		return m->port_up;
+	return m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS;
+}
+
+// Two-stage ECMP: the primary choice among all, the second among those that are up.
+static unsigned choose(struct rack *r, uint64_t hash)
+{
+	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
+
+	if (port_is_up(r, first))
+		return first;
+	for (unsigned i = 0; i < r->conf.nodes; i++) {
+		if (port_is_up(r, i))
+			up[n++] = i;
+	}
+	return n == 0 ? first : up[(hash >> 32) % n];
+}
+
+static unsigned hash_tuple(struct rack *r, const struct tripod_tuple *t, enum tripod_direction from)
+{
+	struct rng mix = {.state = r->conf.seed};
+	bool outside_is_src = from == TRIPOD_INCOMING;
+	const struct tripod_addr *a = outside_is_src ? &t->src : &t->dst;
+	uint16_t port = outside_is_src ? t->sport : t->dport;
+	uint32_t v4 = tripod_addr_get_v4(a);
+
+	mix.state ^= (uint64_t)v4 << 16 ^ port;
+	mix.state = rng_next(&mix);
+	if (r->conf.split) {
+		mix.state ^= tripod_addr_get_v4(outside_is_src ? &t->dst : &t->src);
+		mix.state ^= (uint64_t)(outside_is_src ? t->dport : t->sport) << 32;
+		mix.state ^= (uint64_t)from << 60;
+	}
+	return choose(r, rng_next(&mix));
+}
+
+static void fly(struct rack *r, unsigned to, uint16_t vlan, const uint8_t *bytes, uint16_t len,
+	uint64_t delay_ns)
+{
+	if (r->m[to].node == NULL)
+		return;
+	if (r->n_flight == FLIGHT)
+		abort();
+	struct flight *f = &r->flight[r->n_flight++];
+	*f = (struct flight){to, r->now_ns + delay_ns, vlan, len, malloc(len)};
+	memcpy(f->bytes, bytes, len);
+}
+
+unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direction from)
+{
+	uint8_t buf[ROOM];
+	struct tripod_packet p;
+	size_t len = frames_build(buf, sizeof(buf), s);
+
+	frames_parse(&p, buf, len, sizeof(buf), from);
+	return hash_tuple(r, &p.tuple, from);
+}
+
+void rack_send(struct rack *r, enum tripod_direction from, const struct frame_spec *spec)
+{
+	struct frame_spec s = *spec;
+	uint8_t buf[ROOM];
+	struct tripod_packet p;
+
+	s.src_mac = HOST_MAC;
+	s.dst_mac = GATEWAY_MAC[from];
+	size_t len = frames_build(buf, sizeof(buf), &s);
+	if (frames_parse(&p, buf, len, sizeof(buf), from) >= 0)
+		abort();
+	fly(r, hash_tuple(r, &p.tuple, from), from == TRIPOD_INCOMING ? 10 : 20, buf, (uint16_t)len,
+		0);
+}
+
+// A frame from a node on a host VLAN: hosts answer ARP, and keep the rest.
+static void to_host(struct rack *r, unsigned node, enum tripod_direction s, const struct frame *f)
+{
+	struct tripod_packet p;
+	struct neigh_message m;
+	uint8_t buf[ROOM];
+
+	frames_packet(&p, f->data, f->len, f->len, f->vlan);
+	struct parse_limits limits = {.mtu = 1500};
+	int kind = parse_frame(&p, &limits, s, 0);
+	if (kind == PARSE_ARP && neigh_parse(&p, &m) == 0 && m.what == NEIGH_REQUEST) {
+		char sender[64], target[64];
+		tripod_addr_format(&m.sender, sender, sizeof(sender));
+		tripod_addr_format(&m.target, target, sizeof(target));
+		size_t len = frames_arp(buf, sizeof(buf), 2, HOST_MAC, target, m.mac, sender);
+		fly(r, node, f->vlan, buf, (uint16_t)len, STEP_NS);
+		return;
+	}
+	if (kind == PARSE_ARP || r->n_inbox[s] == INBOX)
+		return;
+	if (kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
+		abort();
+	r->inbox[s][r->n_inbox[s]++] = (struct rack_arrival){
+		p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
+}
+
+static void from_node(struct rack *r, unsigned node, const struct frame *f)
+{
+	if (f->vlan == 10 || f->vlan == 20) {
+		to_host(r, node, f->vlan == 10 ? TRIPOD_INCOMING : TRIPOD_OUTGOING, f);
+		return;
+	}
+	if (f->vlan == 0)
+		return;
+	for (unsigned to = 0; to < r->conf.nodes; to++) {
+		bool broadcast = f->data[0] & 1;
+		if (to == node || (!broadcast && f->data[5] != to + 1))
+			continue;
+		if (f->vlan == 30 && rng_below(&r->rng, 100) < r->conf.loss_percent)
+			continue;
+		fly(r, to, f->vlan, f->data, f->len, STEP_NS + rng_below(&r->rng, 100000));
+	}
+}
+
+// ---- Time ----
+
+static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
+{
+	step->now_ns = r->now_ns;
+	step->n_rx = 0;
+	while (step->n_spare < STEP_SPARE) {
+		uint8_t *b = malloc(ROOM);
+		step->spare[step->n_spare++] = (struct frame){.buf = b, .data = b, .room = ROOM};
+	}
+	for (unsigned k = 0; k < r->n_flight && step->n_rx < STEP_BURST;) {
+		struct flight f = r->flight[k];
+		// Any worker may receive any frame; the seed draws which.
+		if (f.to != i || f.at_ns > r->now_ns || rng_below(&r->rng, r->conf.workers - w) > 0) {
+			k++;
+			continue;
+		}
+		memmove(&r->flight[k], &r->flight[k + 1],
+			(--r->n_flight - k) * sizeof(*r->flight));
+		uint8_t *b = malloc(ROOM);
+		memcpy(b, f.bytes, f.len);
+		free(f.bytes);
+		step->rx[step->n_rx++] = (struct frame){
+			.buf = b, .data = b, .len = f.len, .room = ROOM, .vlan = f.vlan};
+	}
+}
+
+static void step_node(struct rack *r, unsigned i)
+{
+	struct member_state *m = &r->m[i];
+
+	for (unsigned w = 0; w < r->conf.workers; w++) {
+		struct step *step = m->step[w];
+		fill(r, i, w, step);
+		shard_step(node_shard(m->node, w), step);
+		for (unsigned k = 0; k < step->n_tx; k++) {
+			from_node(r, i, &step->tx[k]);
+			free(step->tx[k].buf);
+		}
+		for (unsigned k = 0; k < step->n_done; k++)
+			free(step->done[k]);
+	}
+}
+
+void rack_run_ms(struct rack *r, unsigned ms)
+{
+	for (uint64_t end = r->now_ns + ms * MS; r->now_ns < end; r->now_ns += STEP_NS) {
+		unsigned first = rng_below(&r->rng, r->conf.nodes);
+		for (unsigned k = 0; k < r->conf.nodes; k++) {
+			unsigned i = (first + k) % r->conf.nodes;
+			if (r->m[i].node != NULL && !r->m[i].frozen)
+				step_node(r, i);
+		}
+	}
+}
+
+// ---- Looking ----
+
+unsigned rack_arrivals(struct rack *r, enum tripod_direction s, struct rack_arrival *out,
+	unsigned max)
+{
+	unsigned n = r->n_inbox[s] < max ? r->n_inbox[s] : max;
+
+	memcpy(out, r->inbox[s], n * sizeof(*out));
+	r->n_inbox[s] = 0;
+	return n;
+}
+
+uint64_t rack_counter(struct rack *r, int node, enum counter c)
+{
+	uint64_t sum = 0, all[COUNTERS];
+
+	for (unsigned i = 0; i < r->conf.nodes; i++) {
+		if (r->m[i].node == NULL || (node >= 0 && (unsigned)node != i))
+			continue;
+		node_counters(r->m[i].node, -1, all);
+		sum += all[c];
+	}
+	return sum;
+}
+
+bool rack_conn(struct rack *r, unsigned i, const struct tripod_tuple *key, struct conn_view *out)
+{
+	for (unsigned w = 0; r->m[i].node != NULL && w < r->conf.workers; w++) {
+		struct shard *s = node_shard(r->m[i].node, w);
+		struct store_hit h = store_find(&s->store, key, store_hash(&s->store, key));
+		if (h.what == STORE_CONN) {
+			conn_view(s, h.index, out);
+			return true;
+		}
+	}
+	return false;
+}
+
+unsigned rack_copies(struct rack *r, const struct tripod_tuple *key)
+{
+	struct conn_view v;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->conf.nodes; i++)
+		n += rack_conn(r, i, key, &v) && v.state == CONN_LIVE;
+	return n;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A rack in one process, for tests: nodes as values, an ECMP switch, two hosts' worth of packets and
+// virtual time. The real core and a real chain run; nothing else moves unless the test says so, and
+// one seed gives one history.
+//
+// The switch spreads what hosts send over the nodes that are up, by the outside endpoint or by the
+// whole tuple; its fabric VLAN delivers by destination MAC, may lose, and may delay. Hosts answer ARP
+// and otherwise do only what the test sends for them; what reaches them is put into an inbox.
+#pragma once
+
+#include "core/node.h"
+#include "core/testing/frames.h"
+
+#define RACK_NODES 8
+
+struct rack_conf {
+	unsigned nodes, workers, backups;
+	uint64_t seed;
+	bool split; // the switch hashes both ends: the directions of a connection may part
+	bool baseline; // durability none
+	unsigned loss_percent; // of fabric frames between nodes
+	uint32_t connections; // per worker; 0: 4096
+	const struct tripod_nf *nf; // a chain of one; NULL: NF_REWRITE
+	uint32_t udp_ms; // 0: 300 s
+};
+
+// Rewrites the destination like a load balancer (to 10.1.0.101:8080) and, for connections from
+// inside, the source like a source NAT (to 192.0.2.1, a port of its own). Write-once state.
+extern const struct tripod_nf RACK_NF_REWRITE;
+
+struct rack;
+struct rack *rack_new(const struct rack_conf *conf);
+void rack_free(struct rack *r);
+
+struct node *rack_node(struct rack *r, unsigned i); // NULL while dead
+uint64_t rack_now_ns(const struct rack *r);
+void rack_run_ms(struct rack *r, unsigned ms);
+
+// Kill: gone, with all state. Freeze: not stepped, frames to it queue up. The switch notices after
+// 100 ms; rack_start() starts a killed node with a new boot.
+void rack_kill(struct rack *r, unsigned i);
+void rack_freeze(struct rack *r, unsigned i);
+void rack_thaw(struct rack *r, unsigned i);
+void rack_start(struct rack *r, unsigned i);
+// The switch does (not) use the node, whatever its state.
+void rack_port(struct rack *r, unsigned i, bool up);
+
+// Where the switch would send this packet now.
+unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direction from);
+// A host on that side sends a packet; it is delivered within the next step.
+void rack_send(struct rack *r, enum tripod_direction from, const struct frame_spec *s);
+
+// What reached the hosts since the last call with this filter: the newest packet that arrived on
+// `side` (the hosts there), if any. NULL: none. Cleared by the call.
+struct rack_arrival {
+	struct tripod_tuple tuple; // as it arrived at the host; direction is meaningless
+	uint8_t tcp_flags;
+	uint16_t payload_len;
+	unsigned from_node;
+	uint64_t at_ns;
+};
+unsigned rack_arrivals(struct rack *r, enum tripod_direction side, struct rack_arrival *out,
+	unsigned max);
+
+uint64_t rack_counter(struct rack *r, int node, enum counter c); // -1: sum of live nodes
+// The connection with this key on a node; false: none. Walks the table.
+bool rack_conn(struct rack *r, unsigned i, const struct tripod_tuple *key, struct conn_view *out);
+unsigned rack_copies(struct rack *r, const struct tripod_tuple *key); // live records of it
