@@ -297,18 +297,34 @@ static void notify(const char *state)
 
 // ---- Start, step by step. Each returns 0 or a negative errno, and has said what is wrong. ----
 
-// Before the configuration, which is checked against the tables of the NFs that it names.
-static int load_plugins(const struct options *o)
+static int load_plugin(const char *path)
 {
 	char why[512];
+	int rc = plugin_load(path, why, sizeof(why));
 
-	for (unsigned i = 0; i < o->n_plugins; i++) {
-		if (plugin_load(o->plugin[i], why, sizeof(why)) == 0)
-			continue;
+	if (rc != 0)
 		say("%s", why);
-		return -EINVAL;
+	return rc;
+}
+
+// Those of the command line and of the file. Before the configuration is checked, since its chain is
+// checked against the tables of the NFs that it names; what else is wrong with it comes up then.
+static int load_plugins(const struct options *o)
+{
+	struct conf_doc *doc = conf_load(o->config);
+	const struct tripod_conf *list = tripod_conf_get(conf_root(doc), "plugins");
+	int rc = 0;
+
+	for (unsigned i = 0; i < o->n_plugins && rc == 0; i++)
+		rc = load_plugin(o->plugin[i]);
+	for (unsigned i = 0; i < tripod_conf_count(list) && rc == 0; i++) {
+		const char *path = tripod_conf_text(tripod_conf_at(list, i));
+
+		if (path != NULL)
+			rc = load_plugin(path);
 	}
-	return 0;
+	conf_free(doc);
+	return rc;
 }
 
 static int load_config(struct tripodd *t)

@@ -106,6 +106,20 @@ if [ "$(cat /sys/kernel/mm/hugepages/*/free_hugepages 2>/dev/null | sort -n | ta
 	refused "hugepages: never" --config "$tmp/huge.yaml" --node 1
 fi
 
+# ---- Plug-ins, from the file and from the command line ----
+plugin=$build/nf/example/pathcount.so
+sed "s/- firewall: {}/- pathcount: {}/" "$rack" >"$tmp/plugin.yaml"
+refused "plugin.yaml:.*pathcount" --config "$tmp/plugin.yaml" --check
+"$tripodd" --config "$tmp/plugin.yaml" --plugin "$plugin" --check | grep -q "chain pathcount" ||
+	fail "--plugin"
+echo "plugins: $plugin" >>"$tmp/plugin.yaml"
+"$tripodd" --config "$tmp/plugin.yaml" --check | grep -q "chain pathcount" || fail "plugins:"
+refused "nonexistent.so" --config "$rack" --plugin "$tmp/nonexistent.so" --check
+rack=$tmp/plugin.yaml
+start "$tmp/six.log"
+ctl counters --nf pathcount --all | grep -q pathcount || fail "no counters of the plug-in"
+ends TERM
+
 # ---- Usage ----
 for arguments in "" "--nonsense" "--config" "--config $rack --node x" "--config $rack extra"; do
 	code=0
