@@ -379,6 +379,7 @@ static void connections__client_that_leaves_while_a_worker_fills(void **state)
 	struct fixture *f = *state;
 	unsigned pages;
 	int fd = dial(f);
+	char byte;
 
 	f->connections[0] = 100;
 	f->stuck = true;
@@ -389,7 +390,17 @@ static void connections__client_that_leaves_while_a_worker_fills(void **state)
 	close(fd);
 	for (int i = 0; i < 10; i++)
 		turn(f);
+	// Whoever comes next, and takes its place, gets nothing that it has not asked for.
+	fd = dial(f);
+	for (int i = 0; i < 10; i++)
+		turn(f);
 	f->stuck = false;
+	for (int i = 0; i < 10; i++)
+		turn(f);
+	assert_int_equal(recv(fd, &byte, 1, 0), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_answer(f, fd, "status\n", "verb");
+	close(fd);
 	assert_int_equal(count(f, "connections\n", &pages), 100);
 }
 

@@ -52,6 +52,10 @@ refused() {
 # ---- One life, with one worker and with three; both signals, and stop ----
 start "$tmp/one.log"
 ctl --json status | grep -q '"driver": "net_null"' || fail "status names no driver"
+ready() {
+	ctl --json status | grep -q '"ready": true'
+}
+until_ok "the node wants traffic" ready
 ctl status | grep -q '^Node  *1$' || fail "status is no table"
 [ "$(stat -c %a "$socket")" = 600 ] || fail "the socket is not private"
 first_half=$(ctl --json status | grep boot_half)
