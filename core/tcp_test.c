@@ -596,6 +596,20 @@ static void tcp_track__forged_number_is_forgotten(void **state)
 	assert_int_equal(send(&f, RES, A, 5011, 1021, WIN, 10), TCP_OK);
 }
 
+// A direction that was away comes back: its right edge has moved on with the other side's ACKs.
+static void tcp_track__direction_returns(void **state)
+{
+	struct fixture f;
+	establish(&f);
+	f.dir[RES] = (struct tcp_dir){.flags = f.dir[RES].flags & TCP_DIR_DURABLE};
+	for (uint32_t n = 0; n <= 300; n++)
+		assert_int_equal(send(&f, INI, A, 1001, 5001 + n * 5000, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, RES, A, 1505001, 1001, WIN, 1000), TCP_OK);
+	assert_int_equal(send(&f, RES, A, 1506001, 1001, WIN, 1000), TCP_OK);
+	assert_int_equal(send(&f, RES, A, 1505001 + 500000, 1001, WIN, 1), TCP_OUT_OF_WINDOW);
+	assert_int_equal(send(&f, RES, R, 1505001, 0, 0, 0), TCP_OK_CHANGED); // as acknowledged
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +631,7 @@ int main(void)
 		cmocka_unit_test(tcp_track__wrap_around),
 		cmocka_unit_test(tcp_track__takeover),
 		cmocka_unit_test(tcp_track__split_directions),
+		cmocka_unit_test(tcp_track__direction_returns),
 		cmocka_unit_test(tcp_track__forged_number_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
