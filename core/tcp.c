@@ -202,7 +202,7 @@ static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct s
 	from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
 	from->flags |= TCP_DIR_LEARNED;
 	// The other side's packets may have told its right edge, or not, or long ago.
-	uint32_t least = window_guess(to_shift), most = 9 * least; // two windows of the largest shift
+	uint32_t least = window_guess(to_shift), most = 7 * least; // and below 2^31
 	if (!inside(from->max_end, g->end + least, g->end + most))
 		from->max_end = g->end + least;
 	to->max_end = g->ack + win + guess;
@@ -331,10 +331,11 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 		return from->end - g->seq <= UINT16_MAX ? reset_now(from) : TCP_OK;
 
 	uint32_t low = from->end - reach(to->max_win);
-	if (g->seq == from->end ||
-		((uint16_t)g->seq == from->acked_low && inside(g->seq, low, from->end)))
-		return reset_now(from);
-	return inside(g->seq, low, from->max_end + 1) ? TCP_OK : TCP_OUT_OF_WINDOW;
+	if (!inside(g->seq, low, from->max_end + 1))
+		return TCP_OUT_OF_WINDOW;
+	// The low bits suffice for exactness: of the window, one number in 65536 has them.
+	bool exact = g->seq == from->end || (uint16_t)g->seq == from->acked_low;
+	return exact ? reset_now(from) : TCP_OK;
 }
 
 static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
