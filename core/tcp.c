@@ -328,7 +328,9 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 	if (!(from->flags & TCP_DIR_LEARNED))
 		return reset_now(from);
 	if (!to_learned) // an unanswered initiator may also reset what it does not know: let it pass
-		return from->end - g->seq <= UINT16_MAX ? reset_now(from) : TCP_OK;
+		return inside(g->seq, from->end - UINT16_MAX, from->end + UINT16_MAX)
+			       ? reset_now(from)
+			       : TCP_OK;
 
 	uint32_t low = from->end - reach(to->max_win);
 	if (!inside(g->seq, low, from->max_end + 1))

@@ -530,6 +530,12 @@ static void tcp_track__takeover(void **state)
 	forget(&f);
 	assert_int_equal(send(&f, RES, R, 12345678, 0, 0, 0), TCP_OK_CHANGED);
 	assert_int_equal(state_of(&f), TCP_CLOSED);
+	// ... or just after a keep-alive, which tells one number less than has been sent.
+	establish(&f);
+	forget(&f);
+	assert_int_equal(send(&f, INI, A, 1000, 5001, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, R, 1001 + 100000, 0, 0, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, R, 1001, 0, 0, 0), TCP_OK_CHANGED);
 	// ... and new data, whose FIN nobody has seen here.
 	establish(&f);
 	send(&f, INI, F | A, 1001, 5001, WIN, 0);
