@@ -240,7 +240,7 @@ static void learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment
 		return;
 	}
 	// Is this one of its newest acknowledgements? One of the two tells, whatever was lost between.
-	if (!before(edge, to->max_end) || (int16_t)((uint16_t)g->ack - to->acked_low) > 0)
+	if (after(edge, to->max_end) || (int16_t)((uint16_t)g->ack - to->acked_low) > 0)
 		to->acked_low = (uint16_t)g->ack;
 	to->max_end = newest(to->max_end, edge);
 	if (!(to->flags & TCP_DIR_FIN_SEEN))

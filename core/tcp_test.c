@@ -328,6 +328,7 @@ static void tcp_track__reset(void **state)
 	send(&f, RES, A, 5001, 2001, WIN, 0); // acknowledges half of what comes
 	send(&f, INI, A, 2001, 5001, WIN, 1000);
 	send(&f, INI, A, 3001, 5001, WIN, 1000);
+	send(&f, RES, A, 5001, 1001, WIN + 1000, 0); // an older one, late, with the same right edge
 	was = f;
 	// In the window, but not what the receiver expects: challenged, not believed.
 	static const uint32_t near[] = {2002, 3001, 4000, 4002, 9000};
@@ -525,6 +526,17 @@ static void tcp_track__takeover(void **state)
 	assert_int_equal(send(&f, RES, A, 800007101, 700003001, WIN, 0), TCP_OK);
 	assert_int_equal(send(&f, INI, R, 700003001, 0, 0, 0), TCP_OK_CHANGED);
 
+	// A window that is closed now was open once: what was sent then may have to be repeated.
+	f = (struct fixture){0};
+	wscale(&f, 7);
+	send(&f, INI, S, 1000, 0, WIN, 0);
+	wscale(&f, 7);
+	send(&f, RES, S | A, 5000, 1001, WIN, 0);
+	send(&f, INI, A, 1001, 5001, WIN, 0);
+	forget(&f);
+	assert_int_equal(send(&f, RES, A, 5001, 901001, 0, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 901001, 5001, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 1000), TCP_OK);
 	// A reset as the first packet of its side.
 	establish(&f);
 	forget(&f);
