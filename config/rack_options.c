@@ -5,6 +5,7 @@
 static const char *const durabilities[] = {"none", "async", NULL}; // enum durability
 static const char *const unknown_tcp[] = {"drop", "reset", NULL};
 static const char *const hugepages[] = {"auto", "never", "require", NULL}; // enum rack_hugepages
+static const char *const switch_hash[] = {"outside-endpoint", "symmetric", "5-tuple", NULL};
 static const char *const idle[] = {"sleep", "spin", NULL};
 
 static const struct tripod_option node_entry_options[] = {
@@ -74,7 +75,7 @@ static const struct tripod_option rack_section_options[] = {
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
 		.max = 10000,
-		.standard = "20",
+		.standard = "100",
 		.help = "how long a packet waits for peers that may know its connection"},
 	{.name = "unknown_tcp",
 		.type = TRIPOD_OPT_ENUM,
@@ -183,6 +184,11 @@ static const struct tripod_option bfd_options[] = {
 };
 
 static const struct tripod_option network_options[] = {
+	{.name = "switch_hash",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = switch_hash,
+		.standard = "outside-endpoint",
+		.help = "what the switch hashes; all but the standard may part a connection's directions"},
 	{.name = "outside",
 		.type = TRIPOD_OPT_MAP,
 		.required = true,
@@ -275,6 +281,18 @@ static const struct tripod_option limits_options[] = {
 		.max = 1 << 20,
 		.standard = "1024",
 		.help = "tuples asked of the peers at one time"},
+	{.name = "timers",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 1 << 24,
+		.standard = "4096",
+		.help = "timers of NFs running at one time"},
+	{.name = "peer_workers",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = WORKERS_MAX,
+		.standard = "4",
+		.help = "workers of the largest node of the rack; a node with more is not heard"},
 	{.name = "relay_per_s",
 		.type = TRIPOD_OPT_UINT,
 		.max = 100000000,

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include <cmocka.h>
@@ -92,15 +94,27 @@ static const struct tripod_option OPTIONS[] = {{.name = "depth", .type = TRIPOD_
 static const struct tripod_field FIELDS[] = {
 	{"mark", 0, 4, TRIPOD_WRITE_ONCE, TRIPOD_FIELD_UINT}, {0}};
 
-static const struct tripod_nf first = {
-	.abi = TRIPOD_NF_ABI, .name = "first", .summary = "a test's", .state_size = 12,
-	.fields = FIELDS, .options = OPTIONS, .load = load, .on_init = on_init};
-static const struct tripod_nf second = {
-	.abi = TRIPOD_NF_ABI, .name = "second", .summary = "a test's", .state_size = 4,
-	.fields = FIELDS, .load = load, .on_init = on_init};
-static const struct tripod_nf huge = {
-	.abi = TRIPOD_NF_ABI, .name = "huge", .summary = "a test's", .state_size = CHAIN_STATE_MAX,
-	.load = load, .on_init = on_init};
+static const struct tripod_nf first = {.abi = TRIPOD_NF_ABI,
+	.name = "first",
+	.summary = "a test's",
+	.state_size = 12,
+	.fields = FIELDS,
+	.options = OPTIONS,
+	.load = load,
+	.on_init = on_init};
+static const struct tripod_nf second = {.abi = TRIPOD_NF_ABI,
+	.name = "second",
+	.summary = "a test's",
+	.state_size = 4,
+	.fields = FIELDS,
+	.load = load,
+	.on_init = on_init};
+static const struct tripod_nf huge = {.abi = TRIPOD_NF_ABI,
+	.name = "huge",
+	.summary = "a test's",
+	.state_size = CHAIN_STATE_MAX,
+	.load = load,
+	.on_init = on_init};
 TRIPOD_NF_BUILTIN(second)
 TRIPOD_NF_BUILTIN(first)
 TRIPOD_NF_BUILTIN(huge)

@@ -22,7 +22,8 @@ static bool is_name(const char *s)
 		return false;
 	size_t n = 0;
 	for (; s[n] != '\0'; n++)
-		if (!((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') || s[n] == '_') ||
+		if (!((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') ||
+			    s[n] == '_') ||
 			n >= NAME_MAX_LENGTH)
 			return false;
 	return true;
@@ -165,7 +166,8 @@ int nf_check(const struct tripod_nf *nf, const char **why)
 		return refuse(why, "no network function");
 	// First: the rest of the struct means something only under the same ABI.
 	if (nf->abi != TRIPOD_NF_ABI)
-		return refuse(why, "built for another ABI: compile it again with this <tripod/nf.h>");
+		return refuse(
+			why, "built for another ABI: compile it again with this <tripod/nf.h>");
 	if (!is_name(nf->name))
 		return refuse(why, "the name is not snake_case, or longer than 31 characters");
 	if (nf->summary == NULL || nf->summary[0] == '\0')

@@ -103,10 +103,10 @@ void shard_again(struct shard *s, uint32_t w)
 
 // ---- One packet ----
 
-static void hand_to(struct shard *s, const struct tripod_packet *p, unsigned worker)
+static void hand_to(struct shard *s, const struct tripod_packet *p, unsigned worker, uint8_t how)
 {
 	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
-	m.frame.flags |= TRIPOD_PKT_HANDED;
+	m.frame.flags |= TRIPOD_PKT_HANDED | how;
 	if (!shard_post(s, worker, &m))
 		shard_drop(s, p, C_drop_ring_full);
 	else
@@ -284,8 +284,8 @@ static void deliver(struct shard *s, struct tripod_packet *p, uint64_t hash)
 
 	if (__builtin_expect(hit.what == STORE_CONN, 1)) {
 		shard_forward_conn(s, p, hit.index, hit.dir);
-	} else if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_HANDED)) {
-		hand_to(s, p, s->store.aliases[hit.index].owner);
+	} else if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
+		hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
 	} else {
 		miss(s, p, hash);
 	}
@@ -299,8 +299,8 @@ static void icmp_error(struct shard *s, struct tripod_packet *p)
 	struct store_hit hit = store_find(&s->store, &p->tuple, hash);
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
-	if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_HANDED)) {
-		hand_to(s, p, s->store.aliases[hit.index].owner);
+	if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
+		hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
 		return;
 	}
 	if (hit.what == STORE_CONN && store_conn(&s->store, hit.index)->state == CONN_LIVE) {
@@ -396,7 +396,7 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 		return false;
 	unsigned worker = toeplitz_worker(p->hash, conf->workers);
 	if (worker != s->worker && !(p->flags & TRIPOD_PKT_HANDED)) {
-		hand_to(s, p, worker);
+		hand_to(s, p, worker, 0);
 		return false;
 	}
 	if (kind == PARSE_ICMP_ERROR) {

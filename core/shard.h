@@ -152,6 +152,7 @@ struct shard {
 	} none; // the WIRE_NONE being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
+	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
 	uint64_t relay_tokens_ns;

@@ -162,6 +162,8 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	if (!changed)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	if (rebooted)
+		s->repair_reboot |= bit;
 	if (m->live)
 		s->repair_nodes |= bit;
 	else

@@ -682,6 +682,7 @@ bool repl_repair(struct shard *s)
 	for (unsigned n = 0; n < REPAIR_SCAN; n++) {
 		if (s->repair_at > s->store.capacity) {
 			s->repair_nodes = s->repair_next;
+			s->repair_reboot = 0;
 			s->repair_at = s->repair_next != 0;
 			s->repair_next = 0;
 			return s->repair_at != 0;
@@ -690,9 +691,11 @@ bool repl_repair(struct shard *s)
 		const struct conn *c = store_conn(&s->store, i);
 		struct conn_repl *r = store_repl(&s->store, i);
 		s->repair_at++;
-		if (c->state == CONN_FREE || !(c->flags & CONN_ANSWERED))
+		if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED))
 			continue;
-		if (c->state == CONN_TOMBSTONE || !responsible(s, i))
+		r->acked &= ~s->repair_reboot;
+		r->known &= ~s->repair_reboot;
+		if (!responsible(s, i))
 			continue;
 		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
 		unsigned copies = (unsigned)__builtin_popcountll(
@@ -702,7 +705,7 @@ bool repl_repair(struct shard *s)
 		if (again == 0 && copies >= wanted)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {
-			s->repair_at = i;
+			s->repair_at = i; // the rest when there is budget again
 			return true;
 		}
 		if (s->repair_tokens_ns + 20 * MS < s->now_ns)

@@ -22,9 +22,10 @@ enum tripod_packet_flag {
 	TRIPOD_PKT_IPV4_CSUM_GOOD = 1 << 0, // the NIC has verified the IPv4 header checksum
 	TRIPOD_PKT_L4_CSUM_GOOD = 1 << 1, // the NIC has verified the TCP or UDP checksum
 	TRIPOD_PKT_RELAYED = 1 << 2, // came from another node, on a relay VLAN: never relayed again
-	TRIPOD_PKT_HANDED = 1 << 3, // came from another worker of this node: never handed again
+	TRIPOD_PKT_HANDED = 1 << 3, // came from another worker, by its hash: not handed so again
 	TRIPOD_PKT_WAITED = 1 << 4, // was held for an answer from the peers: never held again
 	TRIPOD_PKT_RSS = 1 << 5, // hash came from the NIC
+	TRIPOD_PKT_ALIAS = 1 << 6, // came from another worker, by an alias: the record is here or nowhere
 };
 
 struct tripod_packet {

@@ -2,6 +2,8 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 

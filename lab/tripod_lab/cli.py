@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from . import LabError, __version__, lab, netns, nodes, report, topology
+from .ovs import Switch
+from .topology import HASHES, MODES, Lab
+
+EXAMPLES = {
+    None: """\
+  tripod-lab up --nodes 4               a rack of four nodes
+  tripod-lab exec client -- ping 198.51.100.1
+  tripod-lab kill 2                     SIGKILL node 2 ...
+  tripod-lab status                     ... and see who is left
+  tripod-lab restore 2
+  tripod-lab down""",
+    "up": """\
+  tripod-lab up --nodes 4
+  tripod-lab up --nodes 4 --mode baseline --name base     a second rack beside the first
+  tripod-lab up --config chain.yaml --hash symmetric""",
+    "down": """\
+  tripod-lab down
+  tripod-lab down --name base
+  tripod-lab down --all""",
+    "status": """\
+  tripod-lab status
+  tripod-lab status --json | jq '.nodes[] | {id, bfd}'""",
+    "list": """\
+  tripod-lab list""",
+    "exec": """\
+  tripod-lab exec client -- curl http://198.51.100.1/
+  tripod-lab exec server1 -- iperf3 -s -p 8000
+  tripod-lab exec node2 -- ip -s link
+  tripod-lab exec switch -- ovs-ofctl -O OpenFlow15 dump-groups tor
+  tripod-lab exec client                                  a shell there""",
+    "kill": """\
+  tripod-lab kill 2                     SIGKILL: the process is gone at once
+  tripod-lab kill 2 --how freeze        SIGSTOP: it is there, and silent
+  tripod-lab kill 2 --how link          its cable is pulled""",
+    "restore": """\
+  tripod-lab restore 2                  whatever was done to it""",
+    "logs": """\
+  tripod-lab logs 2
+  tripod-lab logs switch -f""",
+    "capture": """\
+  tripod-lab capture 2                  as text, until Ctrl-C
+  tripod-lab capture client client.pcap
+  tripod-lab capture 2 - -- udp port 3784""",
+}
+
+
+def say(text: str) -> None:
+    print(f"tripod-lab: {text}", file=sys.stderr, flush=True)
+
+
+def parse_who(text: str) -> str:
+    """A role; a bare number is a node."""
+    role = f"node{text}" if re.fullmatch(r"[0-9]+", text) else text
+    if not topology.ROLE.fullmatch(role):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of client, server1, server2, nodeI, "
+                                         "switch")
+    return role
+
+
+def parse_node(text: str) -> int:
+    m = re.fullmatch(r"(?:node)?([1-9][0-9]?)", text)
+    if not m:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a node's number")
+    return int(m[1])
+
+
+def role_namespace(the: Lab, role: str) -> str:
+    if role not in the.roles:
+        raise LabError(f"lab {the.name} has no {role}: it has {', '.join(the.roles)}")
+    return the.namespace(role)
+
+
+# ---- Verbs ----
+
+def do_up(args: argparse.Namespace) -> int:
+    the = Lab(name=args.name, n_nodes=args.nodes, mode=args.mode, hash=args.hash,
+              workers=args.workers, detect_ms=args.detect_ms)
+
+    # However up is ended, it cleans up; and nothing ends the cleaning.
+    def interrupt(signum: int, _frame: object) -> None:
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(s, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, interrupt)
+    lab.up(the, Path(args.config) if args.config else None, say, args.wait)
+    say(f"lab {the.name} is up; tripod-lab down{_name_option(the.name)} ends it")
+    return 0
+
+
+class Interrupted(BaseException):
+    """A signal that ends `up`."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def _name_option(name: str) -> str:
+    return "" if name == "lab" else f" --name {name}"
+
+
+def do_down(args: argparse.Namespace) -> int:
+    for name in lab.names() if args.all else [args.name]:
+        say(f"lab {name} is down" if lab.down(name) else f"there was no lab {name}")
+    return 0
+
+
+def do_status(args: argparse.Namespace) -> int:
+    status = lab.status(lab.load(args.name))
+    print(json.dumps(status, indent=2) if args.json else report.text(status))
+    return 0
+
+
+def do_list(args: argparse.Namespace) -> int:
+    found = []
+    for name in lab.names():
+        try:
+            the = lab.load(name)
+        except LabError:
+            found.append({"name": name, "whole": False, "mode": None, "nodes": None})
+        else:
+            found.append({"name": name, "whole": True, "mode": the.mode, "nodes": the.n_nodes})
+    if args.json:
+        print(json.dumps(found, indent=2))
+    elif found:
+        print(report.table([["NAME", "MODE", "NODES"]] + [
+            [f["name"], f["mode"] or "half there: take it down", str(f["nodes"] or "-")]
+            for f in found]))
+    return 0
+
+
+def _become(ns: str, command: list[str], env: dict[str, str] | None = None) -> int:
+    args = netns.exec_args(ns, command)
+    os.execvpe(args[0], args, {**os.environ, **(env or {})})
+
+
+def do_exec(args: argparse.Namespace) -> int:
+    the = lab.load(args.name)
+    ns = role_namespace(the, args.who)
+    env = Switch(the).env if args.who == "switch" else {}
+    env["TRIPOD_LAB"] = the.name
+    return _become(ns, args.rest or [os.environ.get("SHELL", "/bin/sh")], env)
+
+
+def _process(args: argparse.Namespace) -> tuple[Lab, nodes.NodeProcess]:
+    the = lab.load(args.name)
+    return the, nodes.NodeProcess(the, the.node(args.node))
+
+
+def do_kill(args: argparse.Namespace) -> int:
+    _, process = _process(args)
+    process.hurt(args.how)
+    return 0
+
+
+def do_restore(args: argparse.Namespace) -> int:
+    the, process = _process(args)
+    done = process.restore()
+    say(f"{process.node.name}: {', '.join(done) if done else 'nothing to restore'}")
+    if not args.no_wait:
+        lab.wait_ready(the, [process], say, args.wait)
+    return 0
+
+
+def do_logs(args: argparse.Namespace) -> int:
+    the = lab.load(args.name)
+    role_namespace(the, args.who)
+    if args.who == "switch":
+        path = the.run_dir / "switch" / "ovs-vswitchd.log"
+    elif args.who.startswith("node"):
+        path = nodes.NodeProcess(the, the.node(int(args.who[4:]))).log
+    else:
+        raise LabError(f"{args.who} keeps no log: only nodes and the switch do")
+    command = ["tail", "-n", "+1"] + (["-F"] if args.follow else []) + [str(path)]
+    os.execvp(command[0], command)
+
+
+def do_capture(args: argparse.Namespace) -> int:
+    the = lab.load(args.name)
+    ns = role_namespace(the, args.who)
+    if args.who == "switch":
+        raise LabError("capture at a host or node: what the switch has on that port is the same")
+    if args.file in (None, "-"):
+        output = ["-e", "-l"]
+    else:
+        output = ["-U", "-w", str(Path(args.file).absolute())]
+    # -Z root: the file is written where the user said, whoever may write there.
+    return _become(ns, ["tcpdump", "-Z", "root", "-n", "-i", "eth0", *output, *args.rest])
+
+
+# ---- Grammar ----
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tripod-lab", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="A rack on one machine: gateway nodes behind a real switch, in network "
+                    "namespaces.",
+        epilog=f"examples:\n{EXAMPLES[None]}\n\nMore in tripod-lab(1) and tripod-lab VERB --help.")
+    parser.add_argument("--version", action="version", version=f"tripod-lab {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str, function, lab_name: bool = True, rest: str = "",
+             rest_help: str = "") -> argparse.ArgumentParser:
+        epilog = f"examples:\n{EXAMPLES[name]}"
+        if rest:
+            epilog = f"after --:\n  {rest:<12} {rest_help}\n\n{epilog}"
+        p = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                             formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog)
+        p.set_defaults(function=function, takes_rest=bool(rest))
+        if rest:
+            p.usage = f"%(prog)s [options] I{' [FILE]' if name == 'capture' else ''} [-- {rest}]"
+        if lab_name:
+            p.add_argument("--name", default="lab", metavar="LAB",
+                           help="which lab (default: lab)")
+        return p
+
+    p = verb("up", "bring a rack up, and wait until it forwards", do_up)
+    p.add_argument("--nodes", type=int, default=4, metavar="N",
+                   help=f"gateway nodes, 1 to {topology.MAX_NODES} (default: 4)")
+    p.add_argument("--mode", choices=MODES, default="tripod",
+                   help="tripod: state is replicated; baseline: it is not (default: tripod)")
+    p.add_argument("--hash", choices=HASHES, default=HASHES[0],
+                   help=f"what the switch picks a node by (default: {HASHES[0]})")
+    p.add_argument("--config", metavar="FILE",
+                   help="sections of rack.yaml, such as chain:, instead of the generated ones")
+    p.add_argument("--workers", type=int, default=1, metavar="W",
+                   help="worker threads of each node (default: 1)")
+    p.add_argument("--detect-ms", type=int, default=100, metavar="MS",
+                   help="the switch notices a dead node within so many ms (default: 100)")
+    p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",
+                   help=f"give up after so many seconds (default: {lab.READY_S:g})")
+
+    p = verb("down", "end a rack and remove every trace of it", do_down)
+    p.add_argument("--all", action="store_true", help="every lab on this machine")
+
+    p = verb("status", "who is there and how they are", do_status)
+    p.add_argument("--json", action="store_true", help="for programs; keys are only ever added")
+
+    p = verb("list", "the labs on this machine", do_list, lab_name=False)
+    p.add_argument("--json", action="store_true", help="for programs")
+
+    p = verb("exec", "run a program on a host, a node or the switch", do_exec,
+             rest="CMD ...", rest_help="the program; its exit status becomes ours (default: a "
+                                       "shell)")
+    p.add_argument("who", type=parse_who, metavar="I", help="client, server1, server2, nodeI (or I), switch")
+
+    p = verb("kill", "make a node fail", do_kill)
+    p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
+    p.add_argument("--how", choices=nodes.KILL_WAYS, default="kill",
+                   help="SIGKILL, SIGSTOP, or pull its cable (default: kill)")
+
+    p = verb("restore", "bring a failed node back, and wait until it forwards", do_restore)
+    p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
+    p.add_argument("--no-wait", action="store_true", help="return at once")
+    p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",
+                   help=f"give up after so many seconds (default: {lab.READY_S:g})")
+
+    p = verb("logs", "what a node or the switch has logged", do_logs)
+    p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or switch")
+    p.add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
+
+    p = verb("capture", "show or save the packets on the port of a node or host", do_capture,
+             rest="FILTER ...", rest_help="what to capture, as tcpdump takes it")
+    p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or a host")
+    p.add_argument("file", nargs="?", help="pcap file; none or -: text")
+    return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """What follows "--" is somebody else's command line, whatever is in it."""
+    own, dashes, rest = argv, [], []
+    if "--" in argv:
+        i = argv.index("--")
+        own, dashes, rest = argv[:i], argv[i:i + 1], argv[i + 1:]
+    parser = build_parser()
+    args = parser.parse_args(own)
+    if dashes and not args.takes_rest:
+        parser.error(f"{args.verb} takes no --")
+    args.rest = rest
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return args.function(args)
+    except LabError as e:
+        say(str(e))
+        return 1
+    except PermissionError as e:
+        say(f"{e}: this takes root, try sudo")
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    except Interrupted as e:
+        return 128 + e.signum
