@@ -94,6 +94,9 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.reader.join(5)
+        for line in self.lines:
+            self.log.write(json.dumps(line).encode() + b"\n")
         self.log.close()
 
 
@@ -134,14 +137,21 @@ class Rack:
         for program in self.programs:
             program.kill()
         for node in self.status.get("nodes", []):
-            try:
-                shutil.copy(node["log"], self.folder / f"node{node['id']}.log")
-            except OSError:
-                pass  # it never started
+            self.keep_traces(node)
         subprocess.run([str(LAB), "down", "--name", self.name], env=self.env, check=False,
                        stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
         for s, handler in held.items():
             signal.signal(s, handler)
+
+    def keep_traces(self, node: dict) -> None:
+        """What helps to find out why, should something have gone wrong."""
+        try:
+            shutil.copy(node["log"], self.folder / f"node{node['id']}.log")
+            counters = self.ctl(node, "counters")
+        except (OSError, DemoError):
+            return  # this is the one that was killed
+        with open(self.folder / f"node{node['id']}-counters.json", "w", encoding="utf-8") as f:
+            json.dump(counters, f, indent=2)
 
     def refresh(self) -> None:
         self.status = json.loads(self.lab("status", "--json"))
@@ -229,9 +239,9 @@ def start_services(rack: Rack, load: Load) -> None:
         load.listeners.append(rack.start(
             host, tool, "server", "--listen", "0.0.0.0:7000-7003", "--listen", "0.0.0.0:8000-8003",
             label="server"))
-    load.listeners.append(rack.start("client", tool, "server", "--listen", "0.0.0.0:9000-9003",
+    load.listeners.append(rack.start("client", tool, "server", "--listen", "0.0.0.0:9000-9063",
                                      label="server"))
-    load.listeners.append(rack.start("client", tool, "udp", "--listen", "0.0.0.0:9100",
+    load.listeners.append(rack.start("client", tool, "udp", "--listen", "0.0.0.0:9100-9149",
                                      label="udp-listener"))
     wait_for("the servers", 10, lambda: all(p.lines for p in load.listeners))
     for host in SERVERS:
@@ -249,8 +259,8 @@ def start_clients(rack: Rack, load: Load) -> None:
     targets = {
         "lb": ("client", [f"{VIP}:7000-7003"]),
         "firewall": ("client", [f"{address}:8000-8003" for address in SERVERS.values()]),
-        "snat1": ("server1", [f"{CLIENT}:9000-9003"]),
-        "snat2": ("server2", [f"{CLIENT}:9000-9003"]),
+        "snat1": ("server1", [f"{CLIENT}:9000-9063"]),
+        "snat2": ("server2", [f"{CLIENT}:9000-9063"]),
     }
     for what, (host, at) in targets.items():
         load.clients.append(rack.start(
@@ -258,12 +268,16 @@ def start_clients(rack: Rack, load: Load) -> None:
             "--connections", shares[what], "--rate", 150, "--interval-ms", rack.args.interval_ms,
             "--dead-ms", DEAD_MS, "--report-ms", REPORT_MS,
             "--output", rack.folder / f"{what}.json", label=what))
-    wait_for("connections to open", 30, lambda: all(
-        p.last().get("open", 0) + p.last().get("connect_failed", 0) == shares[p.label]
-        for p in load.clients))
+    try:
+        wait_for("connections to open", 30, lambda: all(
+            p.last().get("open", 0) + p.last().get("connect_failed", 0) == shares[p.label]
+            for p in load.clients))
+    except DemoError as error:
+        raise DemoError(f"{error}: " + ", ".join(
+            f"{p.label} {p.last()}" for p in load.clients)) from None
     for host in SERVERS:
         load.probes.append(rack.start(
-            host, tool, "udp", "--connect", f"{CLIENT}:9100", "--flows", 50, "--rate", 500,
+            host, tool, "udp", "--connect", f"{CLIENT}:9100-9149", "--flows", 50, "--rate", 500,
             "--report-ms", REPORT_MS, label="udp"))
     load.http = rack.start(
         "client", tool, "http", "--connect", f"{VIP}:80", "--path", "/page", "--size", PAGE_BYTES,
@@ -327,19 +341,16 @@ def percentile(values: list[float], percent: int) -> float:
     return ranked[max(0, -(-len(ranked) * percent // 100) - 1)] if ranked else 0.0
 
 
-def live_line(rack: Rack, load: Load, since: float, before: int, note: str = "") -> int:
+def live_line(rack: Rack, load: Load, since: float, before: int) -> int:
     """Prints where things stand; returns the bytes so far."""
     now = [p.last() for p in load.clients]
     size = sum(x.get("bytes", 0) for x in now)
     http = load.http.last()
-    sent = sum(p.last().get("sent", 0) for p in load.probes)
-    got = sum(p.last().get("peer_received", 0) for p in load.probes)
     say(f"  {since:+4.0f} s  open {sum(x.get('open', 0) for x in now):5}  "
         f"broken {sum(x.get('broken', 0) for x in now):4}  "
         f"stalled {sum(x.get('stalled', 0) for x in now):4}  "
         f"{(size - before) * 8 / 1e6:5.1f} Mbit/s each way  "
-        f"http {http.get('ok', 0)} ok {http.get('errors', 0)} failed  "
-        f"datagrams {sent} sent {max(0, sent - got)} missing{note}")
+        f"http {http.get('ok', 0)} ok {http.get('errors', 0)} failed")
     return size
 
 
@@ -542,7 +553,7 @@ set xlabel 'seconds after the node was {word}'
 set ylabel 'Mbit/s of checked data'
 set yrange [0:*]
 set grid ytics lc rgb '#dddddd'
-set key bottom right
+set key below
 set arrow from first 0, graph 0 to first 0, graph 1 nohead dashtype 2 lc rgb '#555555'
 plot {curves}
 """
