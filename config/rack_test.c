@@ -450,7 +450,7 @@ static void unreadable(void **state)
 	rack_free(&r);
 	assert_rack_report("x\n",
 		"t.yaml:1: the file is \"x\"; write a mapping with the keys rack, "
-		"network, node, limits, timeouts, chain\n");
+		"network, node, limits, timeouts, plugins, chain\n");
 	// An NF's own complaint joins the report.
 	assert_int_equal(rack_load_text("t.yaml", test_rack, 1, &r), 0);
 	tripod_conf_error(tripod_conf_at(r.chain, 0), "no good");

@@ -44,8 +44,8 @@ int client_path(const char *path, int node, const char *dir, char *out, size_t s
 			dir);
 		r = -EINVAL;
 	} else {
-		used = (size_t)snprintf(err, err_size, "%d nodes run here: say which, with --node ID:",
-			n);
+		used = (size_t)snprintf(
+			err, err_size, "%d nodes run here: say which, with --node ID:", n);
 		for (int i = 0; i < n && used < err_size; i++)
 			used += (size_t)snprintf(err + used, err_size - used, " %.*s",
 				(int)strlen(found[i]->d_name) - 13, found[i]->d_name + 8);
@@ -87,7 +87,8 @@ int client_ask(struct client *c, const char *path, const char *request, char *er
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
 		r = -errno;
 	if (r != 0) {
-		snprintf(err, err_size, "cannot connect to %s: %s%s", path, strerror(-r), advice(-r));
+		snprintf(err, err_size, "cannot connect to %s: %s%s", path, strerror(-r),
+			advice(-r));
 		if (fd >= 0)
 			close(fd);
 		return r;
@@ -110,7 +111,8 @@ json_t *client_next(struct client *c, char *err, size_t err_size)
 
 	errno = 0;
 	if (getline(&c->line, &c->size, c->f) < 0) {
-		snprintf(err, err_size, errno == EAGAIN
+		snprintf(err, err_size,
+			errno == EAGAIN
 				? "tripodd does not answer: its control thread is busy or stuck"
 				: "tripodd has hung up in the middle of its answer");
 		return NULL;

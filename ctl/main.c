@@ -33,7 +33,8 @@ static const char usage[] =
 	"  status                 how this node is\n"
 	"  nodes                  the rack as this node sees it\n"
 	"  connections            the connections it knows\n"
-	"      --where CONDITIONS     only those that fit: proto=tcp,state=established,role=master,\n"
+	"      --where CONDITIONS     only those that fit: "
+	"proto=tcp,state=established,role=master,\n"
 	"                             src=10.0.0.0/8,dst=ADDR,sport=N,dport=N,direction=incoming\n"
 	"      --limit N              at most N; 0: all (tables: 100)\n"
 	"  counters               what it has counted; zeros only with --all\n"
@@ -69,8 +70,8 @@ static const struct command {
 
 static _Noreturn void bad_usage(const char *what, const char *value)
 {
-	fprintf(stderr, "tripodctl: %s%s%s\nTry tripodctl --help.\n", what, value != NULL ? " " : "",
-		value != NULL ? value : "");
+	fprintf(stderr, "tripodctl: %s%s%s\nTry tripodctl --help.\n", what,
+		value != NULL ? " " : "", value != NULL ? value : "");
 	exit(EXIT_USAGE);
 }
 
@@ -260,7 +261,8 @@ static void print_rows(struct table *t, json_t *rows, bool json, bool *any)
 	if (!json) {
 		table_rows(stdout, t, rows);
 	} else {
-		json_array_foreach (rows, i, row) {
+		json_array_foreach(rows, i, row)
+		{
 			json_t *one = table_select(row, t->columns);
 
 			fputs(*any ? ",\n" : "\n", stdout);
@@ -322,7 +324,8 @@ static void add_rates(json_t *answer, const json_t *before, double elapsed_s)
 	json_t *row;
 	size_t i;
 
-	json_array_foreach (json_object_get(answer, "counters"), i, row) {
+	json_array_foreach(json_object_get(answer, "counters"), i, row)
+	{
 		const json_t *old = json_array_get(old_rows, i);
 		json_int_t was = json_integer_value(json_object_get(old, "value"));
 		json_int_t is = json_integer_value(json_object_get(row, "value"));
@@ -413,8 +416,8 @@ int main(int argc, char **argv)
 	char path[256], request[1000], err[512];
 	int code;
 
-	if (client_path(o.socket, o.node, CLIENT_SOCKET_DIR, path, sizeof(path), err, sizeof(err)) !=
-		0)
+	if (client_path(
+		    o.socket, o.node, CLIENT_SOCKET_DIR, path, sizeof(path), err, sizeof(err)) != 0)
 		return failed(err);
 	make_request(&o, request, sizeof(request));
 	if (o.watch_s > 0)

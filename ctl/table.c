@@ -13,8 +13,11 @@ static void scaled(double v, double step, const char *const *units, char *out, s
 		v /= step;
 		units++;
 	}
-	snprintf(out, size, v >= 99.95 ? "%.0f%s%s" : v >= 9.995 ? "%.1f%s%s" : "%.2f%s%s", v,
-		units[0][0] != '\0' ? " " : "", units[0]);
+	snprintf(out, size,
+		v >= 99.95   ? "%.0f%s%s"
+		: v >= 9.995 ? "%.1f%s%s"
+			     : "%.2f%s%s",
+		v, units[0][0] != '\0' ? " " : "", units[0]);
 }
 
 void table_count(double v, char *out, size_t size)
@@ -87,7 +90,8 @@ static void list(const json_t *v, char *out, size_t size)
 	const json_t *item;
 
 	snprintf(out, size, "-");
-	json_array_foreach (v, i, item) {
+	json_array_foreach(v, i, item)
+	{
 		char one[64];
 
 		plain(item, one, sizeof(one));
@@ -103,8 +107,9 @@ static void endpoint(const json_t *row, const struct table_column *c, char *out,
 	char addr[64];
 
 	plain(lookup(row, c->key), addr, sizeof(addr));
-	snprintf(out, size, strchr(addr, ':') != NULL ? "[%s]:%" JSON_INTEGER_FORMAT
-						      : "%s:%" JSON_INTEGER_FORMAT,
+	snprintf(out, size,
+		strchr(addr, ':') != NULL ? "[%s]:%" JSON_INTEGER_FORMAT
+					  : "%s:%" JSON_INTEGER_FORMAT,
 		addr, json_integer_value(port));
 }
 
@@ -221,7 +226,8 @@ void table_rows(FILE *f, struct table *t, const json_t *rows)
 		if (t->columns[n].width > t->width[n])
 			t->width[n] = t->columns[n].width;
 		widen(t, n, t->columns[n].title);
-		json_array_foreach (rows, r, row) {
+		json_array_foreach(rows, r, row)
+		{
 			table_format(row, &t->columns[n], cell, sizeof(cell));
 			widen(t, n, cell);
 		}
@@ -230,7 +236,8 @@ void table_rows(FILE *f, struct table *t, const json_t *rows)
 		if (t->columns[i].title != NULL)
 			cell_out(f, t, i, t->columns[i].title, i == last);
 	t->headed = true;
-	json_array_foreach (rows, r, row) {
+	json_array_foreach(rows, r, row)
+	{
 		for (int i = 0; i < n; i++) {
 			if (t->columns[i].title == NULL)
 				continue;

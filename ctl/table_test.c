@@ -101,7 +101,8 @@ static json_t *rows(const char *text)
 }
 
 static const char two_rows[] =
-	"[{\"name\":\"a\",\"src\":\"10.0.0.1\",\"sport\":80,\"reply\":{\"dst\":\"::1\",\"dport\":5},"
+	"[{\"name\":\"a\",\"src\":\"10.0.0.1\",\"sport\":80,\"reply\":{\"dst\":\"::1\",\"dport\":5}"
+	","
 	"\"n\":1234567,\"set\":[1,2,33],\"hidden\":7,\"ok\":true,\"undescribed\":1},"
 	"{\"name\":\"longer\",\"src\":\"192.168.100.100\",\"sport\":65535,"
 	"\"reply\":{\"dst\":\"2001:db8::1\",\"dport\":443},\"n\":5,\"set\":[],\"ok\":false}]";
@@ -140,8 +141,8 @@ static void rows__go_on_without_titles(void **state)
 	second = captured(&t, "[{\"name\":\"x\",\"src\":\"1.2.3.4\",\"sport\":1,"
 			      "\"reply\":{\"dst\":\"1.1.1.1\",\"dport\":2},\"n\":3,\"set\":[4],"
 			      "\"ok\":true}]");
-	assert_string_equal(second,
-		"x       1.2.3.4:1              1.1.1.1:2               3  4       yes\n");
+	assert_string_equal(
+		second, "x       1.2.3.4:1              1.1.1.1:2               3  4       yes\n");
 	free(first);
 	free(second);
 }

@@ -144,7 +144,7 @@ json_t *view_json(const struct view *v, const json_t *answer)
 	if (v->rows == NULL)
 		return out;
 	rows = json_array();
-	json_array_foreach (json_object_get(answer, v->rows), i, row)
+	json_array_foreach(json_object_get(answer, v->rows), i, row)
 		json_array_append_new(rows, table_select(row, v->columns));
 	json_object_set_new(out, v->rows, rows);
 	return out;

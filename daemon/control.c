@@ -167,8 +167,8 @@ static void receive(struct control *c, struct client *k)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	// The end of its requests: it may still want what it has asked for.
-	if (n == 0 && (k->out != NULL || k->listing.active ||
-			      memchr(k->in, '\n', k->in_len) != NULL))
+	if (n == 0 &&
+		(k->out != NULL || k->listing.active || memchr(k->in, '\n', k->in_len) != NULL))
 		k->closing = true;
 	else
 		drop_client(c, k);
@@ -176,8 +176,8 @@ static void receive(struct control *c, struct client *k)
 
 static void send_out(struct control *c, struct client *k)
 {
-	ssize_t n = send(k->fd, k->out + k->out_at, k->out_len - k->out_at,
-		MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = send(
+		k->fd, k->out + k->out_at, k->out_len - k->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
@@ -235,14 +235,12 @@ static void page_done(struct control *c, unsigned worker)
 		if (l->request.limit != 0 && l->sent == l->request.limit)
 			break;
 		l->sent++;
-		json_array_append_new(
-			rows, c->ops.connection(c->ops.ctx, worker, &p->view[i]));
+		json_array_append_new(rows, c->ops.connection(c->ops.ctx, worker, &p->view[i]));
 	}
 	l->cursor = p->q.cursor;
 	if (l->cursor == 0)
 		l->worker++;
-	more = l->worker < c->ops.workers &&
-	       (l->request.limit == 0 || l->sent < l->request.limit);
+	more = l->worker < c->ops.workers && (l->request.limit == 0 || l->sent < l->request.limit);
 	l->active = more;
 	// A page without a match is worth no line, unless it is the last.
 	if (more && json_array_size(rows) == 0) {
@@ -421,7 +419,8 @@ static int listen_on(const char *path, int *fd)
 	return r;
 }
 
-struct control *control_open(const char *path, const struct control_ops *ops, char *err, size_t size)
+struct control *control_open(
+	const char *path, const struct control_ops *ops, char *err, size_t size)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	int r = c == NULL ? -ENOMEM : listen_on(path, &c->fd);
@@ -429,9 +428,9 @@ struct control *control_open(const char *path, const struct control_ops *ops, ch
 	if (r != 0) {
 		snprintf(err, size, "cannot listen on the control socket %s: %s%s", path,
 			strerror(-r),
-			r == -EADDRINUSE ? " by another tripodd, which answers on it" :
-			r == -EACCES     ? ". Set node: control_socket, or give --socket" :
-					   "");
+			r == -EADDRINUSE ? " by another tripodd, which answers on it"
+			: r == -EACCES   ? ". Set node: control_socket, or give --socket"
+					 : "");
 		free(c);
 		return NULL;
 	}

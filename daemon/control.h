@@ -31,7 +31,8 @@ struct control_ops {
 
 // Listens on path (mode 0600; a stale socket is replaced, that of a living daemon is not). NULL with
 // a message in err.
-struct control *control_open(const char *path, const struct control_ops *ops, char *err, size_t size);
+struct control *control_open(
+	const char *path, const struct control_ops *ops, char *err, size_t size);
 // Serves clients until fd (a signalfd, say; -1: none) is readable or timeout_ms have passed.
 // Returns true when fd is readable.
 bool control_serve(struct control *c, int fd, int timeout_ms);

@@ -379,6 +379,7 @@ static void connections__client_that_leaves_while_a_worker_fills(void **state)
 	struct fixture *f = *state;
 	unsigned pages;
 	int fd = dial(f);
+	char byte;
 
 	f->connections[0] = 100;
 	f->stuck = true;
@@ -389,7 +390,17 @@ static void connections__client_that_leaves_while_a_worker_fills(void **state)
 	close(fd);
 	for (int i = 0; i < 10; i++)
 		turn(f);
+	// Whoever comes next, and takes its place, gets nothing that it has not asked for.
+	fd = dial(f);
+	for (int i = 0; i < 10; i++)
+		turn(f);
 	f->stuck = false;
+	for (int i = 0; i < 10; i++)
+		turn(f);
+	assert_int_equal(recv(fd, &byte, 1, 0), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_answer(f, fd, "status\n", "verb");
+	close(fd);
 	assert_int_equal(count(f, "connections\n", &pages), 100);
 }
 
@@ -455,8 +466,8 @@ static void serve__more_clients_than_places(void **state)
 static void serve__survives_garbage(void **state)
 {
 	static const char *const pieces[] = {"status\n", "connections\n", "connections limit=3\n",
-		"connections where=proto=tcp\n", "counters nf=", "\n", "\n\n", "stop", "chain\n", "=",
-		"where=", "\r\n"};
+		"connections where=proto=tcp\n", "counters nf=", "\n", "\n\n", "stop", "chain\n",
+		"=", "where=", "\r\n"};
 	struct fixture *f = *state;
 	struct rng rng = {.state = 0xc0117201};
 	int fd[8];

@@ -181,7 +181,8 @@ static int add_memory(struct eal_args *a, const struct eal_conf *conf, uint64_t 
 	if (conf->hugepages == EAL_HUGEPAGES_ALWAYS && !huge)
 		return fail(err, err_size, ENOMEM,
 			"not enough free hugepages: %lu MiB are free, %u MiB are needed. Reserve "
-			"some (echo %u >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages), or "
+			"some (echo %u >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages), "
+			"or "
 			"set hugepages: never",
 			free_mb, conf->memory_mb, (conf->memory_mb + 1) / 2 + 16);
 	// Either way nothing is left behind after SIGKILL, and no directory need be writable. (DPDK
@@ -220,7 +221,8 @@ int eal_args_build(struct eal_args *args, const struct eal_conf *conf, uint64_t 
 		return fail(err, err_size, E2BIG, "port arguments are too long");
 	r = allowed_cpus(cpus, sizeof(cpus));
 	if (r != 0)
-		return fail(err, err_size, -r, "cannot tell which CPUs may be used: %s", strerror(-r));
+		return fail(
+			err, err_size, -r, "cannot tell which CPUs may be used: %s", strerror(-r));
 	r = arg_add(args, "tripodd");
 	// One EAL thread, this one, on all CPUs: workers are threads of our own.
 	r |= arg_add(args, "--lcores");
@@ -316,8 +318,8 @@ int eal_start(const struct eal_conf *conf, char *err, size_t err_size)
 	FILE *stream = NULL;
 	int r;
 
-	r = eal_args_build(&args, conf, eal_hugepages_free_mb("/sys/kernel/mm/hugepages"), err,
-		err_size);
+	r = eal_args_build(
+		&args, conf, eal_hugepages_free_mb("/sys/kernel/mm/hugepages"), err, err_size);
 	if (r == 0)
 		r = check_port(conf->port, err, err_size);
 	if (r != 0)

@@ -90,7 +90,8 @@ static const char usage[] =
 	"  --version, --help\n"
 	"\n"
 	"Try it without a NIC:\n"
-	"  ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 up\n"
+	"  ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 "
+	"up\n"
 	"  tripodd --config rack.yaml --node 1 --port net_af_packet0,iface=veth0\n"
 	"  tripodctl --node 1 status\n"
 	"\n"
@@ -118,8 +119,8 @@ static int parse_mac(const char *text, uint8_t mac[6])
 {
 	int end = -1;
 
-	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3],
-		    &mac[4], &mac[5], &end) != 6 ||
+	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2],
+		    &mac[3], &mac[4], &mac[5], &end) != 6 ||
 		text[end] != '\0' || (mac[0] & 1))
 		return -EINVAL;
 	return 0;
@@ -296,18 +297,34 @@ static void notify(const char *state)
 
 // ---- Start, step by step. Each returns 0 or a negative errno, and has said what is wrong. ----
 
-// Before the configuration, which is checked against the tables of the NFs that it names.
-static int load_plugins(const struct options *o)
+static int load_plugin(const char *path)
 {
 	char why[512];
+	int rc = plugin_load(path, why, sizeof(why));
 
-	for (unsigned i = 0; i < o->n_plugins; i++) {
-		if (plugin_load(o->plugin[i], why, sizeof(why)) == 0)
-			continue;
+	if (rc != 0)
 		say("%s", why);
-		return -EINVAL;
+	return rc;
+}
+
+// Those of the command line and of the file. Before the configuration is checked, since its chain is
+// checked against the tables of the NFs that it names; what else is wrong with it comes up then.
+static int load_plugins(const struct options *o)
+{
+	struct conf_doc *doc = conf_load(o->config);
+	const struct tripod_conf *list = tripod_conf_get(conf_root(doc), "plugins");
+	int rc = 0;
+
+	for (unsigned i = 0; i < o->n_plugins && rc == 0; i++)
+		rc = load_plugin(o->plugin[i]);
+	for (unsigned i = 0; i < tripod_conf_count(list) && rc == 0; i++) {
+		const char *path = tripod_conf_text(tripod_conf_at(list, i));
+
+		if (path != NULL)
+			rc = load_plugin(path);
 	}
-	return 0;
+	conf_free(doc);
+	return rc;
 }
 
 static int load_config(struct tripodd *t)
@@ -433,7 +450,8 @@ static void port_conf_fill(const struct tripodd *t, struct port_conf *pc)
 	*pc = (struct port_conf){
 		.port = t->rack.port,
 		.workers = conf->workers,
-		.mtu = conf->side[0].mtu > conf->side[1].mtu ? conf->side[0].mtu : conf->side[1].mtu,
+		.mtu = conf->side[0].mtu > conf->side[1].mtu ? conf->side[0].mtu
+							     : conf->side[1].mtu,
 		.held = conf->waiting,
 	};
 	if (pc->mtu < 1500)
@@ -451,9 +469,9 @@ static int start_eal(const struct tripodd *t)
 		.port = r->port,
 		.node = r->conf.id,
 		.workers = r->conf.workers,
-		.hugepages = r->hugepages == RACK_HUGEPAGES_NEVER   ? EAL_HUGEPAGES_NEVER :
-			     r->hugepages == RACK_HUGEPAGES_REQUIRE ? EAL_HUGEPAGES_ALWAYS :
-								      EAL_HUGEPAGES_AUTO,
+		.hugepages = r->hugepages == RACK_HUGEPAGES_NEVER     ? EAL_HUGEPAGES_NEVER
+			     : r->hugepages == RACK_HUGEPAGES_REQUIRE ? EAL_HUGEPAGES_ALWAYS
+								      : EAL_HUGEPAGES_AUTO,
 		.n_extra = r->n_eal,
 		.extra = (const char *const *)r->eal,
 		.verbose = t->options.verbose,
@@ -472,18 +490,26 @@ static int start_eal(const struct tripodd *t)
 
 static int start_port(struct tripodd *t)
 {
+	char err[512], name[IF_NAMESIZE];
 	struct port_conf pc;
-	char err[512];
+	unsigned mtu;
 	int rc;
 
 	port_conf_fill(t, &pc);
 	rc = port_open(&t->port, &pc, err, sizeof(err));
-	if (rc != 0)
+	if (rc != 0) {
 		say("%s", err);
-	else if (t->port.tx_shared)
+		return rc;
+	}
+	if (t->port.tx_shared)
 		say("warning: %s has %u transmit queues for %u workers, which share them",
 			t->port.driver, t->port.n_txq, t->port.workers);
-	return rc;
+	mtu = port_kernel_mtu(&t->port, name);
+	if (mtu != 0 && mtu < pc.mtu)
+		say("warning: interface %s has MTU %u, less than the %u of the configuration: "
+		    "ip link set %s mtu %u",
+			name, mtu, pc.mtu, name, pc.mtu);
+	return 0;
 }
 
 static int start_node(struct tripodd *t)
@@ -496,8 +522,7 @@ static int start_node(struct tripodd *t)
 		madvise(t->node_memory, size, MADV_HUGEPAGE);
 		// Now rather than at some packet; older kernels cannot.
 		if (madvise(t->node_memory, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
-			t->node = node_init(
-				t->node_memory, size, &t->rack.conf, worker_now_ns());
+			t->node = node_init(t->node_memory, size, &t->rack.conf, worker_now_ns());
 	}
 	if (t->node != NULL)
 		return 0;
@@ -532,8 +557,9 @@ static int start_workers(struct tripodd *t)
 		rc = worker_start(&t->workers[i], i, &t->port, node_shard(t->node, i), &wc);
 		if (rc != 0)
 			say("worker %u does not start: %s%s", i, strerror(-rc),
-				wc.cpu >= 0 ? ". Is the CPU in --cpus one that this process may use?" :
-					      "");
+				wc.cpu >= 0
+					? ". Is the CPU in --cpus one that this process may use?"
+					: "");
 	}
 	if (rc != 0)
 		stop_workers(t);

@@ -5,6 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <rte_errno.h>
 #include <rte_ether.h>
@@ -73,8 +76,8 @@ void port_reta_fill(struct rte_eth_rss_reta_entry64 *reta, unsigned entries, uns
 // Programs the redirection table; false: the driver spreads as it likes, and the core hands over.
 static bool program_reta(const struct port *p, const struct rte_eth_dev_info *info)
 {
-	struct rte_eth_rss_reta_entry64
-		reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE] = {0};
+	struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE] =
+		{0};
 
 	if (info->reta_size == 0 || info->reta_size > RTE_ETH_RSS_RETA_SIZE_512)
 		return false;
@@ -117,8 +120,8 @@ static int make_pools(struct port *p, const struct port_conf *conf, char *err, s
 	uint16_t room = buffer_size(conf);
 	int socket = rte_eth_dev_socket_id(p->id);
 
-	p->data_pool = rte_pktmbuf_pool_create(
-		"data", data_buffers(conf), CACHE_SIZE, 0, room, socket);
+	p->data_pool =
+		rte_pktmbuf_pool_create("data", data_buffers(conf), CACHE_SIZE, 0, room, socket);
 	p->control_pool = rte_pktmbuf_pool_create(
 		"control", conf->workers * CONTROL_BUFFERS, CACHE_SIZE, 0, room, socket);
 	if (p->data_pool != NULL && p->control_pool != NULL)
@@ -173,9 +176,9 @@ static int configure(struct port *p, const struct port_conf *conf,
 	uint64_t rx_wanted = RTE_ETH_RX_OFFLOAD_VLAN_STRIP | RTE_ETH_RX_OFFLOAD_IPV4_CKSUM |
 			     RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM |
 			     RTE_ETH_RX_OFFLOAD_RSS_HASH;
-	uint64_t rss_hf = info->flow_type_rss_offloads & (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 |
-							 RTE_ETH_RSS_FRAG_IPV4 |
-							 RTE_ETH_RSS_FRAG_IPV6 | RSS_PORTS);
+	uint64_t rss_hf = info->flow_type_rss_offloads &
+			  (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_FRAG_IPV4 |
+				  RTE_ETH_RSS_FRAG_IPV6 | RSS_PORTS);
 	struct rte_eth_conf ec = {0};
 	uint8_t key[KEY_SIZE_MAX];
 	bool rss;
@@ -209,7 +212,6 @@ static int configure(struct port *p, const struct port_conf *conf,
 		      (rss_hf & RSS_PORTS) == RSS_PORTS;
 	p->rx_checksum = (ec.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_CKSUM) != 0;
 	p->vlan_insert = (ec.txmode.offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT) != 0;
-	p->mtu = conf->mtu;
 	return set_up_queues(p, info, &ec, err, err_size);
 }
 
@@ -250,6 +252,7 @@ int port_open(struct port *p, const struct port_conf *conf, char *err, size_t er
 	if (r != 0)
 		return fail(err, err_size, -r, "port %s tells nothing: %s", name, strerror(-r));
 	snprintf(p->driver, sizeof(p->driver), "%s", info.driver_name);
+	p->if_index = info.if_index;
 	r = make_pools(p, conf, err, err_size);
 	if (r == 0)
 		r = configure(p, conf, &info, err, err_size);
@@ -269,6 +272,22 @@ int port_open(struct port *p, const struct port_conf *conf, char *err, size_t er
 err_close:
 	port_close(p);
 	return r;
+}
+
+unsigned port_kernel_mtu(const struct port *p, char name[IF_NAMESIZE])
+{
+	struct ifreq ifr = {0};
+	int fd, r;
+
+	if (p->if_index == 0 || if_indextoname(p->if_index, ifr.ifr_name) == NULL)
+		return 0;
+	memcpy(name, ifr.ifr_name, IF_NAMESIZE);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	r = ioctl(fd, SIOCGIFMTU, &ifr);
+	close(fd);
+	return r == 0 ? (unsigned)ifr.ifr_mtu : 0;
 }
 
 void port_close(struct port *p)

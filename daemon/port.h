@@ -5,6 +5,7 @@
 // read-only, but for port_tx(), which each worker calls for itself.
 #pragma once
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,8 @@ struct port_conf {
 	unsigned workers;
 	uint8_t mac[3][6]; // the node's own, and the gateways' (outside, inside)
 	uint16_t mtu; // bytes of IP packet, the largest of the port's VLANs
-	uint32_t held; // frames that the core may hold, per worker: waiting for peers, neighbours, NFs
+	uint32_t
+		held; // frames that the core may hold, per worker: waiting for peers, neighbours, NFs
 };
 
 struct port_tx_queue {
@@ -32,8 +34,8 @@ struct port_tx_queue {
 struct port {
 	uint16_t id;
 	uint16_t n_rxq, n_txq;
-	uint16_t mtu;
 	unsigned workers;
+	unsigned if_index; // of the kernel's interface behind a virtual device, 0: none
 	bool rss; // the NIC spreads over the receive queues by the core's Toeplitz hash
 	bool rss_hash; // the hash in a received mbuf is the core's Toeplitz hash
 	bool rx_checksum; // "good" in a received mbuf means that the NIC has looked
@@ -51,6 +53,8 @@ unsigned port_memory_mb(const struct port_conf *conf);
 
 // Opens and starts the port that the EAL has found. 0, or a negative errno with a message in err.
 int port_open(struct port *p, const struct port_conf *conf, char *err, size_t err_size);
+// The MTU of the kernel's interface behind the port, with its name; 0: there is none.
+unsigned port_kernel_mtu(const struct port *p, char name[IF_NAMESIZE]);
 void port_close(struct port *p); // of a port that was opened, or not
 
 // Fills a redirection table: entry i leads to the worker that toeplitz_worker() names for hash i.

@@ -64,15 +64,22 @@ static json_t *nodes(const struct report *r)
 	unsigned n = node_members(r->node, m, NODES_MAX);
 	json_t *rows = json_array();
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		// Nothing is known of a node that has never been heard.
+		bool known = m[i].self || m[i].boot != 0;
+
 		json_array_append_new(rows,
-			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:b, s:o, s:o, s:o, s:o}", "id",
+			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
 				m[i].id, "self", m[i].self, "live", m[i].live, "workers",
-				m[i].workers, "boot", hex(m[i].boot), "chain_id", hex(m[i].chain),
-				"same_chain", m[i].chain == r->chain->id, "last_heard_ms",
-				number(m[i].last_heard_ns / 1000000), "deaths",
-				number(m[i].deaths), "log_lag_us", number(m[i].log_lag_ns / 1000),
-				"queued_records", number(m[i].queued)));
+				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
+				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
+				known ? json_boolean(m[i].chain == r->chain->id) : json_null(),
+				"last_heard_ms",
+				known ? number(m[i].last_heard_ns / 1000000) : json_null(),
+				"deaths", number(m[i].deaths), "log_lag_us",
+				number(m[i].log_lag_ns / 1000), "queued_records",
+				number(m[i].queued)));
+	}
 	return json_pack("{s:o}", "nodes", rows);
 }
 
@@ -104,7 +111,8 @@ static void add_worker_counters(const struct report *r, const struct request *q,
 
 		for (unsigned w = 0; w < r->rack->conf.workers; w++)
 			if (q->worker < 0 || q->worker == (int)w)
-				sum += __atomic_load_n(&r->workers[w].counters[i], __ATOMIC_RELAXED);
+				sum += __atomic_load_n(
+					&r->workers[w].counters[i], __ATOMIC_RELAXED);
 		add_counter(rows, "worker", worker_counter_names[i], sum, worker_counter_helps[i]);
 	}
 }
@@ -168,11 +176,11 @@ static json_t *chain(const struct report *r)
 	for (unsigned i = 0; i < r->chain->n; i++) {
 		const struct tripod_nf *nf = r->chain->nf[i].nf;
 
-		json_array_append_new(rows,
-			json_pack("{s:i, s:s, s:o, s:i, s:i, s:s}", "position", (int)i, "nf", nf->name,
-				"config_id", hex(config_id(r, i)), "layout_version",
-				(int)nf->layout_version, "state_bytes", nf->state_size, "summary",
-				nf->summary != NULL ? nf->summary : ""));
+		json_array_append_new(
+			rows, json_pack("{s:i, s:s, s:o, s:i, s:i, s:s}", "position", (int)i, "nf",
+				      nf->name, "config_id", hex(config_id(r, i)), "layout_version",
+				      (int)nf->layout_version, "state_bytes", nf->state_size,
+				      "summary", nf->summary != NULL ? nf->summary : ""));
 	}
 	return json_pack("{s:o, s:i, s:i, s:o}", "chain_id", hex(r->chain->id), "state_bytes",
 		r->chain->state_size, "replicated_bytes", r->chain->wire_size, "nfs", rows);
@@ -255,9 +263,9 @@ static json_t *tuple(const struct tripod_tuple *t)
 {
 	char src[TRIPOD_ADDR_STRLEN], dst[TRIPOD_ADDR_STRLEN];
 
-	return json_pack("{s:s, s:i, s:s, s:i}", "src", tripod_addr_format(&t->src, src, sizeof(src)),
-		"sport", ntohs(t->sport), "dst", tripod_addr_format(&t->dst, dst, sizeof(dst)),
-		"dport", ntohs(t->dport));
+	return json_pack("{s:s, s:i, s:s, s:i}", "src",
+		tripod_addr_format(&t->src, src, sizeof(src)), "sport", ntohs(t->sport), "dst",
+		tripod_addr_format(&t->dst, dst, sizeof(dst)), "dport", ntohs(t->dport));
 }
 
 json_t *report_connection(void *report, unsigned worker, const struct conn_view *v)
@@ -266,8 +274,9 @@ json_t *report_connection(void *report, unsigned worker, const struct conn_view 
 	json_t *c = tuple(&v->key[0]);
 
 	json_object_update_new(c,
-		json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:[i,i], s:[i,i], s:o, s:o, s:o, s:b, s:b, "
-			  "s:I, s:I, s:o}",
+		json_pack(
+			"{s:s, s:s, s:s, s:s, s:o, s:i, s:[i,i], s:[i,i], s:o, s:o, s:o, s:b, s:b, "
+			"s:I, s:I, s:o}",
 			"proto", tripod_proto_name(v->key[0].proto), "direction",
 			v->key[0].direction == TRIPOD_INCOMING ? "incoming" : "outgoing", "state",
 			request_state_name(v), "role", request_is_master(v) ? "master" : "backup",

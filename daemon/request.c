@@ -253,8 +253,7 @@ bool request_matches(const struct request_filter *f, const struct conn_view *v)
 		return false;
 	if (f->has_dst && !tripod_prefix_contains(&f->dst, &k->dst))
 		return false;
-	if (f->role != REQUEST_ROLE_ANY &&
-		request_is_master(v) != (f->role == REQUEST_ROLE_MASTER))
+	if (f->role != REQUEST_ROLE_ANY && request_is_master(v) != (f->role == REQUEST_ROLE_MASTER))
 		return false;
 	return f->state[0] == '\0' || strcmp(f->state, request_state_name(v)) == 0;
 }

@@ -117,9 +117,10 @@ static void parse__length_is_bounded(void **state)
 // accepted is within its ranges.
 static void parse__survives_garbage(void **state)
 {
-	static const char *const pieces[] = {"status", "connections", "counters", " ", "where=",
-		"proto=", "tcp", ",", "=", "src=", "10.0.0.0/8", "limit=", "99", "worker=", "1",
-		"nf=", "lb", "::", "/", "role=", "master", "state=", "established", "\t", "\r"};
+	static const char *const pieces[] = {"status", "connections", "counters", " ",
+		"where=", "proto=", "tcp", ",", "=", "src=", "10.0.0.0/8", "limit=", "99",
+		"worker=", "1", "nf=", "lb", "::", "/", "role=", "master", "state=", "established",
+		"\t", "\r"};
 	struct rng rng = {.state = 0x7210d};
 
 	print_message("seed %#lx\n", rng.state);
@@ -133,7 +134,8 @@ static void parse__survives_garbage(void **state)
 				line[len++] = (char)(1 + rng_below(&rng, 255));
 			else
 				len += (size_t)sprintf(line + len, "%s",
-					pieces[rng_below(&rng, sizeof(pieces) / sizeof(pieces[0]))]);
+					pieces[rng_below(
+						&rng, sizeof(pieces) / sizeof(pieces[0]))]);
 		}
 		line[len] = '\0';
 		if (request_parse(line, &r, err, sizeof(err)) == 0) {

@@ -160,8 +160,8 @@ static void transmit(struct worker *w)
 		if (m != NULL)
 			w->out[class][n[class]++] = m;
 	}
-	transmit_class(w, w->out[FRAME_CONTROL], n[FRAME_CONTROL], TX_TRIES_CONTROL,
-		W_tx_control_dropped);
+	transmit_class(
+		w, w->out[FRAME_CONTROL], n[FRAME_CONTROL], TX_TRIES_CONTROL, W_tx_control_dropped);
 	transmit_class(w, w->out[FRAME_DATA], n[FRAME_DATA], TX_TRIES_DATA, W_tx_data_dropped);
 	if (s->n_done > 0)
 		rte_pktmbuf_free_bulk((struct rte_mbuf **)s->done, s->n_done);
@@ -187,7 +187,8 @@ uint64_t worker_nap_ns(struct worker *w, uint64_t now_ns, bool busy)
 
 static void nap(struct worker *w, uint64_t ns)
 {
-	struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	struct timespec t = {
+		.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 
 	w->counters[W_sleeps]++;
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);

@@ -25,7 +25,7 @@ enum worker_counter {
 #define X(name, help) W_##name,
 	WORKER_COUNTERS(X)
 #undef X
-	WORKER_COUNTER_COUNT,
+		WORKER_COUNTER_COUNT,
 };
 
 extern const char *const worker_counter_names[WORKER_COUNTER_COUNT];

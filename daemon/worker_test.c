@@ -255,8 +255,8 @@ static void frame__flags_only_from_drivers_that_looked(void **state)
 	struct frame f;
 
 	reset_bare();
-	m->ol_flags = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD |
-		      RTE_MBUF_F_RX_RSS_HASH;
+	m->ol_flags =
+		RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_RSS_HASH;
 	m->hash.rss = 0x12345678;
 	assert_true(worker_frame(&bare, m, &f));
 	assert_int_equal(f.flags, 0);

@@ -52,6 +52,10 @@ refused() {
 # ---- One life, with one worker and with three; both signals, and stop ----
 start "$tmp/one.log"
 ctl --json status | grep -q '"driver": "net_null"' || fail "status names no driver"
+ready() {
+	ctl --json status | grep -q '"ready": true'
+}
+until_ok "the node wants traffic" ready
 ctl status | grep -q '^Node  *1$' || fail "status is no table"
 [ "$(stat -c %a "$socket")" = 600 ] || fail "the socket is not private"
 first_half=$(ctl --json status | grep boot_half)
@@ -105,6 +109,20 @@ sed 's/^node:/node:\n  hugepages: require/' "$rack" >"$tmp/huge.yaml"
 if [ "$(cat /sys/kernel/mm/hugepages/*/free_hugepages 2>/dev/null | sort -n | tail -1)" = 0 ]; then
 	refused "hugepages: never" --config "$tmp/huge.yaml" --node 1
 fi
+
+# ---- Plug-ins, from the file and from the command line ----
+plugin=$build/nf/example/pathcount.so
+sed "s/- firewall: {}/- pathcount: {}/" "$rack" >"$tmp/plugin.yaml"
+refused "plugin.yaml:.*pathcount" --config "$tmp/plugin.yaml" --check
+"$tripodd" --config "$tmp/plugin.yaml" --plugin "$plugin" --check | grep -q "chain pathcount" ||
+	fail "--plugin"
+echo "plugins: $plugin" >>"$tmp/plugin.yaml"
+"$tripodd" --config "$tmp/plugin.yaml" --check | grep -q "chain pathcount" || fail "plugins:"
+refused "nonexistent.so" --config "$rack" --plugin "$tmp/nonexistent.so" --check
+rack=$tmp/plugin.yaml
+start "$tmp/six.log"
+ctl counters --nf pathcount --all | grep -q pathcount || fail "no counters of the plug-in"
+ends TERM
 
 # ---- Usage ----
 for arguments in "" "--nonsense" "--config" "--config $rack --node x" "--config $rack extra"; do
