@@ -126,6 +126,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->embryonic = number(limits, "embryonic");
 	n->waiting = number(limits, "waiting");
 	n->pulls = number(limits, "pulls");
+	n->pull_per_s = number(limits, "pull_per_s");
 	n->timers = number(limits, "timers");
 	n->peer_workers = (uint8_t)number(limits, "peer_workers");
 	n->relay_per_s = number(limits, "relay_per_s");

@@ -109,7 +109,7 @@ static void standards(void **state)
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
-	assert_int_equal(n->pull_timeout_ms, 20);
+	assert_int_equal(n->pull_timeout_ms, 100);
 	assert_false(n->unknown_tcp_reset);
 	assert_int_equal(n->connections, 1000);
 	assert_int_equal(n->embryonic, 100);

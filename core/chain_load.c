@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// From a configuration to a chain, and what load() of an NF may ask for. Apart from chain.c, so that
-// only programs that read configurations need the library behind tripod_conf_*.
+// From a configuration to a chain, and what load() of an NF may ask for. Apart from chain.c, so
+// that only programs that read configurations need the library behind tripod_conf_*.
 #include <errno.h>
 #include <string.h>
 

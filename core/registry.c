@@ -8,7 +8,8 @@
 #define NAME_MAX_LENGTH 31
 #define OPTIONS_DEPTH_MAX 8
 
-// The one global of the core: written by constructors and the loader of plug-ins, before workers run.
+// The one global of the core: written by constructors and the loader of plug-ins, before workers
+// run.
 static struct {
 	unsigned n;
 	const struct tripod_nf *nf[NF_REGISTRY_MAX]; // sorted by name
@@ -191,7 +192,8 @@ void tripod_nf_register(const struct tripod_nf *nf)
 {
 	const char *why;
 	if (nf_check(nf, &why) != 0) {
-		// Plug-ins are checked by their loader, with a message; a built-in is ours to repair.
+		// Plug-ins are checked by their loader, with a message; a built-in is ours to
+		// repair.
 		assert(!"a built-in network function fails nf_check()");
 		return;
 	}

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <errno.h>
 #include <setjmp.h>
-#include <stddef.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -16,7 +16,8 @@
 static int check_file(const char *path, char *full, char *why, size_t size)
 {
 	struct stat st;
-	// dlopen() searches the system's directories for a name without a slash; a path is a path here.
+	// dlopen() searches the system's directories for a name without a slash; a path is a path
+	// here.
 	if (realpath(path, full) == NULL || stat(full, &st) != 0) {
 		int err = errno;
 		snprintf(why, size, "plug-in %s: %s: give the path of the .so file", path,

@@ -172,6 +172,22 @@ static void firewall__reject(void **unused)
 	testkit_free(t);
 }
 
+// An NF in front has rewritten the source: the reset goes to the host that sent the packet all the
+// same.
+static void firewall__reject_behind_nat(void **unused)
+{
+	struct testkit *t =
+		testkit_new("- firewall: {rules: [{action: reject, proto: tcp, dport: 25}]}\n"
+			    "- snat: {pools: [{name: p, addresses: 192.0.2.1}], rules: [{src: "
+			    "10.0.0.0/8, pool: p}]}\n",
+			NULL);
+	assert_string_equal(testkit_send(t, "out tcp 10.1.0.5:1024 > 198.51.100.7:25 syn seq=7"),
+		"refuse firewall");
+	assert_string_equal(testkit_output(t, 0),
+		"emit tcp 198.51.100.7:25 > 10.1.0.5:1024 rst ack seq=0 ack=8 len=0");
+	testkit_free(t);
+}
+
 static void firewall__errors(void **unused)
 {
 	static const struct {
@@ -282,6 +298,7 @@ int main(void)
 		cmocka_unit_test(firewall__connection_goes_on),
 		cmocka_unit_test(firewall__defaults),
 		cmocka_unit_test(firewall__reject),
+		cmocka_unit_test(firewall__reject_behind_nat),
 		cmocka_unit_test(firewall__errors),
 		cmocka_unit_test(firewall__property),
 	};

@@ -2,9 +2,9 @@
 #include "maglev.h"
 
 #define EMPTY UINT16_MAX
-// Weights alter how often a backend has its turn: in each round it is credited its weight, and a turn
-// costs this. Not the highest weight of these backends: so a change of one weight leaves the turns
-// of the others as they were.
+// Weights alter how often a backend has its turn: in each round it is credited its weight, and a
+// turn costs this. Not the highest weight of these backends: so a change of one weight leaves the
+// turns of the others as they were.
 #define TURN MAGLEV_WEIGHT_MAX
 
 bool maglev_size_valid(uint32_t size)

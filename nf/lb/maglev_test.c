@@ -144,8 +144,8 @@ static double moved(const struct maglev_backend *a, const struct maglev_backend 
 	return (double)changed / (changed + stayed);
 }
 
-// The paper's figure 12: of 1000 backends and 65537 slots, few slots move beyond those of the failed
-// ones. Here: remove f of n, count the moves of slots whose backend lives.
+// The paper's figure 12: of 1000 backends and 65537 slots, few slots move beyond those of the
+// failed ones. Here: remove f of n, count the moves of slots whose backend lives.
 static void maglev_build__disruption(void **unused)
 {
 	static const struct {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Source NAT for connections opened from inside: many hosts behind a few external addresses.
 //
-// The connection table is the allocation state: a port is free when no connection has the tuple that
-// the answers would carry. So there is nothing to lock, to leak or to rebuild after a failure. What
-// keeps nodes apart is arithmetic: of every address's port range each configured node has a block of
-// its own, of which it uses one half from one boot to the next.
+// The connection table is the allocation state: a port is free when no connection has the tuple
+// that the answers would carry. So there is nothing to lock, to leak or to rebuild after a failure.
+// What keeps nodes apart is arithmetic: of every address's port range each configured node has a
+// block of its own, of which it uses one half from one boot to the next.
 #include <errno.h>
 
 #include <tripod/nf.h>
@@ -340,8 +340,8 @@ static const struct snat_pool *find_pool(const struct snat *snat, const struct t
 }
 
 // Draws ports of this node's block until one is free towards this remote end. An inside host keeps
-// to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the tries
-// have failed there; then the pool's next addresses have their turn.
+// to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the
+// tries have failed there; then the pool's next addresses have their turn.
 static bool allocate(struct tripod_call *c, const struct snat *snat, const struct snat_pool *pool,
 	const struct tripod_packet *p, struct snat_state *s)
 {

@@ -193,9 +193,19 @@ static void snat__exhaustion(void **unused)
 	testkit_park(t);
 	testkit_send(t, "out udp 10.9.0.5:9 > 198.51.100.7:80");
 	testkit_park(t);
-	testkit_send(t, "out icmp 10.9.0.5:9 > 198.51.100.7");
-	assert_in_range(ntohs(state(t)->external_port), 5048, 5063);
-	assert_int_equal(counter(t, "allocated"), 19);
+	// Echo identifiers are ports: two hosts that use the same one are told apart.
+	for (unsigned i = 0; i < 16; i++) {
+		char packet[128];
+		snprintf(packet, sizeof(packet), "out icmp 10.9.0.%u:9 > 198.51.100.7", i);
+		testkit_send(t, packet);
+		unsigned id = ntohs(state(t)->external_port);
+		assert_in_range(id, 5048, 5063);
+		assert_int_equal(seen >> (id - 5048) & 1, 1);
+		seen &= ~(1u << (id - 5048));
+		testkit_park(t);
+	}
+	assert_string_equal(testkit_send(t, "out icmp 10.9.0.99:9 > 198.51.100.7"), "refuse snat");
+	assert_int_equal(counter(t, "allocated"), 34);
 	testkit_free(t);
 }
 

@@ -345,6 +345,26 @@ static void tripod_terminate__closes(void **unused)
 	testkit_free(t);
 }
 
+static uint16_t seen_port;
+static void see_port(struct tripod_call *c, struct tripod_packet *p)
+{
+	seen_port = ntohs(p->tuple.dport);
+}
+
+// From outside in the order of the configuration, from inside in the reverse order; on_init sees
+// what the NFs in front have made of the packet.
+static void testkit_send__reverse_order(void **unused)
+{
+	struct testkit *t = start();
+	script.on_init = see_port;
+	testkit_send(t, SYN);
+	assert_int_equal(seen_port, 80);
+	testkit_close(t, TRIPOD_TIMEOUT);
+	testkit_send(t, "out tcp 10.1.0.5:1024 > 198.51.100.7:80 syn");
+	assert_int_equal(seen_port, 81);
+	testkit_free(t);
+}
+
 static bool odd_ports_only(void *ctx, const struct tripod_tuple *reversed)
 {
 	return ntohs(reversed->dport) % 2 == 1;
@@ -403,6 +423,7 @@ int main(void)
 	testkit_register(&first);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(testkit_send__order_and_tuples),
+		cmocka_unit_test(testkit_send__reverse_order),
 		cmocka_unit_test(testkit_send__verdicts),
 		cmocka_unit_test(testkit_send__violations),
 		cmocka_unit_test(testkit_takeover__classes),
