@@ -81,6 +81,7 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 	for (unsigned s = 0; s < 2; s++)
 		fill_side(&n->side[s], &c->side[s]);
 	n->fabric_vlan = (uint16_t)number(tripod_conf_get(c->network, "fabric"), "vlan");
+	n->directions_split = !is(c->network, "switch_hash", "outside-endpoint");
 	n->bfd_enabled = tripod_conf_bool(bfd, "enabled");
 	n->bfd.tx_us = n->bfd.rx_us = number(bfd, "interval_ms") * 1000;
 	n->bfd.multiplier = (uint8_t)number(bfd, "multiplier");
@@ -125,6 +126,9 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->embryonic = number(limits, "embryonic");
 	n->waiting = number(limits, "waiting");
 	n->pulls = number(limits, "pulls");
+	n->pull_per_s = number(limits, "pull_per_s");
+	n->timers = number(limits, "timers");
+	n->peer_workers = (uint8_t)number(limits, "peer_workers");
 	n->relay_per_s = number(limits, "relay_per_s");
 	n->repair_per_s = number(limits, "repair_per_s");
 	n->tcp.established_ms = seconds_ms(t, "tcp_established_s");
@@ -147,6 +151,8 @@ static void fill_host(struct rack *r, const struct tripod_conf *c)
 	char socket_path[64];
 	r->port = tripod_conf_string(c, "port");
 	r->conf.workers = (uint8_t)number(c, "workers");
+	if (r->conf.peer_workers < r->conf.workers)
+		r->conf.peer_workers = r->conf.workers;
 	r->n_eal = tripod_conf_count(eal);
 	for (unsigned i = 0; i < r->n_eal; i++)
 		r->eal[i] = tripod_conf_text(tripod_conf_at(eal, i));

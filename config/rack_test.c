@@ -109,7 +109,7 @@ static void standards(void **state)
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
-	assert_int_equal(n->pull_timeout_ms, 20);
+	assert_int_equal(n->pull_timeout_ms, 100);
 	assert_false(n->unknown_tcp_reset);
 	assert_int_equal(n->connections, 1000);
 	assert_int_equal(n->embryonic, 100);
@@ -450,7 +450,7 @@ static void unreadable(void **state)
 	rack_free(&r);
 	assert_rack_report("x\n",
 		"t.yaml:1: the file is \"x\"; write a mapping with the keys rack, "
-		"network, node, limits, timeouts, chain\n");
+		"network, node, limits, timeouts, plugins, chain\n");
 	// An NF's own complaint joins the report.
 	assert_int_equal(rack_load_text("t.yaml", test_rack, 1, &r), 0);
 	tripod_conf_error(tripod_conf_at(r.chain, 0), "no good");

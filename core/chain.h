@@ -2,8 +2,8 @@
 // Chains of network functions: loading one from its configuration, finding NFs by name.
 //
 // A chain is known by its content: chain_id is the hash of its configuration and of its NFs' state
-// layouts (DESIGN: content-addressed chains), so that two nodes agree on what a record means without
-// asking anybody. A connection keeps the chain under which it began.
+// layouts (DESIGN: content-addressed chains), so that two nodes agree on what a record means
+// without asking anybody. A connection keeps the chain under which it began.
 //
 // Thread: control thread builds; afterwards read-only and shared by all workers, but for counters.
 #pragma once
@@ -38,8 +38,8 @@ struct chain {
 	uint16_t state_size; // bytes of all NFs' states together, multiple of 8
 	uint16_t wire_size; // bytes of their replicated fields together
 
-	// The replicated fields in the order of chain and field tables, neighbours joined; on the wire
-	// they lie one behind the other.
+	// The replicated fields in the order of chain and field tables, neighbours joined; on the
+	// wire they lie one behind the other.
 	uint16_t n_runs;
 	uint16_t n_once; // of these, the write-once fields alone
 	struct chain_run run[CHAIN_RUNS_MAX];
@@ -57,7 +57,8 @@ struct tripod_nf_env {
 	struct chain *chain;
 	struct arena *arena;
 	unsigned slot, slots, boot_half;
-	// Checks a tree against a table and reports what is wrong (the config library's conf_check()).
+	// Checks a tree against a table and reports what is wrong (the config library's
+	// conf_check()).
 	int (*check)(const struct tripod_conf *conf, const struct tripod_option *options);
 };
 
@@ -72,10 +73,10 @@ int nf_check(const struct tripod_nf *nf, const char **why);
 int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripod_nf_env *env,
 	const char *canonical);
 
-// The steps of chain_load(), for whoever has NFs and instances without a configuration: start from a
-// zeroed chain, add NFs in order, seal it under its id. chain_add: 0, -E2BIG (too many NFs) or
-// -ENOSPC (too much state, too many separate fields); the chain is useless then. nf must have passed
-// nf_check().
+// The steps of chain_load(), for whoever has NFs and instances without a configuration: start from
+// a zeroed chain, add NFs in order, seal it under its id. chain_add: 0, -E2BIG (too many NFs) or
+// -ENOSPC (too much state, too many separate fields); the chain is useless then. nf must have
+// passed nf_check().
 int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance);
 void chain_seal(struct chain *chain, const char *canonical);
 
@@ -83,5 +84,6 @@ void chain_seal(struct chain *chain, const char *canonical);
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.
 void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out);
 void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf);
-// true when a write-once byte differs between two records' states: never, unless something is broken.
+// true when a write-once byte differs between two records' states: never, unless something is
+// broken.
 bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b);

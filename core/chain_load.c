@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// From a configuration to a chain, and what load() of an NF may ask for. Apart from chain.c, so that
-// only programs that read configurations need the library behind tripod_conf_*.
+// From a configuration to a chain, and what load() of an NF may ask for. Apart from chain.c, so
+// that only programs that read configurations need the library behind tripod_conf_*.
 #include <errno.h>
 #include <string.h>
 
@@ -31,8 +31,8 @@ unsigned tripod_env_boot_half(const struct tripod_nf_env *env)
 	return env->boot_half;
 }
 
-int tripod_env_own_prefix(struct tripod_nf_env *env, enum tripod_direction side,
-	const struct tripod_prefix *prefix)
+int tripod_env_own_prefix(
+	struct tripod_nf_env *env, enum tripod_direction side, const struct tripod_prefix *prefix)
 {
 	struct chain *chain = env->chain;
 	if (prefix->len > 128 || (side != TRIPOD_INCOMING && side != TRIPOD_OUTGOING))
@@ -69,7 +69,8 @@ static void keys_init(struct keys *k)
 
 // The NF that one element of the chain names, its options checked; NULL after an error.
 static const struct tripod_nf *element_nf(const struct tripod_conf *element,
-	const struct keys *keys, const struct tripod_nf_env *env, const struct tripod_conf **options)
+	const struct keys *keys, const struct tripod_nf_env *env,
+	const struct tripod_conf **options)
 {
 	if (env->check(element, keys->option) != 0)
 		return NULL;
@@ -80,7 +81,8 @@ static const struct tripod_nf *element_nf(const struct tripod_conf *element,
 			continue;
 		if (nf != NULL) {
 			tripod_conf_error(element,
-				"%s and %s stand in one element of the chain: begin the second with "
+				"%s and %s stand in one element of the chain: begin the second "
+				"with "
 				"a dash of its own, so that their order is plain",
 				nf->name, keys->nf[i]->name);
 			return NULL;
@@ -107,13 +109,15 @@ static int load_element(struct chain *chain, const struct tripod_conf *element,
 	for (unsigned i = 0; i < chain->n; i++)
 		if (chain->nf[i].nf == nf)
 			return tripod_conf_error(options,
-				"%s is in the chain already, on line %u: a chain holds each network "
+				"%s is in the chain already, on line %u: a chain holds each "
+				"network "
 				"function once",
 				nf->name, tripod_conf_line(places[i]));
 	void *instance = NULL;
 	int load_err = nf->load(env, options, &instance);
 	if (load_err == -ENOMEM)
-		tripod_conf_error(options, "%s needs more memory than the chain may have", nf->name);
+		tripod_conf_error(
+			options, "%s needs more memory than the chain may have", nf->name);
 	else if (load_err != 0 && load_err != -EINVAL)
 		tripod_conf_error(options, "%s did not load: error %d", nf->name, -load_err);
 	// Added even so, that a second mention of it further down is found too.
@@ -136,8 +140,8 @@ int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripo
 	keys_init(&keys);
 	unsigned n = tripod_conf_count(conf);
 	if (n > CHAIN_NFS_MAX)
-		return tripod_conf_error(conf, "%u network functions: a chain has at most %u", n,
-			CHAIN_NFS_MAX);
+		return tripod_conf_error(
+			conf, "%u network functions: a chain has at most %u", n, CHAIN_NFS_MAX);
 	int result = 0;
 	for (unsigned i = 0; i < n; i++)
 		if (load_element(chain, tripod_conf_at(conf, i), &keys, env, places) != 0)

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include <cmocka.h>
@@ -71,8 +73,8 @@ static void check_pack(const struct chain *chain, struct rng *rng)
 		for (const struct tripod_field *f = chain->nf[i].nf->fields; f->name != NULL; f++) {
 			if (f->class == TRIPOD_SOFT)
 				continue;
-			assert_memory_equal(wire + at,
-				state + chain->nf[i].state_offset + f->offset, f->size);
+			assert_memory_equal(
+				wire + at, state + chain->nf[i].state_offset + f->offset, f->size);
 			at += f->size;
 		}
 	assert_int_equal(at, chain->wire_size);
@@ -139,9 +141,11 @@ static const struct tripod_field PAIR_FIELDS[] = {
 
 static void chain_add__joins_neighbours(void **unused)
 {
-	struct tripod_nf one = {
-		.name = "one", .layout_version = 1, .state_size = sizeof(struct pair),
-		.fields = PAIR_FIELDS, .counters = (const char *const[]){"x", "y", NULL}};
+	struct tripod_nf one = {.name = "one",
+		.layout_version = 1,
+		.state_size = sizeof(struct pair),
+		.fields = PAIR_FIELDS,
+		.counters = (const char *const[]){"x", "y", NULL}};
 	struct tripod_nf two = one;
 	two.name = "two";
 	struct chain chain = {0};
@@ -196,7 +200,9 @@ static uint64_t id_of(const struct tripod_nf *const *nfs, unsigned n, const char
 
 static void chain_seal__id(void **unused)
 {
-	struct tripod_nf a = {.name = "a", .layout_version = 1, .state_size = sizeof(struct pair),
+	struct tripod_nf a = {.name = "a",
+		.layout_version = 1,
+		.state_size = sizeof(struct pair),
 		.fields = PAIR_FIELDS};
 	struct tripod_nf b = a;
 	b.name = "b";
@@ -235,7 +241,7 @@ static void chain_seal__id(void **unused)
 	assert_true(id != id_of(changed, 2, "text"));
 
 	// Fixed for ever: nodes of two versions of the program must agree.
-	assert_true(id_of(ab, 2, "text") == 0x0);
+	assert_true(id == 0x4b7de54121a15806);
 }
 
 int main(void)

@@ -22,7 +22,7 @@ static struct neigh_self self;
 static struct neigh_table table;
 static struct step step;
 static uint8_t buffers[STEP_SPARE][ROOM];
-static uint8_t memory[NEIGH_SLOTS * 512] __attribute__((aligned(64)));
+static uint8_t memory[2 * NEIGH_SLOTS * sizeof(struct neigh)] __attribute__((aligned(64)));
 
 static struct tripod_addr v4(uint32_t host)
 {

@@ -69,6 +69,8 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 	if (n != NULL) {
 		n->conf = *conf;
 		n->conf.relay_cost_ns = conf->relay_per_s > 0 ? 1000000000u / conf->relay_per_s : 0;
+		n->conf.pull_cost_ns =
+			1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
 			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
 		n->started_ns = now_ns;

@@ -77,6 +77,8 @@ struct node_conf {
 	uint32_t embryonic; // of them, unanswered
 	uint32_t waiting; // packets held for an answer from the peers, or by NFs
 	uint32_t pulls; // tuples asked of the peers at one time
+	uint32_t pull_per_s; // ... and per second, at most
+	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
 	uint32_t timers; // of NFs

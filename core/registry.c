@@ -8,7 +8,8 @@
 #define NAME_MAX_LENGTH 31
 #define OPTIONS_DEPTH_MAX 8
 
-// The one global of the core: written by constructors and the loader of plug-ins, before workers run.
+// The one global of the core: written by constructors and the loader of plug-ins, before workers
+// run.
 static struct {
 	unsigned n;
 	const struct tripod_nf *nf[NF_REGISTRY_MAX]; // sorted by name
@@ -22,7 +23,8 @@ static bool is_name(const char *s)
 		return false;
 	size_t n = 0;
 	for (; s[n] != '\0'; n++)
-		if (!((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') || s[n] == '_') ||
+		if (!((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') ||
+			    s[n] == '_') ||
 			n >= NAME_MAX_LENGTH)
 			return false;
 	return true;
@@ -165,7 +167,8 @@ int nf_check(const struct tripod_nf *nf, const char **why)
 		return refuse(why, "no network function");
 	// First: the rest of the struct means something only under the same ABI.
 	if (nf->abi != TRIPOD_NF_ABI)
-		return refuse(why, "built for another ABI: compile it again with this <tripod/nf.h>");
+		return refuse(
+			why, "built for another ABI: compile it again with this <tripod/nf.h>");
 	if (!is_name(nf->name))
 		return refuse(why, "the name is not snake_case, or longer than 31 characters");
 	if (nf->summary == NULL || nf->summary[0] == '\0')
@@ -189,7 +192,8 @@ void tripod_nf_register(const struct tripod_nf *nf)
 {
 	const char *why;
 	if (nf_check(nf, &why) != 0) {
-		// Plug-ins are checked by their loader, with a message; a built-in is ours to repair.
+		// Plug-ins are checked by their loader, with a message; a built-in is ours to
+		// repair.
 		assert(!"a built-in network function fails nf_check()");
 		return;
 	}

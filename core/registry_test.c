@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <errno.h>
 #include <setjmp.h>
-#include <stddef.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 
@@ -71,8 +72,8 @@ static void nf_check__struct(void **unused)
 	nf.name = (const char *)1; // of another ABI: nothing behind abi may be looked at
 	assert_refused(&nf, "another ABI");
 
-	static const char *const BAD_NAMES[] = {"", "Up", "9lives", "a-b", "a b", "_a",
-		"abcdefghijklmnopqrstuvwxyz012345"};
+	static const char *const BAD_NAMES[] = {
+		"", "Up", "9lives", "a-b", "a b", "_a", "abcdefghijklmnopqrstuvwxyz012345"};
 	for (size_t i = 0; i < sizeof(BAD_NAMES) / sizeof(BAD_NAMES[0]); i++) {
 		nf = GOOD;
 		nf.name = BAD_NAMES[i];
@@ -171,8 +172,8 @@ static void nf_check__options(void **unused)
 {
 	static const char *const CHOICES[] = {"a", "b", NULL};
 	static const char *const NO_CHOICES[] = {NULL};
-	static const struct tripod_option TWICE[] = {
-		{.name = "x", .type = TRIPOD_OPT_BOOL}, {.name = "x", .type = TRIPOD_OPT_BOOL}, {0}};
+	static const struct tripod_option TWICE[] = {{.name = "x", .type = TRIPOD_OPT_BOOL},
+		{.name = "x", .type = TRIPOD_OPT_BOOL}, {0}};
 	static const struct {
 		struct tripod_option option;
 		const char *why; // NULL: right
@@ -183,7 +184,9 @@ static void nf_check__options(void **unused)
 		{{.name = "x", .type = TRIPOD_OPT_UINT, .max = 9, .standard = "10"}, "standard"},
 		{{.name = "x", .type = TRIPOD_OPT_UINT, .min = 2, .max = 9, .standard = "1"},
 			"standard"},
-		{{.name = "x", .type = TRIPOD_OPT_UINT, .max = UINT64_MAX,
+		{{.name = "x",
+			 .type = TRIPOD_OPT_UINT,
+			 .max = UINT64_MAX,
 			 .standard = "18446744073709551616"},
 			"standard"},
 		{{.name = "x", .type = TRIPOD_OPT_UINT, .max = 9, .standard = ""}, "standard"},

@@ -694,7 +694,7 @@ void shard_step(struct shard *s, struct step *step)
 		tick(s);
 	serve_query(s);
 	run_again(s);
-	if (s->pulls_to_send)
+	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
 	if (s->busy_nodes != 0)

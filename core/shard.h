@@ -99,7 +99,8 @@ struct pull {
 	uint8_t state; // enum pull_state
 	uint8_t n_waiting;
 	bool found; // somebody sent it, but may not have the newest
-	bool ask; // goes into the next PULL message
+	bool ask; // stands in the list of what the next PULL message asks for
+	uint32_t next_ask;
 };
 
 struct node;
@@ -144,7 +145,8 @@ struct shard {
 	struct pull *pulls;
 	uint32_t pull_hash[PULL_HASH]; // first pull of each list, 0: none
 	uint32_t pulls_asking, pull_scan;
-	bool pulls_to_send;
+	uint32_t ask_first, ask_last; // pulls for the next PULL message
+	uint64_t pull_tokens_ns; // time from which unspent pull budget counts
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;

@@ -192,16 +192,19 @@ static bool segment_in_window(
 }
 
 // The first packet that is seen of this direction is not its SYN: what it may have sent and offered
-// before is bounded by guesses, all on the liberal side.
-static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g,
-	uint32_t win, uint32_t guess)
+// before, and what it has been offered, is bounded by guesses, all on the liberal side.
+static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
 {
+	unsigned shift = window_shift(from, to), to_shift = window_shift(to, from);
+	uint32_t win = g->win << shift, guess = window_guess(shift);
 	from->end = g->end;
 	from->max_win = larger(win, guess);
-	if (!(to->flags & TCP_DIR_LEARNED) || !(to->flags & TCP_DIR_ACK))
-		from->max_end = g->end + guess; // the other side has offered it nothing here
 	from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
 	from->flags |= TCP_DIR_LEARNED;
+	// The other side's packets may have told its right edge, or not, or long ago.
+	uint32_t least = window_guess(to_shift), most = 7 * least; // and below 2^31
+	if (!inside(from->max_end, g->end + least, g->end + most))
+		from->max_end = g->end + least;
 	to->max_end = g->ack + win + guess;
 	to->acked_low = (uint16_t)g->ack;
 	if (!(to->flags & TCP_DIR_LEARNED))
@@ -216,12 +219,12 @@ static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct s
 
 static void learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
 {
-	unsigned shift = window_shift(from, to);
-	uint32_t win = g->win << shift, guess = window_guess(shift);
 	if (!(from->flags & TCP_DIR_LEARNED)) {
-		learn_first(from, to, g, win, guess);
+		learn_first(from, to, g);
 		return;
 	}
+	unsigned shift = window_shift(from, to);
+	uint32_t win = g->win << shift;
 	bool alone = !(to->flags & TCP_DIR_LEARNED);
 	from->max_win = larger(from->max_win, win);
 	if (alone && jumped(g->end, from->end)) {
@@ -232,12 +235,12 @@ static void learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment
 	}
 	uint32_t edge = g->ack + win;
 	if (alone) {
-		to->max_end = edge + guess;
+		to->max_end = edge + window_guess(shift);
 		to->acked_low = (uint16_t)g->ack;
 		return;
 	}
 	// Is this one of its newest acknowledgements? One of the two tells, whatever was lost between.
-	if (!before(edge, to->max_end) || (int16_t)((uint16_t)g->ack - to->acked_low) > 0)
+	if (after(edge, to->max_end) || (int16_t)((uint16_t)g->ack - to->acked_low) > 0)
 		to->acked_low = (uint16_t)g->ack;
 	to->max_end = newest(to->max_end, edge);
 	if (!(to->flags & TCP_DIR_FIN_SEEN))
@@ -325,13 +328,16 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 	if (!(from->flags & TCP_DIR_LEARNED))
 		return reset_now(from);
 	if (!to_learned) // an unanswered initiator may also reset what it does not know: let it pass
-		return from->end - g->seq <= UINT16_MAX ? reset_now(from) : TCP_OK;
+		return inside(g->seq, from->end - UINT16_MAX, from->end + UINT16_MAX)
+			       ? reset_now(from)
+			       : TCP_OK;
 
 	uint32_t low = from->end - reach(to->max_win);
-	if (g->seq == from->end ||
-		((uint16_t)g->seq == from->acked_low && inside(g->seq, low, from->end)))
-		return reset_now(from);
-	return inside(g->seq, low, from->max_end + 1) ? TCP_OK : TCP_OUT_OF_WINDOW;
+	if (!inside(g->seq, low, from->max_end + 1))
+		return TCP_OUT_OF_WINDOW;
+	// The low bits suffice for exactness: of the window, one number in 65536 has them.
+	bool exact = g->seq == from->end || (uint16_t)g->seq == from->acked_low;
+	return exact ? reset_now(from) : TCP_OK;
 }
 
 static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,

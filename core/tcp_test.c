@@ -328,6 +328,7 @@ static void tcp_track__reset(void **state)
 	send(&f, RES, A, 5001, 2001, WIN, 0); // acknowledges half of what comes
 	send(&f, INI, A, 2001, 5001, WIN, 1000);
 	send(&f, INI, A, 3001, 5001, WIN, 1000);
+	send(&f, RES, A, 5001, 1001, WIN + 1000, 0); // an older one, late, with the same right edge
 	was = f;
 	// In the window, but not what the receiver expects: challenged, not believed.
 	static const uint32_t near[] = {2002, 3001, 4000, 4002, 9000};
@@ -525,11 +526,28 @@ static void tcp_track__takeover(void **state)
 	assert_int_equal(send(&f, RES, A, 800007101, 700003001, WIN, 0), TCP_OK);
 	assert_int_equal(send(&f, INI, R, 700003001, 0, 0, 0), TCP_OK_CHANGED);
 
+	// A window that is closed now was open once: what was sent then may have to be repeated.
+	f = (struct fixture){0};
+	wscale(&f, 7);
+	send(&f, INI, S, 1000, 0, WIN, 0);
+	wscale(&f, 7);
+	send(&f, RES, S | A, 5000, 1001, WIN, 0);
+	send(&f, INI, A, 1001, 5001, WIN, 0);
+	forget(&f);
+	assert_int_equal(send(&f, RES, A, 5001, 901001, 0, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 901001, 5001, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 1000), TCP_OK);
 	// A reset as the first packet of its side.
 	establish(&f);
 	forget(&f);
 	assert_int_equal(send(&f, RES, R, 12345678, 0, 0, 0), TCP_OK_CHANGED);
 	assert_int_equal(state_of(&f), TCP_CLOSED);
+	// ... or just after a keep-alive, which tells one number less than has been sent.
+	establish(&f);
+	forget(&f);
+	assert_int_equal(send(&f, INI, A, 1000, 5001, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, R, 1001 + 100000, 0, 0, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, R, 1001, 0, 0, 0), TCP_OK_CHANGED);
 	// ... and new data, whose FIN nobody has seen here.
 	establish(&f);
 	send(&f, INI, F | A, 1001, 5001, WIN, 0);
@@ -596,6 +614,20 @@ static void tcp_track__forged_number_is_forgotten(void **state)
 	assert_int_equal(send(&f, RES, A, 5011, 1021, WIN, 10), TCP_OK);
 }
 
+// A direction that was away comes back: its right edge has moved on with the other side's ACKs.
+static void tcp_track__direction_returns(void **state)
+{
+	struct fixture f;
+	establish(&f);
+	f.dir[RES] = (struct tcp_dir){.flags = f.dir[RES].flags & TCP_DIR_DURABLE};
+	for (uint32_t n = 0; n <= 300; n++)
+		assert_int_equal(send(&f, INI, A, 1001, 5001 + n * 5000, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, RES, A, 1505001, 1001, WIN, 1000), TCP_OK);
+	assert_int_equal(send(&f, RES, A, 1506001, 1001, WIN, 1000), TCP_OK);
+	assert_int_equal(send(&f, RES, A, 1505001 + 500000, 1001, WIN, 1), TCP_OUT_OF_WINDOW);
+	assert_int_equal(send(&f, RES, R, 1505001, 0, 0, 0), TCP_OK_CHANGED); // as acknowledged
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +649,7 @@ int main(void)
 		cmocka_unit_test(tcp_track__wrap_around),
 		cmocka_unit_test(tcp_track__takeover),
 		cmocka_unit_test(tcp_track__split_directions),
+		cmocka_unit_test(tcp_track__direction_returns),
 		cmocka_unit_test(tcp_track__forged_number_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,8 @@
 static int check_file(const char *path, char *full, char *why, size_t size)
 {
 	struct stat st;
-	// dlopen() searches the system's directories for a name without a slash; a path is a path here.
+	// dlopen() searches the system's directories for a name without a slash; a path is a path
+	// here.
 	if (realpath(path, full) == NULL || stat(full, &st) != 0) {
 		int err = errno;
 		snprintf(why, size, "plug-in %s: %s: give the path of the .so file", path,
@@ -24,12 +25,14 @@ static int check_file(const char *path, char *full, char *why, size_t size)
 		return -err;
 	}
 	if (!S_ISREG(st.st_mode)) {
-		snprintf(why, size, "plug-in %s is not a file: give the path of the .so file", path);
+		snprintf(
+			why, size, "plug-in %s is not a file: give the path of the .so file", path);
 		return -EINVAL;
 	}
 	// Its code runs with the rights of the daemon.
 	if ((st.st_mode & S_IWOTH) != 0) {
-		snprintf(why, size, "plug-in %s can be written by everybody: chmod o-w %s", path, full);
+		snprintf(why, size, "plug-in %s can be written by everybody: chmod o-w %s", path,
+			full);
 		return -EPERM;
 	}
 	return 0;
@@ -46,9 +49,10 @@ int plugin_load(const char *path, char *why, size_t size)
 	if (so == NULL) {
 		const char *text = dlerror();
 		const char *hint = strstr(text, "undefined symbol") != NULL
-			? "a plug-in may use what <tripod/nf.h> declares, and the libraries that "
-			  "it is linked with"
-			: "build it for this machine with `cc -shared -fPIC`";
+					   ? "a plug-in may use what <tripod/nf.h> declares, and "
+					     "the libraries that "
+					     "it is linked with"
+					   : "build it for this machine with `cc -shared -fPIC`";
 		snprintf(why, size, "plug-in %s cannot be loaded: %s: %s", path, text, hint);
 		return -ENOEXEC;
 	}
@@ -63,7 +67,8 @@ int plugin_load(const char *path, char *why, size_t size)
 	if (nf_check(*module, &reason) != 0) {
 		if (*module != NULL && (*module)->abi != TRIPOD_NF_ABI)
 			snprintf(why, size,
-				"plug-in %s is built for NF ABI %u, this program has %u: compile it "
+				"plug-in %s is built for NF ABI %u, this program has %u: compile "
+				"it "
 				"again with the <tripod/nf.h> of version " TRIPOD_VERSION,
 				path, (*module)->abi, TRIPOD_NF_ABI);
 		else

@@ -54,15 +54,39 @@ static uint32_t allocate(struct shard *s)
 		struct pull *p = &s->pulls[s->pull_scan];
 		if (p->state == PULL_FAILED)
 			release(s, s->pull_scan);
-		if (p->state == PULL_FREE)
+		if (p->state == PULL_FREE && !p->ask)
 			return s->pull_scan;
 	}
 	return 0;
 }
 
+static void ask(struct shard *s, uint32_t i)
+{
+	if (s->pulls[i].ask)
+		return;
+	s->pulls[i].ask = true;
+	s->pulls[i].next_ask = 0;
+	if (s->ask_first == 0)
+		s->ask_first = i;
+	else
+		s->pulls[s->ask_last].next_ask = i;
+	s->ask_last = i;
+}
+
+// A token bucket counted in time: a pull costs 1/pull_per_s, at most 100 ms are saved up.
+static bool spend(struct shard *s)
+{
+	if (s->pull_tokens_ns + 100 * MS < s->now_ns)
+		s->pull_tokens_ns = s->now_ns - 100 * MS;
+	if (s->pull_tokens_ns + s->conf->pull_cost_ns > s->now_ns)
+		return false;
+	s->pull_tokens_ns += s->conf->pull_cost_ns;
+	return true;
+}
+
 static uint32_t begin(struct shard *s, const struct tripod_tuple *key, uint64_t hash)
 {
-	uint32_t i = allocate(s);
+	uint32_t i = spend(s) ? allocate(s) : 0;
 	if (i == 0)
 		return 0;
 	s->pulls[i] = (struct pull){
@@ -72,12 +96,11 @@ static uint32_t begin(struct shard *s, const struct tripod_tuple *key, uint64_t 
 		.started_ns = s->now_ns,
 		.asked_ns = s->now_ns,
 		.state = PULL_ASKING,
-		.ask = true,
 		.chain = *bucket(s, hash),
 	};
 	*bucket(s, hash) = i;
 	s->pulls_asking++;
-	s->pulls_to_send = true;
+	ask(s, i);
 	count(s, C_pulls_sent);
 	if (s->next_tick_ns > s->now_ns + REPEAT_NS)
 		s->next_tick_ns = s->now_ns + REPEAT_NS;
@@ -195,24 +218,23 @@ void pull_send(struct shard *s)
 	struct frame f;
 	uint16_t used = 0, n = 0;
 
-	s->pulls_to_send = false;
-	for (uint32_t i = 1; i <= s->conf->pulls; i++) {
-		struct pull *p = &s->pulls[i];
-		if (p->state != PULL_ASKING || !p->ask)
-			continue;
-		if (n == 0) {
-			if (!control_begin(s, &f))
-				return;
-			used = WIRE_HEADER_SIZE;
-		}
-		int size = wire_put_tuple(control_body(&f) + used, WIRE_MESSAGE_MAX - used, &p->key);
-		if (size < 0) {
-			s->pulls_to_send = true; // the rest goes in the next step
-			break;
+	while (s->ask_first != 0) {
+		struct pull *p = &s->pulls[s->ask_first];
+		if (p->state == PULL_ASKING) {
+			if (n == 0) {
+				if (!control_begin(s, &f))
+					return;
+				used = WIRE_HEADER_SIZE;
+			}
+			int size = wire_put_tuple(control_body(&f) + used, WIRE_MESSAGE_MAX - used,
+				&p->key);
+			if (size < 0)
+				break; // the rest goes in the next step
+			used += (uint16_t)size;
+			n++;
 		}
 		p->ask = false;
-		used += (uint16_t)size;
-		n++;
+		s->ask_first = p->next_ask;
 	}
 	if (n == 0)
 		return;
@@ -237,8 +259,7 @@ uint64_t pull_tick(struct shard *s)
 			resolve(s, i, p->found);
 		} else if (s->now_ns - p->asked_ns >= REPEAT_NS) {
 			p->asked_ns = s->now_ns;
-			p->ask = true;
-			s->pulls_to_send = true;
+			ask(s, i);
 		}
 	}
 	return s->now_ns + REPEAT_NS;

@@ -164,6 +164,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.connections = r->conf.connections ? r->conf.connections : 4096,
 		.waiting = 512,
 		.pulls = 512,
+		.pull_per_s = 50000,
 		.relay_per_s = 100000,
 		.timers = 64,
 		.tcp = {10000, 7440000, 240000, 10000},

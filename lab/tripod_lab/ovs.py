@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import LabError, netns, ovs_rules, topology
+from . import LabError, buffers, netns, ovs_rules, topology
 from .run import run, wait_for
 from .topology import Lab
 
 BRIDGE = "tor"
+RECEIVE_BUFFER = 8 << 20  # bytes, of each port
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 OPENFLOW = ["-O", "OpenFlow15"]
 
@@ -90,7 +91,15 @@ class Switch:
                      f"ofport_request={host.port}"]
         self.vsctl(*args)
         self._check_ports()
+        self._enlarge_buffers()
         self.install(rack(lab))
+
+    def _enlarge_buffers(self) -> None:
+        pid = int((self.dir / "ovs-vswitchd.pid").read_text())
+        ports = len(self.lab.nodes) + len(topology.HOSTS)
+        n = buffers.enlarge(pid, RECEIVE_BUFFER)
+        if n < ports:
+            raise LabError(f"the switch has {n} packet sockets for {ports} ports")
 
     def _check_ports(self) -> None:
         want = {p.name: p.port for p in (*self.lab.nodes, *topology.HOSTS)}

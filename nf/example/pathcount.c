@@ -25,7 +25,10 @@ static const struct tripod_field FIELDS[] = {
 };
 
 static const struct tripod_option OPTIONS[] = {
-	{.name = "max_nodes", .type = TRIPOD_OPT_UINT, .max = 1000, .standard = "0",
+	{.name = "max_nodes",
+		.type = TRIPOD_OPT_UINT,
+		.max = 1000,
+		.standard = "0",
 		.help = "a connection ends when it has been on more nodes than this; 0: never"},
 	{0},
 };

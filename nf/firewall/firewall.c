@@ -10,9 +10,15 @@ enum { RULES_MAX = 4096, LIST_MAX = 1024 };
 
 enum fw_action { FW_ALLOW, FW_DENY, FW_REJECT };
 static const char *const ACTIONS[] = {"allow", "deny", "reject", NULL};
-static const char *const SIDES[] = {"outside", "inside", NULL};
-static const char *const PROTOS[] = {"tcp", "udp", "icmp", "icmp6", NULL};
-enum { BIT_TCP = 1, BIT_UDP = 2, BIT_ICMP = 4, BIT_ICMP6 = 8 }; // 1 << position in PROTOS
+static const char *const SIDES[] = {"outside", "inside", "any", NULL}; // by enum tripod_direction
+static const char *const PROTOS[] = {"tcp", "udp", "icmp", "icmp6", "any", NULL};
+enum {
+	BIT_TCP = 1,
+	BIT_UDP = 2,
+	BIT_ICMP = 4,
+	BIT_ICMP6 = 8,
+	BITS_ANY = 15
+}; // 1 << position in PROTOS
 
 struct fw_state {
 	uint32_t rule; // that allowed it, counted from 1; 0: the default policy
@@ -35,7 +41,7 @@ struct fw_slice {
 
 struct fw_rule {
 	uint8_t action; // enum fw_action
-	uint8_t sides; // bit d: packets of direction d
+	uint8_t directions; // bit d: enum tripod_direction d
 	uint8_t protos; // BIT_*
 	struct fw_slice src, dst; // prefixes
 	struct fw_slice sport, dport; // ports
@@ -66,28 +72,61 @@ static const struct tripod_field FIELDS[] = {
 };
 
 static const struct tripod_option RULE_OPTIONS[] = {
-	{.name = "action", .type = TRIPOD_OPT_ENUM, .required = true, .choices = ACTIONS,
+	{.name = "action",
+		.type = TRIPOD_OPT_ENUM,
+		.required = true,
+		.choices = ACTIONS,
 		.help = "allow; deny: drop in silence; reject: drop, answer TCP with a reset"},
-	{.name = "from", .type = TRIPOD_OPT_ENUM, .choices = SIDES,
-		.help = "side that opens the connection; both when absent"},
-	{.name = "proto", .type = TRIPOD_OPT_ENUM, .list = true, .choices = PROTOS,
-		.help = "protocols; all when absent"},
-	{.name = "src", .type = TRIPOD_OPT_PREFIX, .list = true, .min = 1, .max = LIST_MAX,
+	{.name = "from",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = SIDES,
+		.standard = "any",
+		.help = "side that opens the connection"},
+	{.name = "proto",
+		.type = TRIPOD_OPT_ENUM,
+		.list = true,
+		.choices = PROTOS,
+		.help = "protocols; any when absent"},
+	{.name = "src",
+		.type = TRIPOD_OPT_PREFIX,
+		.list = true,
+		.min = 1,
+		.max = LIST_MAX,
 		.help = "source prefixes; any when absent"},
-	{.name = "dst", .type = TRIPOD_OPT_PREFIX, .list = true, .min = 1, .max = LIST_MAX,
+	{.name = "dst",
+		.type = TRIPOD_OPT_PREFIX,
+		.list = true,
+		.min = 1,
+		.max = LIST_MAX,
 		.help = "destination prefixes; any when absent"},
-	{.name = "sport", .type = TRIPOD_OPT_PORTS, .list = true, .min = 1, .max = LIST_MAX,
+	{.name = "sport",
+		.type = TRIPOD_OPT_PORTS,
+		.list = true,
+		.min = 1,
+		.max = LIST_MAX,
 		.help = "source ports or ranges, of tcp and udp; any when absent"},
-	{.name = "dport", .type = TRIPOD_OPT_PORTS, .list = true, .min = 1, .max = LIST_MAX,
+	{.name = "dport",
+		.type = TRIPOD_OPT_PORTS,
+		.list = true,
+		.min = 1,
+		.max = LIST_MAX,
 		.help = "destination ports or ranges, of tcp and udp; any when absent"},
+	{.name = "comment", .type = TRIPOD_OPT_STRING, .help = "for whoever reads the file"},
 	{0},
 };
 
 static const struct tripod_option OPTIONS[] = {
-	{.name = "default", .type = TRIPOD_OPT_ENUM, .choices = ACTIONS, .standard = "deny",
+	{.name = "default",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = ACTIONS,
+		.standard = "deny",
 		.help = "what happens to a connection that no rule matches"},
-	{.name = "rules", .type = TRIPOD_OPT_MAP, .list = true, .max = RULES_MAX,
-		.children = RULE_OPTIONS, .help = "the first rule that matches decides"},
+	{.name = "rules",
+		.type = TRIPOD_OPT_MAP,
+		.list = true,
+		.max = RULES_MAX,
+		.children = RULE_OPTIONS,
+		.help = "the first rule that matches decides"},
 	{0},
 };
 
@@ -154,22 +193,23 @@ static int load_rule(struct firewall *fw, const struct tripod_conf *conf)
 {
 	struct fw_rule *r = &fw->rules[fw->n++];
 	r->action = (uint8_t)choice(tripod_conf_string(conf, "action"), ACTIONS);
-	const char *from = tripod_conf_string(conf, "from");
-	r->sides = from == NULL ? 3 : (uint8_t)(1 << choice(from, SIDES));
+	unsigned side = choice(tripod_conf_string(conf, "from"), SIDES);
+	r->directions = side < 2 ? (uint8_t)(1 << side) : 3;
 	const struct tripod_conf *protos = tripod_conf_get(conf, "proto");
-	for (unsigned i = 0; i < tripod_conf_count(protos); i++)
-		r->protos |= (uint8_t)(1 << choice(tripod_conf_text(tripod_conf_at(protos, i)),
-					       PROTOS));
+	for (unsigned i = 0; i < tripod_conf_count(protos); i++) {
+		unsigned proto = choice(tripod_conf_text(tripod_conf_at(protos, i)), PROTOS);
+		r->protos |= proto < 4 ? (uint8_t)(1 << proto) : BITS_ANY;
+	}
 	if (r->protos == 0)
-		r->protos = BIT_TCP | BIT_UDP | BIT_ICMP | BIT_ICMP6;
+		r->protos = BITS_ANY;
 	if (load_prefixes(fw, tripod_conf_get(conf, "src"), &r->src) != 0 ||
 		load_prefixes(fw, tripod_conf_get(conf, "dst"), &r->dst) != 0 ||
 		load_ports(fw, tripod_conf_get(conf, "sport"), &r->sport) != 0 ||
 		load_ports(fw, tripod_conf_get(conf, "dport"), &r->dport) != 0)
 		return tripod_conf_error(conf, "a prefix or port of this rule cannot be read");
 	if ((r->sport.n > 0 || r->dport.n > 0) && (r->protos & ~(BIT_TCP | BIT_UDP)) != 0)
-		return tripod_conf_error(conf,
-			"a rule with ports needs `proto: tcp`, `proto: udp` or `proto: [tcp, udp]`");
+		return tripod_conf_error(conf, "a rule with ports needs `proto: tcp`, `proto: udp` "
+					       "or `proto: [tcp, udp]`");
 	if (slices_disagree(fw, r))
 		return tripod_conf_error(conf,
 			"no packet can match this rule: src, dst and proto are of different IP "
@@ -214,15 +254,15 @@ static inline uint16_t host16(uint16_t network)
 	return (uint16_t)(b[0] << 8 | b[1]);
 }
 
-static bool match_addr(const struct firewall *fw, struct fw_slice s, const struct tripod_addr *a,
-	uint64_t v6)
+static bool match_addr(
+	const struct firewall *fw, struct fw_slice s, const struct tripod_addr *a, uint64_t v6)
 {
 	uint64_t x[2];
 	memcpy(x, a->b, sizeof(x));
 	const struct fw_prefix *f = fw->prefixes + s.at;
 	for (uint32_t i = 0; i < s.n; i++)
-		if ((((x[0] ^ f[i].addr[0]) & f[i].mask[0]) | ((x[1] ^ f[i].addr[1]) & f[i].mask[1]) |
-			    (v6 ^ f[i].v6)) == 0)
+		if ((((x[0] ^ f[i].addr[0]) & f[i].mask[0]) |
+			    ((x[1] ^ f[i].addr[1]) & f[i].mask[1]) | (v6 ^ f[i].v6)) == 0)
 			return true;
 	return s.n == 0;
 }
@@ -280,7 +320,7 @@ static void send_reset(struct tripod_call *c, const struct tripod_packet *p)
 		out[13] = TRIPOD_TCP_RST;
 	} else {
 		uint32_t len = p->payload_len + (uint32_t)((p->tcp_flags & TRIPOD_TCP_SYN) != 0) +
-			(uint32_t)((p->tcp_flags & TRIPOD_TCP_FIN) != 0);
+			       (uint32_t)((p->tcp_flags & TRIPOD_TCP_FIN) != 0);
 		put32(out + 4, 0);
 		put32(out + 8, get32(in + 4) + len);
 		out[13] = TRIPOD_TCP_RST | TRIPOD_TCP_ACK;
@@ -294,12 +334,12 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 {
 	const struct firewall *fw = c->instance;
 	const struct tripod_tuple *t = &p->tuple;
-	uint8_t side = (uint8_t)(1 << t->direction), proto = proto_bit(t->proto);
+	uint8_t direction = (uint8_t)(1 << t->direction), proto = proto_bit(t->proto);
 	uint16_t sport = host16(t->sport), dport = host16(t->dport);
 	uint32_t i = 0;
 	for (; i < fw->n; i++) {
 		const struct fw_rule *r = &fw->rules[i];
-		if ((r->sides & side) != 0 && (r->protos & proto) != 0 &&
+		if ((r->directions & direction) != 0 && (r->protos & proto) != 0 &&
 			match_port(fw, r->dport, dport) && match_port(fw, r->sport, sport) &&
 			match_addr(fw, r->dst, &t->dst, p->v6) &&
 			match_addr(fw, r->src, &t->src, p->v6))

@@ -56,34 +56,65 @@ static const struct tripod_field FIELDS[] = {
 };
 
 static const struct tripod_option BACKEND_OPTIONS[] = {
-	{.name = "address", .type = TRIPOD_OPT_ADDR, .required = true, .help = "address of the server"},
-	{.name = "port", .type = TRIPOD_OPT_UINT, .min = 1, .max = 65535,
+	{.name = "address",
+		.type = TRIPOD_OPT_ADDR,
+		.required = true,
+		.help = "address of the server"},
+	{.name = "port",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 65535,
 		.help = "port of the server; that of the service when absent"},
-	{.name = "weight", .type = TRIPOD_OPT_UINT, .min = 0, .max = MAGLEV_WEIGHT_MAX,
-		.standard = "100",
-		.help = "share of new connections relative to the others; 0: draining, no new ones"},
+	{.name = "weight",
+		.type = TRIPOD_OPT_UINT,
+		.min = 0,
+		.max = MAGLEV_WEIGHT_MAX,
+		.standard = "1",
+		.help = "share of new connections relative to the others; 0: draining, no new "
+			"ones"},
 	{0},
 };
 
 static const struct tripod_option SERVICE_OPTIONS[] = {
-	{.name = "vip", .type = TRIPOD_OPT_ADDR, .required = true,
+	{.name = "name", .type = TRIPOD_OPT_STRING, .help = "for whoever reads the file"},
+	{.name = "vip",
+		.type = TRIPOD_OPT_ADDR,
+		.required = true,
 		.help = "address that clients connect to; the gateway answers for it outside"},
-	{.name = "proto", .type = TRIPOD_OPT_ENUM, .required = true, .choices = PROTOS,
+	{.name = "proto",
+		.type = TRIPOD_OPT_ENUM,
+		.required = true,
+		.choices = PROTOS,
 		.help = "protocol"},
-	{.name = "port", .type = TRIPOD_OPT_UINT, .required = true, .min = 1, .max = 65535,
+	{.name = "port",
+		.type = TRIPOD_OPT_UINT,
+		.required = true,
+		.min = 1,
+		.max = 65535,
 		.help = "port that clients connect to"},
-	{.name = "backends", .type = TRIPOD_OPT_MAP, .list = true, .required = true,
-		.max = BACKENDS_MAX, .children = BACKEND_OPTIONS,
+	{.name = "backends",
+		.type = TRIPOD_OPT_MAP,
+		.list = true,
+		.required = true,
+		.max = BACKENDS_MAX,
+		.children = BACKEND_OPTIONS,
 		.help = "servers, in any order, all of the VIP's IP version"},
 	{0},
 };
 
 static const struct tripod_option OPTIONS[] = {
-	{.name = "table_size", .type = TRIPOD_OPT_UINT, .min = 3, .max = TABLE_SIZE_MAX,
+	{.name = "table_size",
+		.type = TRIPOD_OPT_UINT,
+		.min = 3,
+		.max = TABLE_SIZE_MAX,
 		.standard = "65537",
 		.help = "slots of a service's table, a prime; 100 times the backends or more"},
-	{.name = "services", .type = TRIPOD_OPT_MAP, .list = true, .max = SERVICES_MAX,
-		.children = SERVICE_OPTIONS, .help = "what is balanced"},
+	{.name = "services",
+		.type = TRIPOD_OPT_MAP,
+		.list = true,
+		.max = SERVICES_MAX,
+		.children = SERVICE_OPTIONS,
+		.help = "what is balanced"},
 	{0},
 };
 
@@ -104,8 +135,8 @@ static int load_backend(struct lb_service *s, const struct tripod_conf *list, un
 	if (tripod_conf_addr(tripod_conf_get(conf, "address"), &b->addr) != 0)
 		return tripod_conf_error(conf, "the address of this backend cannot be read");
 	b->port = tripod_conf_get(conf, "port") == NULL
-		? s->key.port
-		: network16((uint16_t)tripod_conf_uint(conf, "port"));
+			  ? s->key.port
+			  : network16((uint16_t)tripod_conf_uint(conf, "port"));
 	b->weight = (uint16_t)tripod_conf_uint(conf, "weight");
 	if (tripod_addr_is_v4(&b->addr) != tripod_addr_is_v4(&s->key.vip)) {
 		bool v4 = tripod_addr_is_v4(&s->key.vip);
@@ -200,7 +231,8 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 	lb->table_size = (uint32_t)tripod_conf_uint(conf, "table_size");
 	if (!maglev_size_valid(lb->table_size))
 		return tripod_conf_error(tripod_conf_get(conf, "table_size"),
-			"%u is not a prime: take 65537, or for many backends 655373", lb->table_size);
+			"%u is not a prime: take 65537, or for many backends 655373",
+			lb->table_size);
 	int result = 0;
 	for (unsigned i = 0; i < n; i++) {
 		int err = load_service(env, lb, tripod_conf_at(services, i));

@@ -2,6 +2,10 @@
 #include "maglev.h"
 
 #define EMPTY UINT16_MAX
+// Weights alter how often a backend has its turn: in each round it is credited its weight, and a
+// turn costs this. Not the highest weight of these backends: so a change of one weight leaves the
+// turns of the others as they were.
+#define TURN MAGLEV_WEIGHT_MAX
 
 bool maglev_size_valid(uint32_t size)
 {
@@ -69,6 +73,19 @@ static void claim(uint16_t *table, uint32_t size, struct maglev_backend *b, uint
 	}
 }
 
+// Rounds after which somebody has a turn again, 1 or more.
+static uint32_t rounds_to_turn(const struct maglev_backend *b, unsigned n)
+{
+	uint32_t rounds = TURN;
+	for (unsigned i = 0; i < n; i++) {
+		if (b[i].weight == 0)
+			continue;
+		uint32_t wait = (TURN - b[i].credit + b[i].weight - 1) / b[i].weight;
+		rounds = wait < rounds ? wait : rounds;
+	}
+	return rounds;
+}
+
 void maglev_build(uint16_t *table, uint32_t size, struct maglev_backend *b, unsigned n)
 {
 	sort(b, n);
@@ -78,15 +95,14 @@ void maglev_build(uint16_t *table, uint32_t size, struct maglev_backend *b, unsi
 		b[i].credit = 0;
 	}
 	memset(table, 0xff, size * sizeof(table[0]));
-	// Weights alter how often a backend has its turn. A turn costs the highest weight there is, not
-	// the highest here, so that a change of one weight leaves the turns of the others as they were.
 	uint32_t filled = 0;
 	while (filled < size) {
+		uint32_t rounds = rounds_to_turn(b, n);
 		for (unsigned i = 0; i < n && filled < size; i++) {
-			b[i].credit += b[i].weight;
-			if (b[i].credit < MAGLEV_WEIGHT_MAX)
+			b[i].credit += b[i].weight * rounds;
+			if (b[i].credit < TURN)
 				continue;
-			b[i].credit -= MAGLEV_WEIGHT_MAX;
+			b[i].credit -= TURN;
 			claim(table, size, &b[i], (uint16_t)i);
 			filled++;
 		}

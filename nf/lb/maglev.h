@@ -21,8 +21,8 @@ struct maglev_backend {
 // true when the table can have this size: the permutations reach every slot only of a prime.
 bool maglev_size_valid(uint32_t size);
 
-// Fills table[size] with positions in b. size is a prime, n < 65535, one weight at least is above 0.
-// Sorts b by address and port first, so that the order of the configuration has no effect.
+// Fills table[size] with positions in b. size is a prime, n < 65535, one weight at least is above
+// 0. Sorts b by address and port first, so that the order of the configuration has no effect.
 void maglev_build(uint16_t *table, uint32_t size, struct maglev_backend *b, unsigned n);
 
 // Slot of a hash: its high bits scaled to the table, without a division.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Source NAT for connections opened from inside: many hosts behind a few external addresses.
 //
-// The connection table is the allocation state: a port is free when no connection has the tuple that
-// the answers would carry. So there is nothing to lock, to leak or to rebuild after a failure. What
-// keeps nodes apart is arithmetic: of every address's port range each configured node has a block of
-// its own, of which it uses one half from one boot to the next.
+// The connection table is the allocation state: a port is free when no connection has the tuple
+// that the answers would carry. So there is nothing to lock, to leak or to rebuild after a failure.
+// What keeps nodes apart is arithmetic: of every address's port range each configured node has a
+// block of its own, of which it uses one half from one boot to the next.
 #include <errno.h>
 
 #include <tripod/nf.h>
@@ -69,28 +69,52 @@ static const struct tripod_field FIELDS[] = {
 
 static const struct tripod_option POOL_OPTIONS[] = {
 	{.name = "name", .type = TRIPOD_OPT_STRING, .required = true, .help = "what rules call it"},
-	{.name = "addresses", .type = TRIPOD_OPT_PREFIX, .list = true, .required = true, .min = 1,
+	{.name = "addresses",
+		.type = TRIPOD_OPT_PREFIX,
+		.list = true,
+		.required = true,
+		.min = 1,
 		.max = RANGES_MAX,
-		.help = "external addresses or prefixes, every address of them; the gateway answers "
+		.help = "external addresses or prefixes, every address of them; the gateway "
+			"answers "
 			"for them outside"},
-	{.name = "ports", .type = TRIPOD_OPT_PORTS, .standard = "1024-65535",
-		.help = "ports (and echo identifiers) used of each address, divided among the nodes"},
+	{.name = "ports",
+		.type = TRIPOD_OPT_PORTS,
+		.standard = "1024-65535",
+		.help = "ports (and echo identifiers) used of each address, divided among the "
+			"nodes"},
 	{0},
 };
 
 static const struct tripod_option RULE_OPTIONS[] = {
-	{.name = "src", .type = TRIPOD_OPT_PREFIX, .list = true, .required = true, .min = 1,
-		.max = PREFIXES_MAX, .help = "inside hosts"},
+	{.name = "src",
+		.type = TRIPOD_OPT_PREFIX,
+		.list = true,
+		.required = true,
+		.min = 1,
+		.max = PREFIXES_MAX,
+		.help = "inside hosts"},
 	{.name = "pool", .type = TRIPOD_OPT_STRING, .required = true, .help = "name of the pool"},
 	{0},
 };
 
 static const struct tripod_option OPTIONS[] = {
-	{.name = "tries", .type = TRIPOD_OPT_UINT, .min = 1, .max = TRIES_MAX, .standard = "32",
+	{.name = "tries",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = TRIES_MAX,
+		.standard = "32",
 		.help = "ports tried for one connection before it is refused"},
-	{.name = "pools", .type = TRIPOD_OPT_MAP, .list = true, .max = POOLS_MAX,
-		.children = POOL_OPTIONS, .help = "external addresses"},
-	{.name = "rules", .type = TRIPOD_OPT_MAP, .list = true, .max = RULES_MAX,
+	{.name = "pools",
+		.type = TRIPOD_OPT_MAP,
+		.list = true,
+		.max = POOLS_MAX,
+		.children = POOL_OPTIONS,
+		.help = "external addresses"},
+	{.name = "rules",
+		.type = TRIPOD_OPT_MAP,
+		.list = true,
+		.max = RULES_MAX,
 		.children = RULE_OPTIONS,
 		.help = "who is translated to what; the first that matches decides, others pass"},
 	{0},
@@ -123,13 +147,13 @@ static int divide_ports(const struct tripod_nf_env *env, struct snat_pool *pool)
 			"boots); widen `ports`",
 			ports, slots);
 	pool->block = (uint16_t)(pool->first + tripod_env_slot(env) * share +
-		tripod_env_boot_half(env) * half);
+				 tripod_env_boot_half(env) * half);
 	pool->block_size = (uint16_t)half;
 	return 0;
 }
 
-static int check_overlap(const struct snat *snat, const struct snat_range *r,
-	const struct snat_pool *pool)
+static int check_overlap(
+	const struct snat *snat, const struct snat_range *r, const struct snat_pool *pool)
 {
 	for (unsigned i = 0; i <= snat->n_pools; i++) {
 		const struct snat_pool *q = &snat->pools[i];
@@ -159,16 +183,18 @@ static int load_range(struct tripod_nf_env *env, struct snat *snat, struct snat_
 	if (tripod_conf_prefix(conf, &p) != 0)
 		return tripod_conf_error(conf, "this prefix cannot be read");
 	if (128 - p.len > HOST_BITS_MAX)
-		return tripod_conf_error(conf, "too many addresses: a prefix of a pool is /%u or longer",
+		return tripod_conf_error(conf,
+			"too many addresses: a prefix of a pool is /%u or longer",
 			(prefix_is_v6(&p) ? 128 : 32) - HOST_BITS_MAX);
 	if (pool->n_ranges == 0)
 		pool->v6 = prefix_is_v6(&p);
 	else if (pool->v6 != prefix_is_v6(&p))
 		return tripod_conf_error(conf,
-			"pool %s mixes IPv4 and IPv6: make two pools, and a rule for each", pool->name);
+			"pool %s mixes IPv4 and IPv6: make two pools, and a rule for each",
+			pool->name);
 	struct snat_range r = {.prefix = p, .count = 1u << (128 - p.len)};
 	uint16_t low = (uint16_t)(p.addr.b[14] << 8 | p.addr.b[15]);
-	low &= (uint16_t)~(r.count - 1); // a prefix may be written with host bits
+	low &= (uint16_t) ~(r.count - 1); // a prefix may be written with host bits
 	r.prefix.addr.b[14] = (uint8_t)(low >> 8);
 	r.prefix.addr.b[15] = (uint8_t)low;
 	if (check_overlap(snat, &r, pool) != 0)
@@ -188,13 +214,13 @@ static int load_pool(struct tripod_nf_env *env, struct snat *snat, const struct 
 	int err = 0;
 	for (unsigned i = 0; i < snat->n_pools; i++)
 		if (strcmp(snat->pools[i].name, name) == 0)
-			err = tripod_conf_error(conf, "pool %s is defined already, on line %u", name,
-				tripod_conf_line(snat->pools[i].conf));
+			err = tripod_conf_error(conf, "pool %s is defined already, on line %u",
+				name, tripod_conf_line(snat->pools[i].conf));
 	if (tripod_conf_ports(tripod_conf_get(conf, "ports"), &pool->first, &pool->last) != 0)
 		err = tripod_conf_error(conf, "the ports of pool %s cannot be read", name);
 	else if (pool->first == 0)
-		err = tripod_conf_error(conf, "pool %s: port 0 cannot be used; start at 1 or 1024",
-			name);
+		err = tripod_conf_error(
+			conf, "pool %s: port 0 cannot be used; start at 1 or 1024", name);
 	else if (divide_ports(env, pool) != 0)
 		err = -EINVAL;
 	const struct tripod_conf *addresses = tripod_conf_get(conf, "addresses");
@@ -227,7 +253,8 @@ static int load_rule(struct snat *snat, const struct tripod_conf *conf)
 		bool v6 = prefix_is_v6(&r->src);
 		if (snat->pools[pool].n_ranges > 0 && v6 != snat->pools[pool].v6)
 			err = tripod_conf_error(at,
-				"pool %s has IPv%c addresses, this prefix is IPv%c: NAT keeps the IP "
+				"pool %s has IPv%c addresses, this prefix is IPv%c: NAT keeps the "
+				"IP "
 				"version",
 				name, v6 ? '4' : '6', v6 ? '6' : '4');
 	}
@@ -279,8 +306,8 @@ static inline uint32_t scale(uint32_t random, uint32_t bound)
 	return (uint32_t)(((uint64_t)random * bound) >> 32);
 }
 
-static struct tripod_addr pool_address(const struct snat *snat, const struct snat_pool *pool,
-	uint32_t i)
+static struct tripod_addr pool_address(
+	const struct snat *snat, const struct snat_pool *pool, uint32_t i)
 {
 	const struct snat_range *r = &snat->ranges[pool->ranges_at];
 	while (i >= r->count) {
@@ -313,23 +340,23 @@ static const struct snat_pool *find_pool(const struct snat *snat, const struct t
 }
 
 // Draws ports of this node's block until one is free towards this remote end. An inside host keeps
-// to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the tries
-// have failed there; then the pool's next addresses have their turn.
+// to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the
+// tries have failed there; then the pool's next addresses have their turn.
 static bool allocate(struct tripod_call *c, const struct snat *snat, const struct snat_pool *pool,
 	const struct tripod_packet *p, struct snat_state *s)
 {
 	bool echo = p->tuple.proto == PROTO_ICMP || p->tuple.proto == PROTO_ICMP6;
-	uint32_t address = scale((uint32_t)(tripod_hash(c, &p->tuple.src, 16) >> 32),
-		pool->addresses);
+	uint32_t address =
+		scale((uint32_t)(tripod_hash(c, &p->tuple.src, 16) >> 32), pool->addresses);
 	struct tripod_tuple out = p->tuple;
 	out.src = pool_address(snat, pool, address);
 	uint32_t size = pool->block_size;
 	uint32_t left = pool->addresses == 1 ? snat->tries : (snat->tries + 1) / 2;
 	uint64_t random = tripod_random(c);
 	uint32_t port = scale((uint32_t)(random >> 32), size);
-	// A step of more than one, so that busy stretches are left behind; of one, where the tries
-	// suffice to see the whole block.
-	uint32_t step = size <= left ? 1 : 1 + scale((uint32_t)random, size - 1);
+	// A large step, so that busy stretches are left behind, and an odd one, so that it passes
+	// through all workers; of one, where the tries suffice to see the whole block.
+	uint32_t step = size <= left ? 1 : 1 + (scale((uint32_t)random, size - 1) & ~1u);
 	for (uint32_t i = 0; i < snat->tries; i++) {
 		if (left == 0) {
 			address = address + 1 < pool->addresses ? address + 1 : 0;

@@ -139,8 +139,8 @@ static uint32_t get32(const uint8_t *b)
 void spec_format(const struct tripod_packet *p, char *buf, size_t size)
 {
 	char tuple[TRIPOD_TUPLE_STRLEN];
-	size_t n = (size_t)snprintf(buf, size, "%s",
-		tripod_tuple_format(&p->tuple, tuple, sizeof(tuple)));
+	size_t n = (size_t)snprintf(
+		buf, size, "%s", tripod_tuple_format(&p->tuple, tuple, sizeof(tuple)));
 	if (p->tuple.proto == IPPROTO_TCP) {
 		const uint8_t *tcp = p->data + p->l4;
 		for (size_t i = 0; i < N_FLAGS && n < size; i++)

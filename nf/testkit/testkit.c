@@ -294,8 +294,8 @@ static enum tripod_verdict visit(struct testkit *t, unsigned i, struct tripod_pa
 
 // The chain from NF number `step` of the packet's direction on: from outside in the order of the
 // configuration, from inside in the reverse order.
-static struct outcome run(struct testkit *t, struct tripod_packet *p, unsigned step, bool first,
-	bool from_initiator)
+static struct outcome run(
+	struct testkit *t, struct tripod_packet *p, unsigned step, bool first, bool from_initiator)
 {
 	bool incoming = p->tuple.direction == TRIPOD_INCOMING;
 	for (; step < t->chain.n; step++) {
@@ -340,7 +340,8 @@ static void run_released(struct testkit *t)
 		t->n_held--;
 		for (unsigned j = i; j < t->n_held; j++)
 			t->held[j].b.p.data = t->held[j].b.bytes;
-		unsigned step = h.b.p.tuple.direction == TRIPOD_INCOMING ? h.nf : t->chain.n - 1 - h.nf;
+		unsigned step =
+			h.b.p.tuple.direction == TRIPOD_INCOMING ? h.nf : t->chain.n - 1 - h.nf;
 		if (run(t, &h.b.p, step + 1, h.first, h.from_initiator).word == NULL)
 			add_output(t, "release", &h.b.p);
 		i = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A test kit for network functions: a chain, one connection, packets written as text, and a node
-// that dies when the test says so. No node, no replication, no clock: what the framework promises an
-// NF is all there is, and what an NF must not do is found out.
+// that dies when the test says so. No node, no replication, no clock: what the framework promises
+// an NF is all there is, and what an NF must not do is found out.
 //
 //	struct testkit *t = testkit_new("- lb: {services: [...]}", NULL);
 //	assert_string_equal(testkit_send(t, "in tcp 198.51.100.7:4242 > 203.0.113.80:80 syn"),
@@ -36,8 +36,8 @@ void testkit_register(const struct tripod_nf *nf);
 // yaml: the chain, as it stands below `chain:` in a rack's file. conf NULL: the standard values.
 struct testkit *testkit_new(const char *yaml, const struct testkit_conf *conf);
 void testkit_free(struct testkit *t);
-// What a start with this chain would complain about, one error a line ("chain.yaml:3: ..."); "" if it
-// is right. The caller frees it.
+// What a start with this chain would complain about, one error a line ("chain.yaml:3: ..."); "" if
+// it is right. The caller frees it.
 char *testkit_errors(const char *yaml, const struct testkit_conf *conf);
 
 // ---- Packets ----
@@ -45,10 +45,10 @@ char *testkit_errors(const char *yaml, const struct testkit_conf *conf);
 // Sends a packet through the chain and says what became of it. The first packet opens the
 // connection; later ones must carry one of its two tuples.
 //
-// packet: "SIDE PROTO SRC:PORT > DST:PORT WORDS", SIDE being in (from outside) or out (from inside);
-// PROTO tcp, udp or icmp (echo; SRC's port is the identifier, DST has none). IPv6: [2001:db8::1]:80.
-// WORDS, in any order: syn ack fin rst psh (none: ack), reply (ICMP echo), seq=N, ack=N, len=N
-// (payload bytes).
+// packet: "SIDE PROTO SRC:PORT > DST:PORT WORDS", SIDE being in (from outside) or out (from
+// inside); PROTO tcp, udp or icmp (echo; SRC's port is the identifier, DST has none). IPv6:
+// [2001:db8::1]:80. WORDS, in any order: syn ack fin rst psh (none: ack), reply (ICMP echo), seq=N,
+// ack=N, len=N (payload bytes).
 //
 // Returned, until the next call:
 //	"tcp 198.51.100.7:4242 > 10.1.0.21:8080"  forwarded, as it leaves
@@ -68,7 +68,8 @@ const char *testkit_output(const struct testkit *t, unsigned i);
 
 // ---- The connection ----
 
-// Is there one; its tuple of direction 0 (the initiator's packets) or 1 (the answers), as they arrive.
+// Is there one; its tuple of direction 0 (the initiator's packets) or 1 (the answers), as they
+// arrive.
 bool testkit_connected(const struct testkit *t);
 const struct tripod_tuple *testkit_tuple(const struct testkit *t, unsigned direction);
 bool testkit_pinned(const struct testkit *t);
@@ -76,14 +77,14 @@ bool testkit_pinned(const struct testkit *t);
 const void *testkit_state(const struct testkit *t, const char *nf);
 uint64_t testkit_counter(const struct testkit *t, const char *nf, const char *counter);
 
-// The node is killed, and another one goes on: instances are loaded anew (in the next slot, with other
-// random numbers), replicated fields come from the record, soft ones are zero, counters too; timers
-// and held packets are gone.
+// The node is killed, and another one goes on: instances are loaded anew (in the next slot, with
+// other random numbers), replicated fields come from the record, soft ones are zero, counters too;
+// timers and held packets are gone.
 void testkit_takeover(struct testkit *t);
 // The connection ends: on_close() of every NF. "" or a violation.
 const char *testkit_close(struct testkit *t, enum tripod_reason why);
-// The connection stays open in the table but is out of the kit's sight: its tuples are taken, and the
-// next packet opens another one.
+// The connection stays open in the table but is out of the kit's sight: its tuples are taken, and
+// the next packet opens another one.
 void testkit_park(struct testkit *t);
 // Time passes; a timer that runs out on the way calls on_timer(). "" or a violation.
 const char *testkit_advance(struct testkit *t, uint64_t ms);

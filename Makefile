@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# A thin front to meson. Every target installs what it lacks (as root) or says how to.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+ARGS ?=
+
+.DEFAULT_GOAL := build
+.PHONY: help build demo test lint install clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: ## build everything into build/
+	@devtools/setup build
+	@devtools/build $(BUILD)
+
+demo: ## a rack on this machine: kill a node under load, with and without replication (ARGS="--help")
+	@devtools/setup build lab
+	@devtools/build $(BUILD)
+	@/usr/bin/python3 lab/demo.py --build $(BUILD) $(ARGS)
+
+test: ## everything that must pass: unit tests (gcc; clang with sanitizers), lint, smoke
+	@devtools/setup all
+	@devtools/test $(ARGS)
+
+lint: ## formatting, licences, spelling, layering, clang-tidy
+	@devtools/setup build lint
+	@devtools/build $(BUILD)
+	@devtools/lint --build $(BUILD)
+
+install: ## install below PREFIX (/usr/local; DESTDIR is heeded)
+	@devtools/setup build
+	@devtools/build build-release -Dbuildtype=release -Dprefix=$(PREFIX)
+	@meson install -C build-release --no-rebuild --quiet
+
+clean: ## remove what was built
+	rm -rf build build-asan build-release

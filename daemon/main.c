@@ -1,0 +1,687 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// tripodd: one node of a rack.
+//
+// Start is a ladder (configuration, control socket, EAL, port, identity, node, workers), and whatever
+// fails on it, everything below is taken down again in reverse order. This start is counted
+// (daemon/boot.h) only when nearly everything stands: a failed one has handed nothing out.
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config/help.h"
+#include "config/rack.h"
+#include "config/schema.h"
+#include "daemon/boot.h"
+#include "daemon/control.h"
+#include "daemon/eal.h"
+#include "daemon/plugin.h"
+#include "daemon/port.h"
+#include "daemon/report.h"
+#include "daemon/worker.h"
+
+#define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
+#define GRACE_MS 20 // from "this node leaves" to the end of its workers
+#define SERVE_MS 1000
+#define PLUGINS_MAX 32
+
+struct options {
+	const char *config;
+	int node; // id, or RACK_NODE_*
+	const char *port, *socket, *state_dir;
+	unsigned workers; // 0: as configured
+	bool has_mac;
+	uint8_t mac[6];
+	unsigned n_cpus;
+	int cpu[WORKERS_MAX];
+	unsigned n_plugins;
+	const char *plugin[PLUGINS_MAX];
+	bool check, verbose;
+};
+
+struct tripodd {
+	struct options options;
+	struct rack rack;
+	struct arena chain_arena;
+	struct chain *chain;
+	int signals; // signalfd
+	struct port port;
+	void *node_memory;
+	size_t node_memory_size;
+	struct node *node;
+	struct worker *workers;
+	struct report report;
+	struct control *control;
+};
+
+static const char usage[] =
+	"usage: tripodd --config FILE --node ID [OPTION...]\n"
+	"\n"
+	"One node of a Tripod rack: takes every packet of its port through the chain of network\n"
+	"functions, and keeps the state of connections on other nodes as well.\n"
+	"\n"
+	"  --config FILE     the rack's configuration, the same file on every node\n"
+	"  --node ID         which of the rack's nodes this is (default: node: id of the file)\n"
+	"  --check           check the configuration; exit 0 when it is good, 1 when it is not\n"
+	"  --help-config     describe every option of the configuration\n"
+	"  --plugin FILE     load a network function from a shared object (may be repeated)\n"
+	"\n"
+	"Over the configuration of this host:\n"
+	"  --port PORT       net_af_packet0,iface=eth0, any other DPDK virtual device, or the\n"
+	"                    address of a PCI device bound to vfio-pci, as 0000:03:00.0\n"
+	"  --workers N       threads that handle packets\n"
+	"  --cpus LIST       pin worker 0, 1... to these CPUs, as 2,3 (default: do not pin)\n"
+	"  --mac MAC         the node's own MAC address\n"
+	"  --socket PATH     control socket, for tripodctl\n"
+	"  --state-dir DIR   where the boot counter is kept\n"
+	"\n"
+	"  --foreground      stay in the foreground (always so; for service files)\n"
+	"  --verbose         show what DPDK has to say\n"
+	"  --version, --help\n"
+	"\n"
+	"Try it without a NIC:\n"
+	"  ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 "
+	"up\n"
+	"  tripodd --config rack.yaml --node 1 --port net_af_packet0,iface=veth0\n"
+	"  tripodctl --node 1 status\n"
+	"\n"
+	"SIGTERM and SIGINT end it in order: its peers and the switch are told first.\n";
+
+static int parse_cpus(const char *text, struct options *o)
+{
+	char *end;
+
+	for (o->n_cpus = 0; o->n_cpus < WORKERS_MAX; text = end + 1) {
+		long cpu = strtol(text, &end, 10);
+
+		if (end == text || cpu < 0 || cpu >= 1024)
+			return -EINVAL;
+		o->cpu[o->n_cpus++] = (int)cpu;
+		if (*end == '\0')
+			return 0;
+		if (*end != ',')
+			return -EINVAL;
+	}
+	return -EINVAL;
+}
+
+static int parse_mac(const char *text, uint8_t mac[6])
+{
+	int end = -1;
+
+	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2],
+		    &mac[3], &mac[4], &mac[5], &end) != 6 ||
+		text[end] != '\0' || (mac[0] & 1))
+		return -EINVAL;
+	return 0;
+}
+
+static int parse_number(const char *text, unsigned min, unsigned max, unsigned *out)
+{
+	char *end;
+	unsigned long v = strtoul(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || v < min || v > max)
+		return -EINVAL;
+	*out = (unsigned)v;
+	return 0;
+}
+
+enum {
+	OPT_CONFIG = 256,
+	OPT_NODE,
+	OPT_PORT,
+	OPT_WORKERS,
+	OPT_CPUS,
+	OPT_MAC,
+	OPT_SOCKET,
+	OPT_STATE_DIR,
+	OPT_PLUGIN,
+	OPT_CHECK,
+	OPT_HELP_CONFIG,
+	OPT_FOREGROUND,
+	OPT_VERBOSE,
+	OPT_VERSION,
+	OPT_HELP,
+};
+
+static const struct option long_options[] = {
+	{"config", required_argument, NULL, OPT_CONFIG},
+	{"node", required_argument, NULL, OPT_NODE},
+	{"port", required_argument, NULL, OPT_PORT},
+	{"workers", required_argument, NULL, OPT_WORKERS},
+	{"cpus", required_argument, NULL, OPT_CPUS},
+	{"mac", required_argument, NULL, OPT_MAC},
+	{"socket", required_argument, NULL, OPT_SOCKET},
+	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
+	{"plugin", required_argument, NULL, OPT_PLUGIN},
+	{"check", no_argument, NULL, OPT_CHECK},
+	{"help-config", no_argument, NULL, OPT_HELP_CONFIG},
+	{"foreground", no_argument, NULL, OPT_FOREGROUND},
+	{"verbose", no_argument, NULL, OPT_VERBOSE},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{"help", no_argument, NULL, OPT_HELP},
+	{0},
+};
+
+// What an option with a value means. 0 or -EINVAL.
+static int take_value(int opt, const char *value, struct options *o)
+{
+	unsigned n;
+
+	switch (opt) {
+	case OPT_CONFIG:
+		o->config = value;
+		return 0;
+	case OPT_NODE:
+		if (parse_number(value, 0, NODES_MAX - 1, &n) != 0)
+			return -EINVAL;
+		o->node = (int)n;
+		return 0;
+	case OPT_PORT:
+		o->port = value;
+		return 0;
+	case OPT_WORKERS:
+		return parse_number(value, 1, WORKERS_MAX, &o->workers);
+	case OPT_CPUS:
+		return parse_cpus(value, o);
+	case OPT_MAC:
+		o->has_mac = true;
+		return parse_mac(value, o->mac);
+	case OPT_SOCKET:
+		o->socket = value;
+		return 0;
+	case OPT_STATE_DIR:
+		o->state_dir = value;
+		return 0;
+	case OPT_PLUGIN:
+		if (o->n_plugins == PLUGINS_MAX)
+			return -EINVAL;
+		o->plugin[o->n_plugins++] = value;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static _Noreturn void bad_usage(const char *what, const char *value)
+{
+	fprintf(stderr, "tripodd: %s%s%s\nTry tripodd --help.\n", what, value != NULL ? " " : "",
+		value != NULL ? value : "");
+	exit(2);
+}
+
+static void parse_options(int argc, char **argv, struct options *o)
+{
+	bool has_node = false;
+	int opt, index;
+
+	o->node = RACK_NODE_SELF;
+	while ((opt = getopt_long(argc, argv, "", long_options, &index)) != -1) {
+		switch (opt) {
+		case '?':
+			bad_usage("see above.", NULL);
+		case OPT_CHECK:
+			o->check = true;
+			break;
+		case OPT_VERBOSE:
+			o->verbose = true;
+			break;
+		case OPT_FOREGROUND:
+			break;
+		case OPT_HELP:
+			fputs(usage, stdout);
+			exit(0);
+		case OPT_VERSION:
+			puts("tripodd " TRIPOD_VERSION);
+			exit(0);
+		case OPT_HELP_CONFIG:
+			conf_help(stdout, rack_options);
+			exit(0);
+		default:
+			has_node |= opt == OPT_NODE;
+			if (take_value(opt, optarg, o) != 0)
+				bad_usage("bad value for", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		bad_usage("unexpected argument", argv[optind]);
+	if (o->config == NULL)
+		bad_usage("--config FILE is missing.", NULL);
+	if (o->check && !has_node)
+		o->node = RACK_NODE_ANY;
+}
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(line, sizeof(line), format, ap);
+	va_end(ap);
+	fprintf(stderr, "tripodd: %s\n", line);
+}
+
+// Tells the service manager, if there is one (sd_notify(3)).
+static void notify(const char *state)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const char *path = getenv("NOTIFY_SOCKET");
+	socklen_t len;
+	int fd;
+
+	if (path == NULL || path[0] == '\0' || strlen(path) >= sizeof(addr.sun_path))
+		return;
+	strcpy(addr.sun_path, path);
+	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	if (addr.sun_path[0] == '@')
+		addr.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr, len);
+	close(fd);
+}
+
+// ---- Start, step by step. Each returns 0 or a negative errno, and has said what is wrong. ----
+
+static int load_plugin(const char *path)
+{
+	char why[512];
+	int rc = plugin_load(path, why, sizeof(why));
+
+	if (rc != 0)
+		say("%s", why);
+	return rc;
+}
+
+// Those of the command line and of the file. Before the configuration is checked, since its chain is
+// checked against the tables of the NFs that it names; what else is wrong with it comes up then.
+static int load_plugins(const struct options *o)
+{
+	struct conf_doc *doc = conf_load(o->config);
+	const struct tripod_conf *list = tripod_conf_get(conf_root(doc), "plugins");
+	int rc = 0;
+
+	for (unsigned i = 0; i < o->n_plugins && rc == 0; i++)
+		rc = load_plugin(o->plugin[i]);
+	for (unsigned i = 0; i < tripod_conf_count(list) && rc == 0; i++) {
+		const char *path = tripod_conf_text(tripod_conf_at(list, i));
+
+		if (path != NULL)
+			rc = load_plugin(path);
+	}
+	conf_free(doc);
+	return rc;
+}
+
+static int load_config(struct tripodd *t)
+{
+	struct options *o = &t->options;
+	struct rack *r = &t->rack;
+
+	if (rack_load(o->config, o->node, r) < 0) {
+		fputs(rack_report(r), stderr);
+		return -EINVAL;
+	}
+	if (o->port != NULL)
+		r->port = o->port;
+	if (o->socket != NULL)
+		r->control_socket = o->socket;
+	if (o->state_dir != NULL)
+		r->state_dir = o->state_dir;
+	if (o->workers != 0)
+		r->conf.workers = (uint8_t)o->workers;
+	if (o->has_mac) {
+		memcpy(r->conf.self.mac, o->mac, sizeof(o->mac));
+		memcpy(r->conf.bfd.mac, o->mac, sizeof(o->mac));
+	}
+	return 0;
+}
+
+static void *map_memory(size_t size)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return mem != MAP_FAILED ? mem : NULL;
+}
+
+static void free_chain(struct tripodd *t)
+{
+	if (t->chain_arena.base != NULL)
+		munmap(t->chain_arena.base, t->chain_arena.size);
+	memset(&t->chain_arena, 0, sizeof(t->chain_arena));
+	free(t->chain);
+	t->chain = NULL;
+}
+
+static int load_chain(struct tripodd *t)
+{
+	struct tripod_nf_env env = {
+		.arena = &t->chain_arena,
+		.slot = t->rack.slot,
+		.slots = t->rack.slots,
+		.boot_half = t->rack.conf.boot_half,
+		.check = conf_check,
+	};
+
+	free_chain(t);
+	t->chain = calloc(1, sizeof(*t->chain));
+	t->chain_arena.base = map_memory(CHAIN_MEMORY);
+	t->chain_arena.size = CHAIN_MEMORY;
+	if (t->chain == NULL || t->chain_arena.base == NULL) {
+		say("no memory for the chain");
+		return -ENOMEM;
+	}
+	env.chain = t->chain;
+	if (chain_load(t->chain, t->rack.chain, &env, t->rack.chain_text) < 0) {
+		fputs(rack_report(&t->rack), stderr);
+		return -EINVAL;
+	}
+	t->rack.conf.chain = t->chain;
+	return 0;
+}
+
+// Who this start is: random numbers, the half of its boot, and the chain that takes the half.
+static int take_identity(struct tripodd *t)
+{
+	struct node_conf *conf = &t->rack.conf;
+	uint64_t chance[3];
+	char problem[512];
+
+	if (getrandom(chance, sizeof(chance), 0) != sizeof(chance)) {
+		say("no random numbers: %s", strerror(errno));
+		return -EIO;
+	}
+	conf->boot = chance[0];
+	conf->seed = chance[1];
+	conf->boot_half = (uint8_t)boot_half(
+		t->rack.state_dir, conf->id, chance[2], problem, sizeof(problem));
+	if (problem[0] != '\0')
+		say("warning: %s; half %u is from chance, and connections of this node's last run "
+		    "may clash with new ones. Make it writable, or set node: state_dir",
+			problem, conf->boot_half);
+	return load_chain(t);
+}
+
+static int check_only(const struct tripodd *t)
+{
+	printf("%s: good: rack %s, %u nodes, chain", t->options.config, t->rack.name,
+		t->rack.n_nodes);
+	for (unsigned i = 0; i < t->chain->n; i++)
+		printf("%s %s", i > 0 ? " >" : "", t->chain->nf[i].nf->name);
+	printf(", chain_id %016lx\n", t->chain->id);
+	return 0;
+}
+
+static int block_signals(struct tripodd *t)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (t->signals >= 0)
+		return 0;
+	say("no signalfd: %s", strerror(errno));
+	return -errno;
+}
+
+static void port_conf_fill(const struct tripodd *t, struct port_conf *pc)
+{
+	const struct node_conf *conf = &t->rack.conf;
+
+	*pc = (struct port_conf){
+		.port = t->rack.port,
+		.workers = conf->workers,
+		.mtu = conf->side[0].mtu > conf->side[1].mtu ? conf->side[0].mtu
+							     : conf->side[1].mtu,
+		.held = conf->waiting,
+	};
+	if (pc->mtu < 1500)
+		pc->mtu = 1500; // control messages
+	memcpy(pc->mac[0], conf->self.mac, 6);
+	memcpy(pc->mac[1], conf->side[0].gateway_mac, 6);
+	memcpy(pc->mac[2], conf->side[1].gateway_mac, 6);
+}
+
+static int start_eal(const struct tripodd *t)
+{
+	const struct rack *r = &t->rack;
+	struct port_conf pc;
+	struct eal_conf ec = {
+		.port = r->port,
+		.node = r->conf.id,
+		.workers = r->conf.workers,
+		.hugepages = r->hugepages == RACK_HUGEPAGES_NEVER     ? EAL_HUGEPAGES_NEVER
+			     : r->hugepages == RACK_HUGEPAGES_REQUIRE ? EAL_HUGEPAGES_ALWAYS
+								      : EAL_HUGEPAGES_AUTO,
+		.n_extra = r->n_eal,
+		.extra = (const char *const *)r->eal,
+		.verbose = t->options.verbose,
+	};
+	char err[1024];
+	int rc;
+
+	port_conf_fill(t, &pc);
+	ec.mtu = pc.mtu;
+	ec.memory_mb = port_memory_mb(&pc);
+	rc = eal_start(&ec, err, sizeof(err));
+	if (rc != 0)
+		say("%s", err);
+	return rc;
+}
+
+static int start_port(struct tripodd *t)
+{
+	char err[512], name[IF_NAMESIZE];
+	struct port_conf pc;
+	unsigned mtu;
+	int rc;
+
+	port_conf_fill(t, &pc);
+	rc = port_open(&t->port, &pc, err, sizeof(err));
+	if (rc != 0) {
+		say("%s", err);
+		return rc;
+	}
+	if (t->port.tx_shared)
+		say("warning: %s has %u transmit queues for %u workers, which share them",
+			t->port.driver, t->port.n_txq, t->port.workers);
+	mtu = port_kernel_mtu(&t->port, name);
+	if (mtu != 0 && mtu < pc.mtu)
+		say("warning: interface %s has MTU %u, less than the %u of the configuration: "
+		    "ip link set %s mtu %u",
+			name, mtu, pc.mtu, name, pc.mtu);
+	return 0;
+}
+
+static int start_node(struct tripodd *t)
+{
+	size_t size = node_size(&t->rack.conf);
+
+	t->node_memory = map_memory(size);
+	if (t->node_memory != NULL) {
+		t->node_memory_size = size;
+		madvise(t->node_memory, size, MADV_HUGEPAGE);
+		// Now rather than at some packet; older kernels cannot.
+		if (madvise(t->node_memory, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
+			t->node = node_init(t->node_memory, size, &t->rack.conf, worker_now_ns());
+	}
+	if (t->node != NULL)
+		return 0;
+	say("no memory for the node: %zu MiB are needed. Lower limits: connections, or --workers",
+		size >> 20);
+	return -ENOMEM;
+}
+
+static void stop_workers(struct tripodd *t)
+{
+	for (unsigned i = 0; t->workers != NULL && i < t->rack.conf.workers; i++)
+		worker_stop(&t->workers[i]);
+	free(t->workers);
+	t->workers = NULL;
+}
+
+static int start_workers(struct tripodd *t)
+{
+	struct worker_conf wc = {
+		.idle_sleep = t->rack.idle_sleep,
+		.idle_max_us = t->rack.idle_max_us,
+	};
+	unsigned n = t->rack.conf.workers;
+	int rc = 0;
+
+	t->workers = aligned_alloc(64, n * sizeof(*t->workers));
+	if (t->workers == NULL)
+		return -ENOMEM;
+	memset(t->workers, 0, n * sizeof(*t->workers));
+	for (unsigned i = 0; i < n && rc == 0; i++) {
+		wc.cpu = i < t->options.n_cpus ? t->options.cpu[i] : -1;
+		rc = worker_start(&t->workers[i], i, &t->port, node_shard(t->node, i), &wc);
+		if (rc != 0)
+			say("worker %u does not start: %s%s", i, strerror(-rc),
+				wc.cpu >= 0
+					? ". Is the CPU in --cpus one that this process may use?"
+					: "");
+	}
+	if (rc != 0)
+		stop_workers(t);
+	return rc;
+}
+
+static bool query(void *ctx, unsigned worker, struct conn_query *q)
+{
+	const struct report *r = ctx;
+
+	return node_query(r->node, worker, q);
+}
+
+static int start_control(struct tripodd *t)
+{
+	struct control_ops ops = {
+		.ctx = &t->report,
+		.workers = t->rack.conf.workers,
+		.answer = report_answer,
+		.query = query,
+		.connection = report_connection,
+	};
+	char err[512];
+
+	t->control = control_open(t->rack.control_socket, &ops, err, sizeof(err));
+	if (t->control != NULL)
+		return 0;
+	say("%s", err);
+	return -EIO;
+}
+
+// ---- Running ----
+
+static void serve(struct tripodd *t)
+{
+	struct timespec grace = {.tv_nsec = GRACE_MS * 1000000};
+
+	t->report = (struct report){
+		.rack = &t->rack,
+		.chain = t->chain,
+		.node = t->node,
+		.port = &t->port,
+		.workers = t->workers,
+		.port_name = t->rack.port,
+	};
+	node_set_ready(t->node, true);
+	say("node %u of rack %s runs: %u workers on %s (%s), control socket %s", t->rack.conf.id,
+		t->rack.name, t->rack.conf.workers, t->rack.port, t->port.driver,
+		t->rack.control_socket);
+	notify("READY=1");
+	while (!control_stop_requested(t->control))
+		if (control_serve(t->control, t->signals, SERVE_MS))
+			break;
+	notify("STOPPING=1");
+	// The switch and the peers hear of it from us rather than by silence.
+	node_set_ready(t->node, false);
+	nanosleep(&grace, NULL);
+	say("node %u leaves", t->rack.conf.id);
+}
+
+static int run(struct tripodd *t)
+{
+	int rc;
+
+	if (t->rack.port == NULL) {
+		say("no port: give --port, or set node: port in %s; for example "
+		    "--port net_af_packet0,iface=eth0",
+			t->options.config);
+		return -EINVAL;
+	}
+	rc = block_signals(t);
+	if (rc != 0)
+		return rc;
+	rc = start_control(t);
+	if (rc != 0)
+		goto err_signals;
+	rc = start_eal(t);
+	if (rc != 0)
+		goto err_control;
+	rc = start_port(t);
+	if (rc != 0)
+		goto err_eal;
+	rc = take_identity(t);
+	if (rc != 0)
+		goto err_port;
+	rc = start_node(t);
+	if (rc != 0)
+		goto err_node;
+	rc = start_workers(t);
+	if (rc != 0)
+		goto err_node;
+	serve(t);
+	stop_workers(t);
+
+err_node:
+	if (t->node_memory != NULL)
+		munmap(t->node_memory, t->node_memory_size);
+err_port:
+	port_close(&t->port);
+err_eal:
+	eal_stop();
+err_control:
+	control_close(t->control);
+err_signals:
+	close(t->signals);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	static struct tripodd t;
+	int rc;
+
+	parse_options(argc, argv, &t.options);
+	rc = load_plugins(&t.options);
+	if (rc == 0)
+		rc = load_config(&t);
+	if (rc == 0)
+		rc = load_chain(&t);
+	if (rc == 0)
+		rc = t.options.check ? check_only(&t) : run(&t);
+	free_chain(&t);
+	rack_free(&t.rack);
+	return rc == 0 ? 0 : 1;
+}

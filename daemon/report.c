@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "daemon/report.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_version.h>
+#include <xxhash.h>
+
+#include "config/canonical.h"
+#include "core/hpsms/wire.h"
+#include "core/store.h"
+
+static json_t *number(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+static json_t *hex(uint64_t v)
+{
+	return json_sprintf("%016" PRIx64, v);
+}
+
+static json_t *node_set(uint64_t set)
+{
+	json_t *ids = json_array();
+
+	for (unsigned i = 0; i < NODES_MAX; i++)
+		if (set >> i & 1)
+			json_array_append_new(ids, json_integer(i));
+	return ids;
+}
+
+static json_t *status(const struct report *r)
+{
+	const struct node_conf *conf = &r->rack->conf;
+	struct node_status s;
+
+	node_status(r->node, &s);
+	return json_pack("{s:s, s:i, s:i, s:b, s:s, s:s, s:o, s:i, s:s, s:i, s:o, s:o, s:o, s:o, "
+			 "s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:o, s:s, s:i}",
+		"rack", r->rack->name, "id", conf->id, "pid", (int)getpid(), "ready", s.ready,
+		"bfd", conf->bfd_enabled ? bfd_state_name(s.bfd) : "off", "bfd_remote",
+		conf->bfd_enabled ? bfd_state_name(s.bfd_remote) : "off", "live_nodes",
+		node_set(s.live), "configured_nodes", (int)r->rack->n_nodes, "durability",
+		conf->durability == DURABILITY_ASYNC ? "async" : "none", "backups", conf->backups,
+		"connections", number(s.connections), "connections_max", number(s.connections_max),
+		"embryonic", number(s.embryonic), "tombstones", number(s.tombstones), "mastered",
+		number(s.mastered), "backup", number(s.backup), "unprotected",
+		number(s.unprotected), "memory_bytes", number(s.memory_bytes),
+		"bytes_per_connection", number(s.bytes_per_connection), "workers", conf->workers,
+		"port", r->port_name, "driver", r->port->driver, "uptime_ms",
+		number(s.uptime_ns / 1000000), "version", TRIPOD_VERSION, "boot_half",
+		conf->boot_half);
+}
+
+static json_t *nodes(const struct report *r)
+{
+	struct member_status m[NODES_MAX];
+	unsigned n = node_members(r->node, m, NODES_MAX);
+	json_t *rows = json_array();
+
+	for (unsigned i = 0; i < n; i++) {
+		// Nothing is known of a node that has never been heard.
+		bool known = m[i].self || m[i].boot != 0;
+
+		json_array_append_new(rows,
+			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+				m[i].id, "self", m[i].self, "live", m[i].live, "workers",
+				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
+				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
+				known ? json_boolean(m[i].chain == r->chain->id) : json_null(),
+				"last_heard_ms",
+				known ? number(m[i].last_heard_ns / 1000000) : json_null(),
+				"deaths", number(m[i].deaths), "log_lag_us",
+				number(m[i].log_lag_ns / 1000), "queued_records",
+				number(m[i].queued)));
+	}
+	return json_pack("{s:o}", "nodes", rows);
+}
+
+static void add_counter(
+	json_t *rows, const char *group, const char *name, uint64_t value, const char *help)
+{
+	json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s}", "group", group, "counter",
+					    name, "value", number(value), "help", help));
+}
+
+static void add_nf_counters(const struct report *r, const struct request *q, json_t *rows)
+{
+	for (unsigned i = 0; i < r->chain->n; i++) {
+		const struct chain_nf *nf = &r->chain->nf[i];
+		uint64_t v[NF_COUNTERS_MAX] = {0};
+
+		if (q->nf[0] != '\0' && strcmp(q->nf, nf->nf->name) != 0)
+			continue;
+		node_nf_counters(r->node, q->worker, i, v);
+		for (unsigned j = 0; j < nf->n_counters; j++)
+			add_counter(rows, nf->nf->name, nf->nf->counters[j], v[j], "");
+	}
+}
+
+static void add_worker_counters(const struct report *r, const struct request *q, json_t *rows)
+{
+	for (unsigned i = 0; i < WORKER_COUNTER_COUNT; i++) {
+		uint64_t sum = 0;
+
+		for (unsigned w = 0; w < r->rack->conf.workers; w++)
+			if (q->worker < 0 || q->worker == (int)w)
+				sum += __atomic_load_n(
+					&r->workers[w].counters[i], __ATOMIC_RELAXED);
+		add_counter(rows, "worker", worker_counter_names[i], sum, worker_counter_helps[i]);
+	}
+}
+
+static void add_port_counters(const struct report *r, json_t *rows)
+{
+	struct rte_eth_stats s;
+
+	if (rte_eth_stats_get(r->port->id, &s) != 0)
+		return;
+	add_counter(rows, "port", "rx_missed", s.imissed,
+		"frames that the NIC dropped because no worker took them in time");
+	add_counter(rows, "port", "rx_errors", s.ierrors, "frames that the NIC found faulty");
+	add_counter(rows, "port", "rx_no_buffer", s.rx_nombuf,
+		"frames dropped for lack of an empty buffer");
+	add_counter(rows, "port", "tx_errors", s.oerrors, "frames that the NIC could not send");
+}
+
+static json_t *counters(const struct report *r, const struct request *q)
+{
+	uint64_t v[COUNTERS] = {0};
+	json_t *rows = json_array();
+	bool found = q->nf[0] == '\0';
+
+	for (unsigned i = 0; i < r->chain->n; i++)
+		found |= strcmp(r->chain->nf[i].nf->name, q->nf) == 0;
+	if (!found) {
+		json_decref(rows);
+		return json_pack("{s:o}", "error",
+			json_sprintf("no NF \"%s\" in the chain: see tripodctl chain", q->nf));
+	}
+	if (q->nf[0] == '\0') {
+		node_counters(r->node, q->worker, v);
+		for (unsigned i = 0; i < COUNTERS; i++)
+			add_counter(rows, "core", counter_names[i], v[i], counter_helps[i]);
+	}
+	add_nf_counters(r, q, rows);
+	if (q->nf[0] == '\0') {
+		add_worker_counters(r, q, rows);
+		if (q->worker < 0)
+			add_port_counters(r, rows);
+	}
+	return json_pack("{s:o, s:o}", "worker", q->worker < 0 ? json_null() : number(q->worker),
+		"counters", rows);
+}
+
+// What one NF's section of the configuration says, as a number: equal where it says the same.
+static uint64_t config_id(const struct report *r, unsigned i)
+{
+	char *text = conf_canonical(tripod_conf_at(r->rack->chain, i));
+	uint64_t id = text != NULL ? XXH3_64bits(text, strlen(text)) : 0;
+
+	free(text);
+	return id;
+}
+
+static json_t *chain(const struct report *r)
+{
+	json_t *rows = json_array();
+
+	for (unsigned i = 0; i < r->chain->n; i++) {
+		const struct tripod_nf *nf = r->chain->nf[i].nf;
+
+		json_array_append_new(
+			rows, json_pack("{s:i, s:s, s:o, s:i, s:i, s:s}", "position", (int)i, "nf",
+				      nf->name, "config_id", hex(config_id(r, i)), "layout_version",
+				      (int)nf->layout_version, "state_bytes", nf->state_size,
+				      "summary", nf->summary != NULL ? nf->summary : ""));
+	}
+	return json_pack("{s:o, s:i, s:i, s:o}", "chain_id", hex(r->chain->id), "state_bytes",
+		r->chain->state_size, "replicated_bytes", r->chain->wire_size, "nfs", rows);
+}
+
+static json_t *version(void)
+{
+	return json_pack("{s:s, s:s, s:i, s:i}", "version", TRIPOD_VERSION, "dpdk", rte_version(),
+		"nf_abi", TRIPOD_NF_ABI, "wire_version", WIRE_VERSION);
+}
+
+json_t *report_answer(void *report, const struct request *q)
+{
+	const struct report *r = report;
+
+	switch (q->verb) {
+	case REQUEST_STATUS:
+		return status(r);
+	case REQUEST_NODES:
+		return nodes(r);
+	case REQUEST_COUNTERS:
+		return counters(r, q);
+	case REQUEST_CHAIN:
+		return chain(r);
+	case REQUEST_VERSION:
+		return version();
+	case REQUEST_CONNECTIONS:
+	case REQUEST_STOP:
+	case REQUEST_VERBS:
+		break;
+	}
+	return json_pack("{s:s}", "error", "not answered here");
+}
+
+// ---- Connections ----
+
+static json_t *field_value(const struct tripod_field *f, const uint8_t *state)
+{
+	char text[TRIPOD_ADDR_STRLEN];
+	struct tripod_addr a;
+	uint16_t port;
+	uint64_t v = 0;
+
+	switch (f->format) {
+	case TRIPOD_FIELD_ADDR:
+		memcpy(&a, state + f->offset, sizeof(a));
+		return json_string(tripod_addr_format(&a, text, sizeof(text)));
+	case TRIPOD_FIELD_PORT:
+		memcpy(&port, state + f->offset, sizeof(port));
+		return json_integer(ntohs(port));
+	case TRIPOD_FIELD_UINT:
+		break;
+	}
+	if (f->size > sizeof(v))
+		return json_null();
+	memcpy(&v, state + f->offset, f->size); // little-endian hosts only, as DPDK's drivers
+	return number(v);
+}
+
+// The NFs' states, field by field, as far as the view shows them.
+static json_t *nf_states(const struct chain *c, const struct conn_view *v)
+{
+	json_t *all = json_object();
+	size_t shown = v->nf_size < sizeof(v->nf_state) ? v->nf_size : sizeof(v->nf_state);
+
+	for (unsigned i = 0; i < c->n; i++) {
+		json_t *one = json_object();
+		const struct tripod_field *f = c->nf[i].nf->fields;
+
+		for (; f != NULL && f->name != NULL; f++)
+			if ((size_t)c->nf[i].state_offset + f->offset + f->size <= shown)
+				json_object_set_new(one, f->name,
+					field_value(f, v->nf_state + c->nf[i].state_offset));
+		json_object_set_new(all, c->nf[i].nf->name, one);
+	}
+	return all;
+}
+
+static json_t *tuple(const struct tripod_tuple *t)
+{
+	char src[TRIPOD_ADDR_STRLEN], dst[TRIPOD_ADDR_STRLEN];
+
+	return json_pack("{s:s, s:i, s:s, s:i}", "src",
+		tripod_addr_format(&t->src, src, sizeof(src)), "sport", ntohs(t->sport), "dst",
+		tripod_addr_format(&t->dst, dst, sizeof(dst)), "dport", ntohs(t->dport));
+}
+
+json_t *report_connection(void *report, unsigned worker, const struct conn_view *v)
+{
+	const struct report *r = report;
+	json_t *c = tuple(&v->key[0]);
+
+	json_object_update_new(c,
+		json_pack(
+			"{s:s, s:s, s:s, s:s, s:o, s:i, s:[i,i], s:[i,i], s:o, s:o, s:o, s:b, s:b, "
+			"s:I, s:I, s:o}",
+			"proto", tripod_proto_name(v->key[0].proto), "direction",
+			v->key[0].direction == TRIPOD_INCOMING ? "incoming" : "outgoing", "state",
+			request_state_name(v), "role", request_is_master(v) ? "master" : "backup",
+			"reply", tuple(&v->key[1]), "worker", (int)worker, "masters", v->master[0],
+			v->master[1], "epochs", v->epoch[0], v->epoch[1], "incarnation",
+			hex(v->incarnation), "holders", node_set(v->holders), "acked",
+			node_set(v->acked), "answered", (v->flags & CONN_ANSWERED) != 0, "pinned",
+			(v->flags & CONN_PINNED) != 0, "idle_ms", (json_int_t)v->idle_ms,
+			"expires_ms", (json_int_t)v->expires_ms, "nf", nf_states(r->chain, v)));
+	return c;
+}

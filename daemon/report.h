@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the daemon tells of itself, as JSON: keys carry their unit, and are only ever added.
+//
+// Thread: the control thread, while the workers run.
+#pragma once
+
+#include <jansson.h>
+
+#include "config/rack.h"
+#include "daemon/request.h"
+#include "daemon/worker.h"
+
+struct report {
+	const struct rack *rack;
+	const struct chain *chain;
+	struct node *node;
+	const struct port *port;
+	const struct worker *workers;
+	const char *port_name;
+};
+
+// The answer to any request but connections and stop.
+json_t *report_answer(void *report, const struct request *r);
+json_t *report_connection(void *report, unsigned worker, const struct conn_view *v);
