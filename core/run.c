@@ -22,6 +22,7 @@ static struct run run_begin(struct shard *s, uint32_t i, unsigned dir, bool init
 			.from_initiator = dir == 0,
 			.shard = s,
 			.conn = store_conn(&s->store, i),
+			.opening = &store_conn(&s->store, i)->dir[0].key,
 		},
 		.conn = i,
 		.dir = (uint8_t)dir,
@@ -296,8 +297,14 @@ struct tripod_packet *tripod_packet_new(struct tripod_call *call, const struct t
 	memset(q->data + q->payload, 0, size);
 	if (p->tuple.proto == IPPROTO_TCP)
 		q->data[q->l4 + 12] = 5 << 4; // no options
-	if (to_sender)
+	if (to_sender) {
+		// The sender knows its connection by the tuple that it used, whatever NFs made of it since.
+		const struct run *r = (const struct run *)call;
+		const struct tripod_tuple *key = &((struct conn *)call->conn)->dir[r->dir].key;
+		tripod_packet_set_src(q, &key->src, key->sport);
+		tripod_packet_set_dst(q, &key->dst, key->dport);
 		packet_swap(q);
+	}
 	s->emit_back = to_sender;
 	return q;
 }
