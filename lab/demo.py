@@ -642,8 +642,8 @@ def main() -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        say("demo: another demo runs on this machine")
-        return 1
+        say("demo: another demo runs on this machine: waiting for it to end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     began = time.monotonic()
     modes = [args.mode] if args.mode else ["tripod", "baseline"]
     results = {mode: Result() for mode in modes}
