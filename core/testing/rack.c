@@ -173,8 +173,8 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.directions_split = r->conf.split,
 		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
 		.backups = (uint8_t)r->conf.backups,
-		.peer_workers = (uint8_t)(r->conf.peer_workers ? r->conf.peer_workers
-							: r->conf.workers),
+		.peer_workers =
+			(uint8_t)(r->conf.peer_workers ? r->conf.peer_workers : r->conf.workers),
 		.heartbeat_ms = 20,
 		.dead_after_ms = 100,
 		.flush_us = 500,
@@ -476,8 +476,8 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 		return;
 	if (kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
 		abort();
-	r->inbox[s][r->n_inbox[s]++] = (struct rack_arrival){
-		p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
+	r->inbox[s][r->n_inbox[s]++] =
+		(struct rack_arrival){p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
 }
 
 static void from_node(struct rack *r, unsigned node, const struct frame *f)
@@ -513,12 +513,12 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 	for (unsigned k = 0; k < r->n_flight && step->n_rx < STEP_BURST;) {
 		struct flight f = r->flight[k];
 		// Any worker may receive any frame; the seed draws which.
-		if (f.to != i || f.at_ns > r->now_ns || rng_below(&r->rng, r->conf.workers - w) > 0) {
+		if (f.to != i || f.at_ns > r->now_ns ||
+			rng_below(&r->rng, r->conf.workers - w) > 0) {
 			k++;
 			continue;
 		}
-		memmove(&r->flight[k], &r->flight[k + 1],
-			(--r->n_flight - k) * sizeof(*r->flight));
+		memmove(&r->flight[k], &r->flight[k + 1], (--r->n_flight - k) * sizeof(*r->flight));
 		uint8_t *b = buffer_new(r);
 		memcpy(b, f.bytes, f.len);
 		free(f.bytes);
@@ -564,8 +564,8 @@ void rack_run_ms(struct rack *r, unsigned ms)
 
 // ---- Looking ----
 
-unsigned rack_arrivals(struct rack *r, enum tripod_direction s, struct rack_arrival *out,
-	unsigned max)
+unsigned rack_arrivals(
+	struct rack *r, enum tripod_direction s, struct rack_arrival *out, unsigned max)
 {
 	unsigned n = r->n_inbox[s] < max ? r->n_inbox[s] : max;
 

@@ -78,8 +78,8 @@ struct rack_arrival {
 	unsigned from_node;
 	uint64_t at_ns;
 };
-unsigned rack_arrivals(struct rack *r, enum tripod_direction side, struct rack_arrival *out,
-	unsigned max);
+unsigned rack_arrivals(
+	struct rack *r, enum tripod_direction side, struct rack_arrival *out, unsigned max);
 
 uint64_t rack_counter(struct rack *r, int node, enum counter c); // -1: sum of live nodes
 // The connection with this key on a node; false: none. Walks the table.
