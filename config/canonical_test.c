@@ -32,9 +32,9 @@ static void text(void **state)
 }
 
 static const char firewall[] =
-	"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\",\"direction\":\"any\","
-	"\"dport\":[\"80-80\",\"1024-2048\"],\"proto\":\"any\",\"src\":[\"2001:db8::/32\","
-	"\"10.0.0.1/128\"]},{\"action\":\"deny\",\"direction\":\"any\",\"proto\":\"udp\"}]}";
+	"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\","
+	"\"dport\":[\"80-80\",\"1024-2048\"],\"from\":\"any\",\"proto\":\"any\",\"src\":[\"2001:db8::/32\","
+	"\"10.0.0.1/128\"]},{\"action\":\"deny\",\"from\":\"any\",\"proto\":\"udp\"}]}";
 
 static void invariant(void **state)
 {
@@ -47,8 +47,8 @@ static void invariant(void **state)
 	assert_canonical("# policy\n"
 			 "rules: [{dport: ['80-80', \"1024-2048\"], # ports\n"
 			 "   src: ['2001:0DB8:0::/32', 10.0.0.1/32],\n"
-			 "   direction: any, action: allow}, {proto: udp,\n"
-			 "   direction: any, action: deny}]\n\n"
+			 "   from: any, action: allow}, {proto: udp,\n"
+			 "   from: any, action: deny}]\n\n"
 			 "default: deny\n",
 		test_firewall_options, firewall);
 	assert_canonical(
@@ -59,8 +59,8 @@ static void order_of_rules_counts(void **state)
 {
 	assert_canonical("rules: [{action: deny}, {action: allow}]\n", test_firewall_options,
 		"{\"default\":\"deny\",\"rules\":["
-		"{\"action\":\"deny\",\"direction\":\"any\",\"proto\":\"any\"},"
-		"{\"action\":\"allow\",\"direction\":\"any\",\"proto\":\"any\"}]}");
+		"{\"action\":\"deny\",\"from\":\"any\",\"proto\":\"any\"},"
+		"{\"action\":\"allow\",\"from\":\"any\",\"proto\":\"any\"}]}");
 }
 
 static void one_spelling(void **state)

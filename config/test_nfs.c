@@ -12,12 +12,12 @@
 
 static const char *const policies[] = {"allow", "deny", NULL};
 static const char *const actions[] = {"allow", "deny", "reject", NULL};
-static const char *const directions[] = {"incoming", "outgoing", "any", NULL};
+static const char *const froms[] = {"outside", "inside", "any", NULL};
 static const char *const protos[] = {"tcp", "udp", "icmp", "any", NULL};
 
 static const struct tripod_option rule_options[] = {
 	{.name = "action", .type = TRIPOD_OPT_ENUM, .required = true, .choices = actions},
-	{.name = "direction", .type = TRIPOD_OPT_ENUM, .choices = directions, .standard = "any"},
+	{.name = "from", .type = TRIPOD_OPT_ENUM, .choices = froms, .standard = "any"},
 	{.name = "proto", .type = TRIPOD_OPT_ENUM, .choices = protos, .standard = "any"},
 	{.name = "src", .type = TRIPOD_OPT_PREFIX, .list = true, .max = 16},
 	{.name = "dst", .type = TRIPOD_OPT_PREFIX, .list = true, .max = 16},

@@ -26,12 +26,20 @@ static bool add_run(struct chain_run *runs, uint16_t *n, uint16_t offset, uint16
 	return true;
 }
 
+// A struct's size is a multiple of its alignment, so the size tells how little will do.
+static uint16_t chain_align(const struct tripod_nf *nf)
+{
+	unsigned lowest = nf->state_size & -(unsigned)nf->state_size;
+	return (uint16_t)(lowest == 0 || lowest > 8 ? 8 : lowest);
+}
+
 int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance)
 {
 	if (chain->n == CHAIN_NFS_MAX)
 		return -E2BIG;
-	uint16_t base = chain->state_size;
-	uint32_t end = (base + (uint32_t)nf->state_size + 7) & ~7u;
+	uint16_t align = chain_align(nf);
+	uint16_t base = (uint16_t)((chain->state_size + align - 1) & ~(align - 1));
+	uint32_t end = base + (uint32_t)nf->state_size;
 	if (end > CHAIN_STATE_MAX)
 		return -ENOSPC;
 	for (const struct tripod_field *f = nf->fields; f != NULL && f->name != NULL; f++) {

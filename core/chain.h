@@ -22,7 +22,7 @@
 struct chain_nf {
 	const struct tripod_nf *nf;
 	void *instance;
-	uint16_t state_offset; // in conn.nf[], multiple of 8
+	uint16_t state_offset; // in conn.nf[], aligned as chain_align() says
 	uint8_t n_counters;
 };
 
@@ -35,7 +35,7 @@ struct chain {
 	uint64_t id;
 	unsigned n;
 	struct chain_nf nf[CHAIN_NFS_MAX];
-	uint16_t state_size; // bytes of all NFs' states together, multiple of 8
+	uint16_t state_size; // bytes of all NFs' states together
 	uint16_t wire_size; // bytes of their replicated fields together
 
 	// The replicated fields in the order of chain and field tables, neighbours joined; on the

@@ -148,8 +148,8 @@ static void chain_load__right(void **unused)
 	assert_int_equal(chain.n, 2);
 	assert_ptr_equal(chain.nf[0].nf, &second);
 	assert_ptr_equal(chain.nf[1].nf, &first);
-	assert_int_equal(chain.nf[1].state_offset, 8);
-	assert_int_equal(chain.state_size, 24);
+	assert_int_equal(chain.nf[1].state_offset, 4);
+	assert_int_equal(chain.state_size, chain.nf[1].state_offset + first.state_size);
 	assert_int_equal(chain.wire_size, 8);
 	assert_ptr_equal(chain.nf[0].instance, memory);
 	assert_ptr_equal(chain.nf[1].instance, memory + 128);

@@ -68,7 +68,7 @@ struct conn {
 	uint8_t reason; // enum tripod_reason, of a tombstone
 	uint16_t stamp; // counts local changes; tells an acknowledgement of the newest from an older
 	uint16_t published; // last activity that the holders were told, ticks >> 8
-	uint8_t nf[]; // the NFs' states in chain order, 8-byte aligned each
+	uint8_t nf[]; // the NFs' states in chain order
 };
 #define CONN_HEADER (offsetof(struct conn, nf))
 _Static_assert(CONN_HEADER == 144, "leaves 48 bytes for NFs in three lines");

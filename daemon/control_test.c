@@ -483,7 +483,7 @@ static void serve__survives_garbage(void **state)
 		uint32_t what = rng_below(&rng, 16);
 
 		if (strcmp(piece, "stop") == 0 && what < 9)
-			piece = "stopp\n"; // or it would stop
+			piece = "stop x\n"; // refused, or it would stop
 		if (what < 7)
 			send(*k, piece, strlen(piece), MSG_NOSIGNAL);
 		else if (what < 9)

@@ -310,10 +310,12 @@ static const char *advice(const struct eal_conf *conf, int error, const char *lo
 	return "";
 }
 
+static char said[512]; // the EAL's last words while it started; it starts once per process
+
 int eal_start(const struct eal_conf *conf, char *err, size_t err_size)
 {
 	static struct eal_args args; // the EAL keeps pointers into it
-	char said[512], *log = NULL;
+	char *log = NULL;
 	size_t log_size = 0;
 	FILE *stream = NULL;
 	int r;
@@ -332,10 +334,10 @@ int eal_start(const struct eal_conf *conf, char *err, size_t err_size)
 	rte_openlog_stream(stderr);
 	if (stream != NULL)
 		fclose(stream);
+	last_words(log != NULL ? log : "", said, sizeof(said));
 	if (r < 0) {
 		int error = rte_errno != 0 ? rte_errno : EIO;
 
-		last_words(log != NULL ? log : "", said, sizeof(said));
 		r = fail(err, err_size, error, "DPDK does not start with port %s: %s. %s%s%s",
 			conf->port, rte_strerror(error),
 			advice(conf, error, log != NULL ? log : ""),
@@ -343,6 +345,12 @@ int eal_start(const struct eal_conf *conf, char *err, size_t err_size)
 	}
 	free(log);
 	return r < 0 ? r : 0;
+}
+
+void eal_excuse(const struct eal_conf *conf, char *out, size_t size)
+{
+	snprintf(out, size, "%s%s%s", advice(conf, 0, ""), said[0] != '\0' ? "DPDK said: " : "",
+		said);
 }
 
 void eal_stop(void)

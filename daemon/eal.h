@@ -50,4 +50,7 @@ int eal_args_build(struct eal_args *args, const struct eal_conf *conf, uint64_t 
 
 // Starts the EAL. 0, or a negative errno with a message in err.
 int eal_start(const struct eal_conf *conf, char *err, size_t err_size);
+// Why the port may be missing although the EAL has started (it does not count a device that fails as
+// a failure): what to do, and the EAL's last words while it started. "" when it has said nothing.
+void eal_excuse(const struct eal_conf *conf, char *out, size_t size);
 void eal_stop(void);

@@ -461,27 +461,34 @@ static void port_conf_fill(const struct tripodd *t, struct port_conf *pc)
 	memcpy(pc->mac[2], conf->side[1].gateway_mac, 6);
 }
 
-static int start_eal(const struct tripodd *t)
+static struct eal_conf eal_conf(const struct tripodd *t, const struct port_conf *pc)
 {
 	const struct rack *r = &t->rack;
-	struct port_conf pc;
-	struct eal_conf ec = {
+
+	return (struct eal_conf){
 		.port = r->port,
 		.node = r->conf.id,
 		.workers = r->conf.workers,
+		.mtu = pc->mtu,
 		.hugepages = r->hugepages == RACK_HUGEPAGES_NEVER     ? EAL_HUGEPAGES_NEVER
 			     : r->hugepages == RACK_HUGEPAGES_REQUIRE ? EAL_HUGEPAGES_ALWAYS
 								      : EAL_HUGEPAGES_AUTO,
+		.memory_mb = port_memory_mb(pc),
 		.n_extra = r->n_eal,
 		.extra = (const char *const *)r->eal,
 		.verbose = t->options.verbose,
 	};
+}
+
+static int start_eal(const struct tripodd *t)
+{
+	struct port_conf pc;
+	struct eal_conf ec;
 	char err[1024];
 	int rc;
 
 	port_conf_fill(t, &pc);
-	ec.mtu = pc.mtu;
-	ec.memory_mb = port_memory_mb(&pc);
+	ec = eal_conf(t, &pc);
 	rc = eal_start(&ec, err, sizeof(err));
 	if (rc != 0)
 		say("%s", err);
@@ -498,7 +505,12 @@ static int start_port(struct tripodd *t)
 	port_conf_fill(t, &pc);
 	rc = port_open(&t->port, &pc, err, sizeof(err));
 	if (rc != 0) {
-		say("%s", err);
+		struct eal_conf ec = eal_conf(t, &pc);
+		char excuse[768] = "";
+
+		if (rc == -ENODEV)
+			eal_excuse(&ec, excuse, sizeof(excuse));
+		say("%s. %s", err, excuse);
 		return rc;
 	}
 	if (t->port.tx_shared)

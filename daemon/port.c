@@ -243,11 +243,7 @@ int port_open(struct port *p, const struct port_conf *conf, char *err, size_t er
 	if (rte_eth_dev_get_port_by_name(name, &p->id) != 0)
 		p->id = (uint16_t)rte_eth_find_next_owned_by(0, RTE_ETH_DEV_NO_OWNER);
 	if (!rte_eth_dev_is_valid_port(p->id))
-		return fail(err, err_size, ENODEV,
-			"DPDK has found no port %s. A PCI device must be bound to vfio-pci "
-			"(dpdk-devbind.py --status); a virtual one is written with its driver's "
-			"name, as in net_af_packet0,iface=eth0",
-			name);
+		return fail(err, err_size, ENODEV, "DPDK could not make a port of %s", name);
 	r = rte_eth_dev_info_get(p->id, &info);
 	if (r != 0)
 		return fail(err, err_size, -r, "port %s tells nothing: %s", name, strerror(-r));

@@ -104,6 +104,7 @@ sed 's/firewall: {}/firewall: {colour: red}/' "$rack" >"$tmp/bad.yaml"
 refused "bad.yaml:.*colour" --config "$tmp/bad.yaml" --node 1
 refused "bad.yaml:.*colour" --config "$tmp/bad.yaml" --check
 refused "no interface tripod-none" --config "$rack" --node 1 --port net_af_packet0,iface=tripod-none
+refused "DPDK said: " --config "$rack" --node 1 --port net_af_packet0,iface=lo,nonsense=1
 refused "net_nonsense0" --config "$rack" --node 1 --port net_nonsense0
 sed 's/^node:/node:\n  hugepages: require/' "$rack" >"$tmp/huge.yaml"
 if [ "$(cat /sys/kernel/mm/hugepages/*/free_hugepages 2>/dev/null | sort -n | tail -1)" = 0 ]; then

@@ -67,7 +67,8 @@ struct tripod_nf {
 	uint32_t layout_version; // bump when the meaning or place of a field of the state changes
 	const char *name; // the key in the configuration's chain
 	const char *summary; // one line
-	uint16_t state_size; // bytes of state per connection, shared by both directions
+	uint16_t state_size; // bytes of state per connection, shared by both directions (sizeof: its
+			     // largest power-of-two factor, up to 8, is the alignment that it gets)
 	const struct tripod_field *fields; // every byte that matters; bytes in no field are soft
 	const struct tripod_option *options; // configuration, checked before load()
 	const char *const *counters; // NULL-terminated names, snake_case; index = position
@@ -129,6 +130,8 @@ struct tripod_call {
 	const void *instance; // what load() returned
 	const void *state; // this NF's state of this connection; write through tripod_state_rw()
 	uint64_t *counters; // this worker's counters of this NF
+	// Tuple of the connection's first packet as it entered the chain: what the initiator asked for.
+	const struct tripod_tuple *opening;
 	uint64_t now_ns; // time of this burst; monotonic, not a date
 	uint8_t from_initiator; // the packet was sent by the side that opened the connection
 	uint8_t nf; // position in the chain

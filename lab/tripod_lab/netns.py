@@ -88,7 +88,7 @@ def delete(ns: str) -> None:
         run(["ip", "netns", "del", ns])
 
 
-def sysctl(ns: str, settings: dict[str, int]) -> None:
+def sysctl(ns: str, settings: dict[str, int | str]) -> None:
     run(exec_args(ns, ["sysctl", "-q", "-w"] + [f"{k}={v}" for k, v in settings.items()]))
 
 

@@ -15,9 +15,8 @@ enum { HOST_BITS_MAX = 16 }; // of one prefix of a pool
 
 struct snat_state {
 	struct tripod_addr external; // what the source becomes
-	struct tripod_addr inside; // what it was
 	uint16_t external_port; // network byte order; 0: this connection is not translated
-	uint16_t inside_port; // network byte order
+	uint16_t zero; // named padding
 };
 
 // Addresses that follow each other; they may be drawn from alike.
@@ -48,7 +47,7 @@ struct snat {
 	struct snat_rule *rules;
 };
 
-enum { ALLOCATED, EXHAUSTED, TRIES, UNMATCHED, UNSOLICITED, HAIRPIN };
+enum { ALLOCATED, EXHAUSTED, TRIES, UNMATCHED, UNSOLICITED, HAIRPIN, REWRITTEN };
 static const char *const COUNTERS[] = {
 	[ALLOCATED] = "allocated",
 	[EXHAUSTED] = "exhausted",
@@ -56,14 +55,13 @@ static const char *const COUNTERS[] = {
 	[UNMATCHED] = "unmatched",
 	[UNSOLICITED] = "unsolicited",
 	[HAIRPIN] = "hairpin",
+	[REWRITTEN] = "rewritten",
 	NULL,
 };
 
 static const struct tripod_field FIELDS[] = {
 	TRIPOD_FIELD(struct snat_state, external, WRITE_ONCE, ADDR),
-	TRIPOD_FIELD(struct snat_state, inside, WRITE_ONCE, ADDR),
 	TRIPOD_FIELD(struct snat_state, external_port, WRITE_ONCE, PORT),
-	TRIPOD_FIELD(struct snat_state, inside_port, WRITE_ONCE, PORT),
 	{0},
 };
 
@@ -394,13 +392,17 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 		tripod_count(c, UNMATCHED);
 		return TRIPOD_FORWARD;
 	}
+	// Answers are given back the source of the opening packet, which an NF behind this one in the
+	// configuration must not have changed.
+	if (!tripod_addr_equal(&p->tuple.src, &c->opening->src) || p->tuple.sport != c->opening->sport) {
+		tripod_count(c, REWRITTEN);
+		return TRIPOD_DROP;
+	}
 	struct snat_state *s = tripod_state_rw(c);
 	if (!allocate(c, snat, pool, p, s)) {
 		tripod_count(c, EXHAUSTED);
 		return TRIPOD_DROP;
 	}
-	s->inside = p->tuple.src;
-	s->inside_port = p->tuple.sport;
 	tripod_count(c, ALLOCATED);
 	return TRIPOD_FORWARD;
 }
@@ -413,7 +415,7 @@ static enum tripod_verdict on_packet(struct tripod_call *c, struct tripod_packet
 	if (c->from_initiator)
 		tripod_packet_set_src(p, &s->external, s->external_port);
 	else
-		tripod_packet_set_dst(p, &s->inside, s->inside_port);
+		tripod_packet_set_dst(p, &c->opening->src, c->opening->sport);
 	return TRIPOD_FORWARD;
 }
 

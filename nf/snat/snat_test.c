@@ -25,8 +25,8 @@ static const char CHAIN[] =
 	"      - {src: 'fd00:6::/48', pool: six}\n";
 
 struct snat_state {
-	struct tripod_addr external, inside;
-	uint16_t external_port, inside_port;
+	struct tripod_addr external;
+	uint16_t external_port, zero;
 };
 
 static const struct snat_state *state(struct testkit *t)

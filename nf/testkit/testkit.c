@@ -173,6 +173,7 @@ static struct tripod_call call_of(struct testkit *t, unsigned i, bool from_initi
 		.state_offset = t->chain.nf[i].state_offset,
 		.shard = t,
 		.conn = t,
+		.opening = &t->key[0],
 	};
 }
 
