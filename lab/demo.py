@@ -90,9 +90,14 @@ class Program:
                             f"see {self.log.name}")
         return self.lines[-1]
 
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+    def kill(self, grace_s: float = 0) -> None:
+        if grace_s:
+            self.process.terminate()  # it ends its own children
+            try:
+                self.process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                pass
+        self.process.kill()
         self.process.wait()
         self.reader.join(5)
         for line in self.lines:
@@ -135,7 +140,7 @@ class Rack:
         # Nothing ends the cleaning.
         held = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
         for program in self.programs:
-            program.kill()
+            program.kill(grace_s=2 if program.label == "nginx" else 0)
         for node in self.status.get("nodes", []):
             self.keep_traces(node)
         subprocess.run([str(LAB), "down", "--name", self.name], env=self.env, check=False,
@@ -630,6 +635,17 @@ def interrupted(signum: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def take_turn() -> object:
+    """One demo at a time: the racks' names are fixed, and two would share the cores."""
+    lock = open("/run/lock/tripod-demo.lock", "w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("demo: another demo runs on this machine: waiting for it to end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def main() -> int:
     args = parse_args()
     if os.geteuid() != 0:
@@ -637,17 +653,13 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGHUP, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
     args.output.mkdir(parents=True, exist_ok=True)
-    lock = open("/run/lock/tripod-demo.lock", "w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        say("demo: another demo runs on this machine: waiting for it to end")
-        fcntl.flock(lock, fcntl.LOCK_EX)
     began = time.monotonic()
     modes = [args.mode] if args.mode else ["tripod", "baseline"]
     results = {mode: Result() for mode in modes}
     try:
+        lock = take_turn()
         checksum = make_www(args)
         say(f"demo: {args.connections} connections, {args.nodes} nodes, the switch hashes "
             f"{args.hash}")
@@ -660,6 +672,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("\ndemo: interrupted; the rack is gone")
         return 130
+    lock.close()
     table(results)
     plot(results, args)
     with open(args.output / "report.json", "w", encoding="utf-8") as f:
