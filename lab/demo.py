@@ -608,8 +608,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--mode", choices=["tripod", "baseline"], help="one of the two only")
     parser.add_argument("--connections", type=int, default=1000, metavar="N",
                         help="long-lived TCP connections (1000)")
-    parser.add_argument("--interval-ms", type=int, default=100, metavar="MS",
-                        help="time between two messages of a connection (100)")
+    parser.add_argument("--interval-ms", type=int, default=200, metavar="MS",
+                        help="time between two messages of a connection (200)")
     parser.add_argument("--repeat", type=int, default=1, metavar="N",
                         help="so many times; the figures are of all runs together")
     parser.add_argument("--quick", action="store_true", help="200 connections, shorter")
