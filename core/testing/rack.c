@@ -511,21 +511,24 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 		uint8_t *b = buffer_new(r);
 		step->spare[step->n_spare++] = (struct frame){.buf = b, .data = b, .room = ROOM};
 	}
-	for (unsigned k = 0; k < r->n_flight && step->n_rx < STEP_BURST;) {
+	unsigned kept = 0, k = 0;
+	for (; k < r->n_flight && step->n_rx < STEP_BURST; k++) {
 		struct flight f = r->flight[k];
 		// Any worker may receive any frame; the seed draws which.
-		if (f.to != i || f.at_ns > r->now_ns ||
-			rng_below(&r->rng, r->conf.workers - w) > 0) {
-			k++;
+		if (f.to != i || f.at_ns > r->now_ns || rng_below(&r->rng, r->conf.workers - w) > 0) {
+			r->flight[kept++] = f;
 			continue;
 		}
-		memmove(&r->flight[k], &r->flight[k + 1], (--r->n_flight - k) * sizeof(*r->flight));
 		uint8_t *b = buffer_new(r);
 		memcpy(b, f.bytes, f.len);
 		free(f.bytes);
 		step->rx[step->n_rx++] = (struct frame){
 			.buf = b, .data = b, .len = f.len, .room = ROOM, .vlan = f.vlan};
 	}
+	if (kept == k)
+		return;
+	memmove(&r->flight[kept], &r->flight[k], (r->n_flight - k) * sizeof(*r->flight));
+	r->n_flight -= k - kept;
 }
 
 static void step_node(struct rack *r, unsigned i)

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Replication among nodes that say what no honest node would, and messages at bad moments. Forged
+// messages are complete: right cluster, boot, addresses and sequence number.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "core/shard.h"
+#include "core/testing/rack.h"
+
+#define VIP "198.51.100.1"
+#define SERVER "10.1.0.101"
+#define MAX 4096
+#define BODY 42 // offset of the message in a frame
+
+static struct rack *rack_of(struct rack_conf c)
+{
+	c.nodes = c.nodes ? c.nodes : 3;
+	c.workers = c.workers ? c.workers : 1;
+	c.backups = c.backups ? c.backups : 1;
+	c.seed = c.seed ? c.seed : 7;
+	struct rack *r = rack_new(&c);
+	rack_run_ms(r, 300);
+	return r;
+}
+
+static unsigned arrived(struct rack *r, enum tripod_direction side)
+{
+	static struct rack_arrival a[MAX];
+	return rack_arrivals(r, side, a, MAX);
+}
+
+static void tcp(struct rack *r, unsigned n, uint8_t flags, uint32_t seq, uint32_t ack, unsigned len)
+{
+	char client[20];
+	snprintf(client, sizeof(client), "198.18.0.%u", n);
+	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = client, .dst = VIP,
+		.sport = 1000, .dport = 80, .tcp_flags = flags, .seq = seq, .ack = ack,
+		.payload_len = len});
+}
+
+static void tcp_back(struct rack *r, unsigned n, uint8_t flags, uint32_t seq, uint32_t ack,
+	unsigned len)
+{
+	char client[20];
+	snprintf(client, sizeof(client), "198.18.0.%u", n);
+	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.src = SERVER, .dst = client,
+		.sport = 8080, .dport = 1000, .tcp_flags = flags, .seq = seq, .ack = ack,
+		.payload_len = len});
+}
+
+static struct tripod_tuple key_of(unsigned n)
+{
+	char client[20];
+	struct tripod_tuple key = {.sport = htons(1000), .dport = htons(80), .proto = IPPROTO_TCP};
+	snprintf(client, sizeof(client), "198.18.0.%u", n);
+	tripod_addr_parse(&key.src, client);
+	tripod_addr_parse(&key.dst, VIP);
+	return key;
+}
+
+static void established(struct rack *r, unsigned n)
+{
+	tcp(r, n, TRIPOD_TCP_SYN, 100, 0, 0);
+	rack_run_ms(r, 4);
+	tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 500, 101, 0);
+	rack_run_ms(r, 4);
+	tcp(r, n, TRIPOD_TCP_ACK, 101, 501, 0);
+	rack_run_ms(r, 20);
+}
+
+static bool carries(struct rack *r, unsigned n)
+{
+	arrived(r, TRIPOD_OUTGOING);
+	arrived(r, TRIPOD_INCOMING);
+	tcp(r, n, TRIPOD_TCP_ACK, 101, 501, 10);
+	rack_run_ms(r, 60);
+	tcp_back(r, n, TRIPOD_TCP_ACK, 501, 111, 0);
+	rack_run_ms(r, 60);
+	return arrived(r, TRIPOD_OUTGOING) == 1 && arrived(r, TRIPOD_INCOMING) == 1;
+}
+
+// ---- Forging ----
+
+static void send_as(struct rack *r, unsigned from, unsigned to, const void *message, size_t len)
+{
+	uint8_t frame[1600], to_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(to + 1)};
+	uint8_t from_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(from + 1)};
+	char src[20], dst[20];
+
+	snprintf(src, sizeof(src), "10.255.0.%u", from + 1);
+	snprintf(dst, sizeof(dst), "10.255.0.%u", to + 1);
+	size_t n = frames_build(frame, sizeof(frame), &(struct frame_spec){
+		.src = src, .dst = dst, .proto = IPPROTO_UDP, .sport = CONTROL_PORT,
+		.dport = CONTROL_PORT, .payload = message, .payload_len = len,
+		.src_mac = from_mac, .dst_mac = to_mac});
+	rack_inject(r, to, 30, frame, n);
+}
+
+static struct wire_header header_of(struct rack *r, unsigned from, unsigned to, enum wire_type type)
+{
+	return (struct wire_header){
+		.type = (uint8_t)type,
+		.from_node = (uint8_t)from,
+		.to_node = (uint8_t)to,
+		.count = 1,
+		.cluster = 7,
+		.boot = rack_node(r, from)->conf.boot,
+		.to_boot = (uint32_t)rack_node(r, to)->conf.boot,
+	};
+}
+
+// One record, as the next message of its channel.
+static void forge(struct rack *r, unsigned from, unsigned to, const struct wire_record *w)
+{
+	struct wire_header h = header_of(r, from, to, WIRE_LOG);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	int size = wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, w);
+
+	assert_true(size > 0);
+	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[0].rx_ack + 1;
+	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	send_as(r, from, to, message, h.length);
+	rack_run_ms(r, 1);
+}
+
+static const uint8_t nf[WIRE_NF_MAX] = {1};
+
+// A whole record of connection n that claims all parts.
+static struct wire_record record_of(struct rack *r, unsigned n, unsigned writer, uint16_t epoch)
+{
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct wire_record w = {
+		.op = WIRE_PUT,
+		.flags = WIRE_RECORD_ANSWERED,
+		.parts = 7,
+		.key = key_of(n),
+		.incarnation = 1000,
+		.chain = s->chain->id,
+		.holders = 3,
+		.nf_size = s->chain->wire_size,
+		.nf = nf,
+	};
+	for (unsigned p = 0; p < PARTS; p++)
+		w.version[p] = (struct conn_version){.epoch = epoch, .writer = (uint8_t)writer};
+	w.reversed = tripod_tuple_reverse(&w.key);
+	tripod_addr_parse(&w.reversed.src, SERVER);
+	w.reversed.sport = htons(8080);
+	return w;
+}
+
+static struct conn_repl *find(struct rack *r, unsigned node, unsigned n, struct conn **c)
+{
+	struct store *st = &node_shard(rack_node(r, node), 0)->store;
+	struct tripod_tuple key = key_of(n);
+	struct store_hit hit = store_find(st, &key, store_hash(st, &key));
+
+	if (hit.what != STORE_CONN)
+		return NULL;
+	if (c != NULL)
+		*c = store_conn(st, hit.index);
+	return store_repl(st, hit.index);
+}
+
+static void repl__forged_record_is_kept(void **state) // or the tests below test nothing
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 1, NULL));
+	assert_int_equal(rack_counter(r, 1, C_drop_control_bad), 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// NF state of another chain is not what its size and layout say here.
+static void repl__state_of_a_foreign_chain(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+	struct conn *c;
+
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 1, &c));
+	uint8_t before = c->nf[0];
+	for (unsigned i = 0; i < 3; i++) {
+		w = record_of(r, 1, 0, (uint16_t)(2 + i));
+		w.chain += i == 0;
+		w.nf_size -= i > 0 ? (uint16_t)(i * w.nf_size / 2) : 0; // half, then nothing
+		if (w.nf_size == 0)
+			w.nf = NULL;
+		forge(r, 0, 1, &w);
+	}
+	assert_int_equal(c->nf[0], before);
+	assert_int_equal(rack_counter(r, 1, C_log_records_refused), 3);
+	w = record_of(r, 2, 0, 1);
+	w.chain++;
+	forge(r, 0, 1, &w);
+	assert_null(find(r, 1, 2, NULL));
+	// A newer life of another chain does not cost the older one that is here.
+	w = record_of(r, 1, 0, 1);
+	w.incarnation++;
+	w.chain++;
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 1, NULL));
+	rack_check(r);
+	rack_free(r);
+}
+
+static void repl__impossible_records(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+
+	w.key.proto = w.reversed.proto = 0; // the mark of a tuple that is not known yet
+	forge(r, 0, 1, &w);
+	w = record_of(r, 1, 0, 1);
+	w.key.proto = w.reversed.proto = 132;
+	forge(r, 0, 1, &w);
+	w = record_of(r, 1, 0, 1);
+	w.incarnation = UINT64_MAX;
+	forge(r, 0, 1, &w);
+	assert_int_equal(rack_counter(r, 1, C_drop_control_bad), 3);
+	assert_int_equal(node_shard(rack_node(r, 1), 0)->store.used, 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// Writers and holders that do not exist, epochs that jump, ages beyond all time: the connection goes
+// on wherever its packets arrive.
+static void repl__absurd_claims(void **state)
+{
+	static const struct {
+		uint8_t writer;
+		uint16_t epoch;
+		uint32_t age_ms;
+	} claims[] = {
+		{63, 100, 0},
+		{63, 0x7fff, UINT32_MAX},
+		{5, 0xfffe, 1u << 31},
+		{1, 0xffff, 5},
+		{0, 0x8000, 0},
+	};
+	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+
+	established(r, 1);
+	assert_true(carries(r, 1));
+	for (unsigned i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
+		for (unsigned to = 0; to < 3; to++) {
+			struct conn *c;
+			if (find(r, to, 1, &c) == NULL)
+				continue;
+			struct wire_record w = record_of(r, 1, claims[i].writer, claims[i].epoch);
+			w.incarnation = c->incarnation;
+			w.holders = UINT64_MAX;
+			w.reversed = c->dir[1].key;
+			w.nf = c->nf;
+			w.dir[0].age_ms = w.dir[1].age_ms = claims[i].age_ms;
+			uint8_t packed[WIRE_NF_MAX];
+			chain_pack(node_shard(rack_node(r, to), 0)->chain, c->nf, packed);
+			w.nf = packed;
+			forge(r, (to + 1) % 3, to, &w);
+		}
+		rack_run_ms(r, 150);
+		assert_true(carries(r, 1));
+		rack_check(r);
+	}
+	rack_free(r);
+}
+
+struct log {
+	unsigned pulls, frames;
+	unsigned from; // frames of this node's logs are kept, and lost
+	bool hold;
+	uint8_t bytes[64][1600];
+	size_t len[64];
+};
+
+static bool tap(void *ctx, unsigned from, const uint8_t *bytes, size_t len)
+{
+	struct log *log = ctx;
+	uint8_t type = bytes[BODY + 3];
+
+	log->pulls += type == WIRE_PULL;
+	if (!log->hold || type != WIRE_LOG || from != log->from || log->frames == 64)
+		return false;
+	memcpy(log->bytes[log->frames], bytes, len);
+	log->len[log->frames++] = len;
+	return true;
+}
+
+// Part of a newer life of which nothing is known here: the whole is asked for.
+static void repl__part_of_an_unknown_life(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+	static struct log log;
+
+	forge(r, 0, 1, &w);
+	log = (struct log){0};
+	rack_tap(r, tap, &log);
+	w.incarnation++;
+	w.parts = 1;
+	forge(r, 0, 1, &w);
+	assert_int_equal(log.pulls, 1);
+	w = record_of(r, 2, 0, 1); // no life at all
+	w.parts = 1;
+	forge(r, 0, 1, &w);
+	assert_int_equal(log.pulls, 2);
+	rack_free(r);
+}
+
+// Who refuses a record says so to the worker that sent it.
+static void repl__refusal_goes_to_who_sent(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 2, .connections = 64});
+	unsigned kept[2] = {0}, held;
+
+	for (unsigned i = 0; i < 250; i++) {
+		established(r, i);
+		held = 0;
+	}
+	rack_run_ms(r, 100);
+	assert_true(rack_counter(r, -1, C_log_records_refused) > 0);
+	for (unsigned node = 0; node < 3; node++) {
+		for (unsigned w = 0; w < 2; w++) {
+			struct store *st = &node_shard(rack_node(r, node), w)->store;
+			for (uint32_t i = 1; i <= st->capacity; i++) {
+				const struct conn *c = store_conn(st, i);
+				struct conn_view v;
+				if (c->state != CONN_LIVE || !conn_masters(c, 0))
+					continue;
+				uint64_t holders = store_repl(st, i)->holders & ~(1ull << node);
+				for (held = 0; held < 3; held++) {
+					if (holders >> held & 1)
+						kept[rack_conn(r, held, &c->dir[0].key, &v)]++;
+				}
+			}
+		}
+	}
+	assert_int_equal(kept[false], 0);
+	assert_true(kept[true] > 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+static uint64_t queued(struct rack *r)
+{
+	struct member_status m[RACK_NODES];
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < RACK_NODES; i++) {
+		for (unsigned n = rack_node(r, i) ? node_members(rack_node(r, i), m, RACK_NODES) : 0;
+			n > 0;)
+			sum += m[--n].queued;
+	}
+	return sum;
+}
+
+// What was handed over while it stood in a queue leaves the queue.
+static void repl__handed_over_while_queued(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct conn *c;
+
+	established(r, 1);
+	unsigned node = rack_hash(r, &(struct frame_spec){.src = "198.18.0.1", .dst = VIP,
+		.sport = 1000, .dport = 80}, TRIPOD_INCOMING);
+	struct shard *s = node_shard(rack_node(r, node), 0);
+	struct conn_repl *cr = find(r, node, 1, &c);
+	unsigned other = (unsigned)__builtin_ctzll(cr->holders & ~(1ull << node));
+	assert_true(cr->known & 1ull << other);
+	c->flags &= (uint8_t) ~(CONN_MASTER_0 | CONN_MASTER_1);
+	cr->acked = 1ull << node;
+	uint32_t i = (uint32_t)(cr - s->store.repls);
+	s->now_ns = rack_now_ns(r);
+	repl_queue(s, i, other);
+	assert_int_equal(queued(r), 1);
+	rack_run_ms(r, 20);
+	assert_int_equal(queued(r), 0);
+	rack_free(r);
+}
+
+// A copy that learns of the first answer has nothing to tell the others who know.
+static void repl__backup_of_an_answered_connection_is_quiet(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+
+	w.flags = 0;
+	w.holders = 7;
+	forge(r, 0, 1, &w);
+	assert_int_equal(node_shard(rack_node(r, 1), 0)->store.embryonic, 1);
+	w.flags = WIRE_RECORD_ANSWERED;
+	w.version[0].version++;
+	forge(r, 0, 1, &w);
+	assert_int_equal(node_shard(rack_node(r, 1), 0)->store.embryonic, 0);
+	rack_run_ms(r, 20);
+	assert_int_equal(queued(r), 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// An acknowledgement that comes when the tuple has begun another life is none of that life.
+static void repl__late_acknowledgement(void **state)
+{
+	enum { N = 16 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	static struct log log;
+	unsigned tried = 0;
+
+	for (unsigned n = 0; n < 2 * N; n++) {
+		struct frame_spec spec = {.dst = VIP, .sport = 1000, .dport = 80};
+		char client[20];
+		struct conn *c;
+		snprintf(client, sizeof(client), "198.18.0.%u", n);
+		spec.src = client;
+		if (rack_hash(r, &spec, TRIPOD_INCOMING) != 0)
+			continue;
+		log = (struct log){.from = 1, .hold = true};
+		rack_tap(r, tap, &log);
+		tcp(r, n, TRIPOD_TCP_SYN, 100, 0, 0);
+		rack_run_ms(r, 3);
+		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 500, 101, 0);
+		rack_run_ms(r, 3);
+		assert_non_null(find(r, 0, n, &c));
+		uint64_t first = c->incarnation;
+		tcp(r, n, TRIPOD_TCP_RST | TRIPOD_TCP_ACK, 101, 501, 0);
+		rack_run_ms(r, 1);
+		tcp(r, n, TRIPOD_TCP_SYN, 9000, 0, 0); // the same tuple, anew
+		rack_run_ms(r, 1);
+		log.hold = false;
+		rack_tap(r, NULL, NULL);
+		struct conn_repl *cr = find(r, 0, n, &c);
+		assert_non_null(cr);
+		assert_true(c->incarnation > first);
+		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 7000, 9001, 0);
+		// Answered now, and on its way; the old acknowledgements arrive first.
+		for (unsigned k = 0; k < log.frames; k++)
+			rack_inject(r, 0, 30, log.bytes[k], log.len[k]);
+		log = (struct log){.from = 0, .hold = true};
+		rack_tap(r, tap, &log); // nothing of the new life reaches node 1
+		rack_run_ms(r, 2);
+		assert_true(cr->holders & 2);
+		assert_false(cr->known & 2);
+		assert_false(cr->acked & 2);
+		tried++;
+		rack_tap(r, NULL, NULL);
+		rack_run_ms(r, 30);
+	}
+	assert_true(tried >= N / 2);
+	rack_check(r);
+	rack_free(r);
+}
+
+// A peer that says it is at a group address would have every relayed packet flooded.
+static void repl__hello_from_a_group_address(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_header h = header_of(r, 1, 0, WIRE_HELLO);
+	struct wire_hello hello = {.workers = 1, .flags = WIRE_HELLO_READY, .live = 7};
+	uint8_t message[128], frame[256];
+	static const uint8_t group[6] = {3, 0, 0, 0, 0, 2};
+
+	h.to_node = h.to_worker = WIRE_ANY;
+	h.to_boot = 0;
+	int size = wire_put_hello(message + WIRE_HEADER_SIZE, 64, &hello);
+	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	size_t n = frames_build(frame, sizeof(frame), &(struct frame_spec){.src = "10.255.0.2",
+		.dst = "255.255.255.255", .proto = IPPROTO_UDP, .sport = CONTROL_PORT,
+		.dport = CONTROL_PORT, .payload = message, .payload_len = h.length,
+		.src_mac = group});
+	rack_inject(r, 0, 30, frame, n);
+	rack_run_ms(r, 1);
+	assert_int_equal(rack_counter(r, 0, C_drop_control_bad), 1);
+	assert_int_equal(node_shard(rack_node(r, 0), 0)->peer[1].mac[0], 2);
+	rack_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(repl__forged_record_is_kept),
+		cmocka_unit_test(repl__state_of_a_foreign_chain),
+		cmocka_unit_test(repl__impossible_records),
+		cmocka_unit_test(repl__absurd_claims),
+		cmocka_unit_test(repl__part_of_an_unknown_life),
+		cmocka_unit_test(repl__refusal_goes_to_who_sent),
+		cmocka_unit_test(repl__handed_over_while_queued),
+		cmocka_unit_test(repl__backup_of_an_answered_connection_is_quiet),
+		cmocka_unit_test(repl__late_acknowledgement),
+		cmocka_unit_test(repl__hello_from_a_group_address),
+	};
+	return cmocka_run_group_tests_name("repl", tests, NULL, NULL);
+}
