@@ -451,9 +451,11 @@ static void run__emit_flood_leaves_heartbeats(void **state)
 	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
 	struct member_status m[2];
 
+	rack_run_ms(r, 11000); // settled: UDP opens at once
 	now.packet = emit_many;
-	for (unsigned ms = 0; ms < 300; ms++) {
-		for (unsigned i = 0; i < 1000; i++)
+	rack_port(r, 1, false);
+	for (unsigned ms = 0; ms < 200; ms++) {
+		for (unsigned i = 0; i < 660; i++) // more than a node takes in a millisecond
 			udp(r, i & 63, 10);
 		rack_run_ms(r, 1);
 	}

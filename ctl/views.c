@@ -26,6 +26,10 @@ static const struct table_column status_record[] = {
 	{"tombstones", "  closed", TABLE_COUNT, NULL, 0},
 	{"memory_bytes", "Memory", TABLE_BYTES, NULL, 0},
 	{"bytes_per_connection", "  per connection", TABLE_BYTES, NULL, 0},
+	{"buffers_data_free", "Buffers free, data", TABLE_COUNT, NULL, 0},
+	{"buffers_data", "  of", TABLE_COUNT, NULL, 0},
+	{"buffers_control_free", "Buffers free, control", TABLE_COUNT, NULL, 0},
+	{"buffers_control", "  of", TABLE_COUNT, NULL, 0},
 	{"boot_half", NULL, TABLE_TEXT, NULL, 0},
 	{0},
 };

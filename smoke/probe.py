@@ -121,4 +121,5 @@ def main():
     print(f"vlan {tci & 0xFFF} pcp {tci >> 13}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -115,7 +115,8 @@ static struct wire_header header_of(struct rack *r, unsigned from, unsigned to, 
 }
 
 // One record, as the next message of its channel.
-static void forge(struct rack *r, unsigned from, unsigned to, const struct wire_record *w)
+static void forge_from(struct rack *r, unsigned from, unsigned worker, unsigned to,
+	const struct wire_record *w)
 {
 	struct wire_header h = header_of(r, from, to, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
@@ -123,10 +124,16 @@ static void forge(struct rack *r, unsigned from, unsigned to, const struct wire_
 
 	assert_true(size > 0);
 	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[0].rx_ack + 1;
+	h.from_worker = (uint8_t)worker;
+	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[worker].rx_ack + 1;
 	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
 	send_as(r, from, to, message, h.length);
 	rack_run_ms(r, 1);
+}
+
+static void forge(struct rack *r, unsigned from, unsigned to, const struct wire_record *w)
+{
+	forge_from(r, from, 0, to, w);
 }
 
 static const uint8_t nf[WIRE_NF_MAX] = {1};
@@ -275,7 +282,8 @@ static void repl__absurd_claims(void **state)
 }
 
 struct log {
-	unsigned pulls, frames;
+	unsigned pulls, frames, nones;
+	unsigned none_to; // worker
 	unsigned from; // frames of this node's logs are kept, and lost
 	bool hold;
 	uint8_t bytes[64][1600];
@@ -288,6 +296,10 @@ static bool tap(void *ctx, unsigned from, const uint8_t *bytes, size_t len)
 	uint8_t type = bytes[BODY + 3];
 
 	log->pulls += type == WIRE_PULL;
+	if (type == WIRE_NONE) {
+		log->nones++;
+		log->none_to = bytes[BODY + 11];
+	}
 	if (!log->hold || type != WIRE_LOG || from != log->from || log->frames == 64)
 		return false;
 	memcpy(log->bytes[log->frames], bytes, len);
@@ -316,8 +328,25 @@ static void repl__part_of_an_unknown_life(void **state)
 	rack_free(r);
 }
 
-// Who refuses a record says so to the worker that sent it.
+// Who refuses a record says so to the worker that sent it, which need not have the same number: a
+// peer may have other workers.
 static void repl__refusal_goes_to_who_sent(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.peer_workers = 2});
+	struct wire_record w = record_of(r, 1, 0, 1);
+	static struct log log;
+
+	log = (struct log){0};
+	rack_tap(r, tap, &log);
+	w.chain++;
+	forge_from(r, 0, 1, 1, &w);
+	assert_int_equal(log.nones, 1);
+	assert_int_equal(log.none_to, 1);
+	rack_free(r);
+}
+
+// With full tables: whoever refused a copy does not count as its holder.
+static void repl__refused_copies_do_not_count(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.workers = 2, .connections = 64});
 	unsigned kept[2] = {0}, held;
@@ -347,6 +376,30 @@ static void repl__refusal_goes_to_who_sent(void **state)
 	assert_int_equal(kept[false], 0);
 	assert_true(kept[true] > 0);
 	rack_check(r);
+	rack_free(r);
+}
+
+// "I have no copy" from before there was one, come again: the copy is sent again, not given up.
+static void repl__late_refusal_costs_no_copy(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct tripod_tuple key = key_of(1);
+	uint8_t message[256];
+
+	established(r, 1);
+	rack_run_ms(r, 50);
+	assert_int_equal(rack_copies(r, &key), 2);
+	unsigned node = rack_hash(r, &(struct frame_spec){.src = "198.18.0.1", .dst = VIP,
+		.sport = 1000, .dport = 80}, TRIPOD_INCOMING);
+	struct wire_header h = header_of(r, !node, node, WIRE_NONE);
+	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
+	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	send_as(r, !node, node, message, h.length);
+	rack_run_ms(r, 20);
+	struct conn_repl *cr = find(r, node, 1, NULL);
+	assert_true(cr->holders == 3);
+	assert_true(cr->acked == 3);
 	rack_free(r);
 }
 
@@ -411,7 +464,7 @@ static void repl__late_acknowledgement(void **state)
 {
 	enum { N = 16 };
 	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
-	static struct log log;
+	static struct log log, none;
 	unsigned tried = 0;
 
 	for (unsigned n = 0; n < 2 * N; n++) {
@@ -424,6 +477,7 @@ static void repl__late_acknowledgement(void **state)
 			continue;
 		log = (struct log){.from = 1, .hold = true};
 		rack_tap(r, tap, &log);
+		node_shard(rack_node(r, 0), 0)->peer[1].channel[0].rto_ns = 1000 * MS;
 		tcp(r, n, TRIPOD_TCP_SYN, 100, 0, 0);
 		rack_run_ms(r, 3);
 		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 500, 101, 0);
@@ -434,18 +488,18 @@ static void repl__late_acknowledgement(void **state)
 		rack_run_ms(r, 1);
 		tcp(r, n, TRIPOD_TCP_SYN, 9000, 0, 0); // the same tuple, anew
 		rack_run_ms(r, 1);
-		log.hold = false;
-		rack_tap(r, NULL, NULL);
+		assert_true(log.frames > 0);
+		none = (struct log){.from = 0, .hold = true};
+		rack_tap(r, tap, &none); // nothing of the new life reaches node 1
 		struct conn_repl *cr = find(r, 0, n, &c);
 		assert_non_null(cr);
 		assert_true(c->incarnation > first);
 		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 7000, 9001, 0);
-		// Answered now, and on its way; the old acknowledgements arrive first.
+		rack_run_ms(r, 1); // answered: on its way to node 1
+		assert_true(none.frames > 0);
 		for (unsigned k = 0; k < log.frames; k++)
 			rack_inject(r, 0, 30, log.bytes[k], log.len[k]);
-		log = (struct log){.from = 0, .hold = true};
-		rack_tap(r, tap, &log); // nothing of the new life reaches node 1
-		rack_run_ms(r, 2);
+		rack_run_ms(r, 1);
 		assert_true(cr->holders & 2);
 		assert_false(cr->known & 2);
 		assert_false(cr->acked & 2);
@@ -492,6 +546,8 @@ int main(void)
 		cmocka_unit_test(repl__absurd_claims),
 		cmocka_unit_test(repl__part_of_an_unknown_life),
 		cmocka_unit_test(repl__refusal_goes_to_who_sent),
+		cmocka_unit_test(repl__refused_copies_do_not_count),
+		cmocka_unit_test(repl__late_refusal_costs_no_copy),
 		cmocka_unit_test(repl__handed_over_while_queued),
 		cmocka_unit_test(repl__backup_of_an_answered_connection_is_quiet),
 		cmocka_unit_test(repl__late_acknowledgement),
