@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test lint install clean
+.PHONY: help build demo test lint fuzz install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,10 +29,14 @@ lint: ## formatting, licences, spelling, layering, clang-tidy
 	@devtools/build $(BUILD)
 	@devtools/lint --build $(BUILD)
 
+fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30)
+	@devtools/setup build clang
+	@devtools/fuzz $(ARGS)
+
 install: ## install below PREFIX (/usr/local; DESTDIR is heeded)
 	@devtools/setup build
 	@devtools/build build-release -Dbuildtype=release -Dprefix=$(PREFIX)
 	@meson install -C build-release --no-rebuild --quiet
 
 clean: ## remove what was built
-	rm -rf build build-asan build-release
+	rm -rf build build-asan build-fuzz build-release

@@ -101,7 +101,7 @@ bool conn_unindex(struct shard *s, uint32_t i)
 		unsigned worker = worker_of(s, &c->dir[1].key);
 		struct ring_message m = {
 			.type = RING_ALIAS_DEL,
-			.alias = {.key = c->dir[1].key, .incarnation = c->incarnation},
+			.alias = {.key = c->dir[1].key, .conn = i},
 		};
 		if (worker != s->worker && !shard_post(s, worker, &m))
 			return false;
@@ -128,7 +128,7 @@ bool conn_free(struct shard *s, uint32_t i)
 
 // ---- Opening ----
 
-static int open_error_counter(int error)
+enum counter conn_error_counter(int error)
 {
 	switch (error) {
 	case -EEXIST:
@@ -202,6 +202,12 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, C_drop_ttl);
 		return;
 	}
+	if (p->flags & TRIPOD_PKT_ALIAS) {
+		// The tuple's own worker opens connections. It is there that the next packet stays, now
+		// that the record which brought this one here has gone.
+		shard_drop(s, p, C_drop_unknown);
+		return;
+	}
 	uint32_t i = open_record(s, p, above_incarnation);
 	if (i == STORE_NONE)
 		return;
@@ -211,7 +217,7 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 	int error = store_index_conn(&s->store, i, 0);
 	if (error != 0) {
 		open_undo(s, i);
-		shard_drop(s, p, open_error_counter(error));
+		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
@@ -231,7 +237,7 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 	}
 	error = conn_complete(s, i, p);
 	if (error != 0) {
-		shard_drop(s, p, open_error_counter(error));
+		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
 	forward_out(s, p, i, 0);
@@ -335,8 +341,14 @@ void conn_expire(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 
+	// Ticks wrap: what has been silent for longer than any time-out stays that old.
+	for (unsigned d = 0; d < 2; d++) {
+		if (s->now - c->dir[d].seen > AGE_MAX && (int32_t)(s->now - c->dir[d].seen) > 0)
+			c->dir[d].seen = s->now - AGE_MAX;
+	}
 	if (c->state == CONN_TOMBSTONE) {
-		if ((int32_t)(s->now - c->dir[0].seen) < (int32_t)ticks_of_ms(s->conf->tombstone_ms) ||
+		if ((int32_t)(s->now - c->dir[0].seen) <
+				(int32_t)ticks_of_ms(s->conf->tombstone_ms) ||
 			!conn_free(s, i))
 			store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 		return;

@@ -70,8 +70,8 @@ static void wait_for_hop(struct shard *s, struct tripod_packet *p, struct neigh 
 }
 
 // false: there is no route or no entry, and p has been dropped.
-static struct neigh *next_hop(struct shard *s, struct tripod_packet *p, enum neigh_net net,
-	struct conn_dir *cache)
+static struct neigh *next_hop(
+	struct shard *s, struct tripod_packet *p, enum neigh_net net, struct conn_dir *cache)
 {
 	const struct tripod_addr *via = route(&s->conf->side[net], &p->tuple.dst);
 	if (via == NULL) {
@@ -93,8 +93,8 @@ static struct neigh *next_hop(struct shard *s, struct tripod_packet *p, enum nei
 
 void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
-	enum neigh_net net = tripod_packet_direction(p) == TRIPOD_INCOMING ? NEIGH_INSIDE
-									    : NEIGH_OUTSIDE;
+	enum neigh_net net =
+		tripod_packet_direction(p) == TRIPOD_INCOMING ? NEIGH_INSIDE : NEIGH_OUTSIDE;
 	const struct side_conf *side = &s->conf->side[net];
 	struct conn_dir *cache = i == STORE_NONE ? NULL : &store_conn(&s->store, i)->dir[dir];
 	struct neigh *n;
@@ -110,7 +110,8 @@ void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned 
 	}
 	n = cache != NULL && cache->next_hop != 0 ? neigh_at(&s->neigh, cache->next_hop) : NULL;
 	if (__builtin_expect(n == NULL || n->generation != cache->next_hop_check ||
-				     n->state < NEIGH_REACHABLE, 0)) {
+				     n->state < NEIGH_REACHABLE,
+		    0)) {
 		n = next_hop(s, p, net, cache);
 		if (n == NULL)
 			return;
@@ -129,12 +130,40 @@ void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned 
 	transmit(s, p);
 }
 
+// To p's destination on the side that it came from, through that side's routes: another node has
+// relayed the packet that p answers, so that its sender's MAC is not in the frame.
+static void back_by_route(struct shard *s, struct tripod_packet *p)
+{
+	enum neigh_net net = (enum neigh_net)p->tuple.direction;
+	struct neigh *n = next_hop(s, p, net, NULL);
+
+	if (n == NULL)
+		return;
+	memcpy(p->data + 6, s->conf->self.mac, 6);
+	p->vlan = s->conf->side[net].vlan;
+	if (n->state < NEIGH_REACHABLE) {
+		wait_for_hop(s, p, n);
+		return;
+	}
+	memcpy(p->data, n->mac, 6);
+	s->step->tx[s->step->n_tx++] = shard_frame(p, FRAME_DATA);
+}
+
+static bool was_relayed(const struct shard *s, const struct tripod_packet *p)
+{
+	return p->vlan == s->conf->side[p->tuple.direction].relay_vlan;
+}
+
 void forward_back(struct shard *s, struct tripod_packet *p)
 {
 	uint8_t mac[6];
 
 	if (s->step->n_tx == STEP_TX) {
 		shard_drop(s, p, C_drop_tx_full);
+		return;
+	}
+	if (was_relayed(s, p)) {
+		back_by_route(s, p);
 		return;
 	}
 	memcpy(mac, p->data + 6, 6);
@@ -172,7 +201,7 @@ void forward_control(struct shard *s, struct frame *f)
 {
 	if (s->step->n_tx == STEP_TX) {
 		count(s, C_drop_tx_full);
-		shard_done(s, f->buf);
+		shard_unspare(s, f);
 		return;
 	}
 	f->class = FRAME_CONTROL;
@@ -183,25 +212,33 @@ void forward_control(struct shard *s, struct frame *f)
 
 // ---- Packets of the gateway's own ----
 
-void forward_icmp_error(struct shard *s, const struct tripod_packet *p, enum icmp_error what,
-	uint16_t mtu)
+void forward_icmp_error(
+	struct shard *s, const struct tripod_packet *p, enum icmp_error what, uint16_t mtu)
 {
 	const struct side_conf *side = &s->conf->side[p->tuple.direction];
 	const struct tripod_addr *from = p->v6 ? &side->gateway_v6 : &side->gateway_v4;
 	struct frame f;
 
-	if (s->step->n_tx == STEP_TX || !shard_spare(s, &f)) {
+	if (s->step->n_tx == STEP_TX || !shard_spare_data(s, &f)) {
 		count(s, C_drop_no_buffer);
 		return;
 	}
 	if (icmp_error_make(&f, p, what, mtu, from) != 0) {
-		s->step->spare[s->step->n_spare++] = f;
+		shard_unspare(s, &f);
+		return;
+	}
+	count(s, C_icmp_errors_tx);
+	if (was_relayed(s, p)) {
+		struct tripod_packet q = {
+			.data = f.data, .buf = f.buf, .len = f.len, .room = f.room};
+		q.tuple.dst = p->tuple.src;
+		q.tuple.direction = p->tuple.direction;
+		back_by_route(s, &q);
 		return;
 	}
 	memcpy(f.data + 6, s->conf->self.mac, 6);
 	f.vlan = side->vlan;
 	f.class = FRAME_DATA;
-	count(s, C_icmp_errors_tx);
 	s->step->tx[s->step->n_tx++] = f;
 }
 
@@ -216,6 +253,10 @@ void forward_icmp_through(struct shard *s, struct tripod_packet *p, uint32_t i, 
 	struct tripod_addr source;
 	static const struct tripod_addr none;
 
+	if (p->ttl <= 1) { // no error about an error
+		shard_drop(s, p, C_drop_ttl);
+		return;
+	}
 	// The error's source is a router or the quoted packet's destination: the latter is known to the
 	// receiver by the address that it sent to.
 	if (p->v6)
@@ -281,7 +322,7 @@ void forward_reset(struct shard *s, struct tripod_packet *p)
 	const uint8_t *tcp = p->data + p->l4;
 	struct frame f;
 
-	if ((p->tcp_flags & TRIPOD_TCP_RST) || !shard_spare(s, &f)) {
+	if ((p->tcp_flags & TRIPOD_TCP_RST) || !shard_spare_data(s, &f)) {
 		shard_drop(s, p, C_drop_unknown);
 		return;
 	}

@@ -127,8 +127,8 @@ uint64_t local_tick(struct shard *s)
 		return UINT64_MAX;
 	// Ready once the others have had time to be heard, so that what they hold can be asked for.
 	bool settled = s->now_ns - n->started_ns > 2 * n->conf.dead_after_ms * MS;
-	bool ready = atomic_load_explicit(&n->ready, memory_order_relaxed) && settled &&
-		     workers_run(s);
+	bool ready =
+		atomic_load_explicit(&n->ready, memory_order_relaxed) && settled && workers_run(s);
 	uint64_t changes = n->bfd.changes;
 	bool was_up = n->bfd.state == BFD_UP;
 
@@ -141,7 +141,7 @@ uint64_t local_tick(struct shard *s)
 	if (bfd_tick(&n->bfd, &s->rng, s->now_ns, &f))
 		forward_control(s, &f);
 	else
-		s->step->spare[s->step->n_spare++] = f;
+		shard_unspare(s, &f);
 	if (was_up && n->bfd.state != BFD_UP && n->bfd.changes != changes)
 		count(s, C_bfd_down);
 	return bfd_next_ns(&n->bfd);

@@ -109,7 +109,7 @@ static uint16_t take(struct neigh_table *t)
 
 static void ask(struct neigh_table *t, struct step *step, struct neigh *n)
 {
-	if (step->n_spare == 0 || step->n_tx == STEP_TX)
+	if (step->n_spare <= STEP_SPARE_CONTROL || step->n_tx == STEP_TX)
 		return; // the next tick tries again
 	struct frame *f = &step->spare[step->n_spare - 1];
 	neigh_request(f, t->self, n->net, &n->addr);

@@ -47,7 +47,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	s->worker = (uint8_t)worker;
 	s->now_ns = s->last_step_ns = now_ns;
 	s->now = now;
-	s->valid_from = now - (1u << 30);
+	s->valid_from = now - AGE_MAX;
 	s->rng.state = conf->seed + worker * 0x9e3779b97f4a7c15ull;
 	s->live = 1ull << conf->id;
 	s->unsettled_ns = now_ns + 10 * 1000 * MS;

@@ -17,13 +17,14 @@ struct run {
 static struct run run_begin(struct shard *s, uint32_t i, unsigned dir, bool init)
 {
 	return (struct run){
-		.call = {
-			.now_ns = s->now_ns,
-			.from_initiator = dir == 0,
-			.shard = s,
-			.conn = store_conn(&s->store, i),
-			.opening = &store_conn(&s->store, i)->dir[0].key,
-		},
+		.call =
+			{
+				.now_ns = s->now_ns,
+				.from_initiator = dir == 0,
+				.shard = s,
+				.conn = store_conn(&s->store, i),
+				.opening = &store_conn(&s->store, i)->dir[0].key,
+			},
 		.conn = i,
 		.dir = (uint8_t)dir,
 		.init = init,
@@ -55,6 +56,8 @@ static void hold(struct run *r, struct shard *s, struct tripod_packet *p, unsign
 		return;
 	}
 	s->waiting[w].conn = r->conn;
+	s->waiting[w].incarnation = c->incarnation;
+	s->waiting[w].nf = r->call.nf;
 	s->waiting[w].skip = (uint8_t)skip;
 	s->waiting[w].dir = r->dir;
 	s->waiting[w].next = *list;
@@ -74,9 +77,11 @@ static void run_end(struct run *r, struct shard *s)
 	if (store_repl(&s->store, r->conn)->part[PART_SHARED].writer == s->conf->id) {
 		conn_close(s, r->conn, TRIPOD_TERMINATED);
 	} else {
-		// Only the shared part's master ends a connection: this direction's reset flag asks it.
-		c->dir[r->dir].tcp.flags |= TCP_DIR_RST;
-		repl_changed(s, r->conn, 1u << r->dir);
+		// Only the shared part's master ends a connection: the reset flag of a direction that
+		// is handled here asks it.
+		unsigned dir = conn_masters(c, r->dir) ? r->dir : !r->dir;
+		c->dir[dir].tcp.flags |= TCP_DIR_RST;
+		repl_changed(s, r->conn, 1u << dir);
 	}
 }
 
@@ -139,14 +144,17 @@ void run_timer(struct shard *s, uint32_t i, unsigned nf)
 	run_end(&r, s);
 }
 
-// Takes the packets of record i off their list, oldest first: again, or dropped.
-static void held_end(struct shard *s, uint32_t i, bool go_on)
+// Takes the packets of record i that this NF holds (nf < 0: any NF) off their list, oldest first. They
+// go on, or are lost, later in this step or in the next: many at once are more than one step's output.
+static void held_end(struct shard *s, uint32_t i, int nf, bool go_on)
 {
 	uint32_t *link = &s->held[i & 255], mine = 0;
+	bool others = false;
 
 	while (*link != 0) {
 		uint32_t w = *link;
-		if (s->waiting[w].conn != i) {
+		if (s->waiting[w].conn != i || (nf >= 0 && s->waiting[w].nf != nf)) {
+			others |= s->waiting[w].conn == i;
 			link = &s->waiting[w].next;
 			continue;
 		}
@@ -157,15 +165,11 @@ static void held_end(struct shard *s, uint32_t i, bool go_on)
 	while (mine != 0) {
 		uint32_t w = mine;
 		mine = s->waiting[w].next;
-		if (go_on) {
-			shard_again(s, w);
-		} else {
-			count(s, C_drop_nf);
-			shard_done(s, s->waiting[w].frame.buf);
-			shard_wait_free(s, w);
-		}
+		s->waiting[w].lost = !go_on;
+		shard_again(s, w);
 	}
-	store_conn(&s->store, i)->flags &= (uint8_t)~CONN_HELD;
+	if (!others)
+		store_conn(&s->store, i)->flags &= (uint8_t)~CONN_HELD;
 }
 
 void run_forget(struct shard *s, uint32_t i)
@@ -173,7 +177,7 @@ void run_forget(struct shard *s, uint32_t i)
 	struct conn *c = store_conn(&s->store, i);
 
 	if (c->flags & CONN_HELD)
-		held_end(s, i, false);
+		held_end(s, i, -1, false);
 	if (c->flags & CONN_TIMED) {
 		for (unsigned nf = 0; nf < s->chain->n; nf++)
 			timers_cancel(&s->timers, i, nf);
@@ -188,8 +192,7 @@ void *tripod_state_rw(struct tripod_call *call)
 	struct run *r = (struct run *)call;
 	struct shard *s = call->shard;
 
-	if (!r->init &&
-		store_repl(&s->store, r->conn)->part[PART_SHARED].writer != s->conf->id) {
+	if (!r->init && store_repl(&s->store, r->conn)->part[PART_SHARED].writer != s->conf->id) {
 		count(s, C_nf_write_refused);
 		return NULL;
 	}
@@ -243,9 +246,11 @@ int tripod_timer_set(struct tripod_call *call, uint64_t delay_ns)
 	struct run *r = (struct run *)call;
 	struct shard *s = call->shard;
 	struct conn *c = call->conn;
+	// Ticks wrap: what is further away than half of them would be past.
+	uint64_t ticks = delay_ns >> TICK_SHIFT;
 
 	if (!timers_set(&s->timers, r->conn, c->incarnation, call->nf,
-		    s->now + (tick_t)(delay_ns >> TICK_SHIFT) + 1)) {
+		    s->now + (ticks < TIMER_TICKS_MAX ? (tick_t)ticks : TIMER_TICKS_MAX) + 1)) {
 		count(s, C_timer_full);
 		return -ENOSPC;
 	}
@@ -263,23 +268,26 @@ void tripod_timer_cancel(struct tripod_call *call)
 void tripod_release(struct tripod_call *call)
 {
 	if (((struct conn *)call->conn)->flags & CONN_HELD)
-		held_end(call->shard, ((struct run *)call)->conn, true);
+		held_end(call->shard, ((struct run *)call)->conn, call->nf, true);
 }
 
-struct tripod_packet *tripod_packet_new(struct tripod_call *call, const struct tripod_packet *p,
-	bool to_sender, uint16_t size)
+struct tripod_packet *tripod_packet_new(
+	struct tripod_call *call, const struct tripod_packet *p, bool to_sender, uint16_t size)
 {
 	struct shard *s = call->shard;
 	uint16_t l4_size = p->tuple.proto == IPPROTO_TCP ? 20 : 8;
 	uint16_t head = (uint16_t)(p->l4 + l4_size);
 	struct frame f;
 
-	if (!shard_spare(s, &f)) {
+	run_emit_end(s);
+	if (p->tuple.proto != IPPROTO_TCP && p->tuple.proto != IPPROTO_UDP)
+		return NULL;
+	if (!shard_spare_data(s, &f)) {
 		count(s, C_drop_no_buffer);
 		return NULL;
 	}
 	if (head + size > f.room) {
-		s->step->spare[s->step->n_spare++] = f;
+		shard_unspare(s, &f);
 		count(s, C_drop_no_buffer);
 		return NULL;
 	}
@@ -312,10 +320,24 @@ struct tripod_packet *tripod_packet_new(struct tripod_call *call, const struct t
 void tripod_emit(struct tripod_call *call, struct tripod_packet *p)
 {
 	struct shard *s = call->shard;
+	struct tripod_packet q = *p;
 
-	packet_finish(p);
+	if (p != &s->emit || p->buf == NULL)
+		return; // sent already
+	s->emit.buf = NULL;
+	packet_finish(&q);
 	if (s->emit_back)
-		forward_back(s, p);
+		forward_back(s, &q);
 	else
-		forward_out(s, p, STORE_NONE, 0);
+		forward_out(s, &q, STORE_NONE, 0);
+}
+
+void run_emit_end(struct shard *s)
+{
+	struct frame f = {.buf = s->emit.buf, .data = s->emit.data, .room = s->emit.room};
+
+	if (f.buf == NULL)
+		return;
+	shard_unspare(s, &f);
+	s->emit.buf = NULL;
 }

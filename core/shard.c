@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 
 #define TICK_PERIOD_NS (2 * MS)
+#define TICK_EXPIRES 64 // connections and timers that one tick ends
 #define TX_RESERVE 96 // places in step->tx that new packets leave free for what they cause
 
 void shard_done(struct shard *s, void *buf)
@@ -29,6 +30,16 @@ bool shard_spare(struct shard *s, struct frame *f)
 	f->flags = 0;
 	f->class = FRAME_CONTROL;
 	return true;
+}
+
+bool shard_spare_data(struct shard *s, struct frame *f)
+{
+	return s->step->n_spare > STEP_SPARE_CONTROL && shard_spare(s, f);
+}
+
+void shard_unspare(struct shard *s, const struct frame *f)
+{
+	s->step->spare[s->step->n_spare++] = *f;
 }
 
 struct frame shard_frame(const struct tripod_packet *p, enum frame_class class)
@@ -146,8 +157,8 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		break;
 	default:
 		opens = is_echo_request(p);
-		can_ask = can_ask && (!opens || s->conf->directions_split ||
-					     s->now_ns < s->unsettled_ns);
+		can_ask = can_ask &&
+			  (!opens || s->conf->directions_split || s->now_ns < s->unsettled_ns);
 		break;
 	}
 	if (can_ask)
@@ -209,12 +220,16 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		return false;
 	}
 	conn_take_over(s, i, dir);
+	// Both directions of a pinned connection go where the first of them goes.
+	if ((c->flags & CONN_PINNED) && !conn_masters(c, !dir) &&
+		!(s->live & (1ull << r->part[!dir].writer)))
+		conn_take_over(s, i, !dir);
 	return true;
 }
 
 // false: the tracker refuses the packet, which is gone.
-static bool track(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir,
-	unsigned *changed)
+static bool track(
+	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
 {
 	struct conn *c = store_conn(&s->store, i);
 
@@ -325,8 +340,10 @@ static void fabric(struct shard *s, struct tripod_packet *p)
 {
 	int kind = parse_fabric(p, CONTROL_PORT);
 
-	count(s, C_control_rx_packets);
-	s->counters[C_control_rx_bytes] += p->len;
+	if (!(p->flags & TRIPOD_PKT_HANDED)) {
+		count(s, C_control_rx_packets);
+		s->counters[C_control_rx_bytes] += p->len;
+	}
 	if (kind >= 0)
 		shard_drop(s, p, kind);
 	else if (kind == PARSE_CONTROL && p->vlan != 0)
@@ -363,7 +380,8 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 	side = &conf->side[direction];
 	if (p->vlan != side->vlan) {
 		p->flags |= TRIPOD_PKT_RELAYED;
-		count(s, C_relay_rx);
+		if (!(p->flags & (TRIPOD_PKT_HANDED | TRIPOD_PKT_WAITED))) // looked at before
+			count(s, C_relay_rx);
 	}
 	if (p->len < 14) {
 		shard_drop(s, p, C_drop_truncated);
@@ -443,7 +461,8 @@ static void alias_add(struct shard *s, unsigned from, const struct ring_message 
 	alias->conn = m->alias.conn;
 	alias->owner = (uint16_t)from;
 	// An alias of the same key is of a connection that has gone: the newer one takes its place.
-	struct store_hit hit = store_find(&s->store, &alias->key, store_hash(&s->store, &alias->key));
+	struct store_hit hit =
+		store_find(&s->store, &alias->key, store_hash(&s->store, &alias->key));
 	if (hit.what == STORE_ALIAS) {
 		store_unindex_alias(&s->store, hit.index);
 		store_alias_free(&s->store, hit.index);
@@ -464,7 +483,8 @@ static void alias_del(struct shard *s, unsigned from, const struct ring_message 
 	if (hit.what != STORE_ALIAS)
 		return;
 	const struct alias *alias = &s->store.aliases[hit.index];
-	if (alias->owner != from || alias->incarnation != m->alias.incarnation)
+	// The owner may have raised the record's incarnation since it told of the alias.
+	if (alias->owner != from || alias->conn != m->alias.conn)
 		return;
 	store_unindex_alias(&s->store, hit.index);
 	store_alias_free(&s->store, hit.index);
@@ -541,15 +561,25 @@ static void go_on(struct shard *s, const struct waiting *w)
 			? TRIPOD_INCOMING
 			: TRIPOD_OUTGOING;
 
-	if (c->state != CONN_LIVE || parse_frame(&p, &limits, direction, 0) != PARSE_FLOW) {
+	// The record may have ended, and even be another's, since the NF let the packet go.
+	if (c->state != CONN_LIVE || c->incarnation != w->incarnation) {
 		shard_drop(s, &p, C_drop_unknown);
 		return;
 	}
 	bool incomplete = c->dir[1].key.proto == 0;
-	if (run_chain(s, &p, w->conn, w->dir, w->skip, incomplete) != RUN_OUT)
+	enum run_result result = RUN_GONE;
+	if (parse_frame(&p, &limits, direction, 0) == PARSE_FLOW)
+		result = run_chain(s, &p, w->conn, w->dir, w->skip, incomplete);
+	else
+		shard_drop(s, &p, C_drop_invariant); // an NF has spoilt it
+	if (result != RUN_OUT) {
+		if (incomplete && !(c->flags & CONN_HELD))
+			conn_free(s, w->conn);
 		return;
-	if (incomplete && conn_complete(s, w->conn, &p) != 0) {
-		shard_drop(s, &p, C_drop_tuple_clash);
+	}
+	int error = incomplete ? conn_complete(s, w->conn, &p) : 0;
+	if (error != 0) {
+		shard_drop(s, &p, conn_error_counter(error));
 		return;
 	}
 	forward_out(s, &p, w->conn, w->dir);
@@ -568,7 +598,10 @@ static void run_again(struct shard *s)
 		}
 		s->again_first = w.next;
 		shard_wait_free(s, i);
-		if (w.conn != STORE_NONE)
+		if (w.lost) {
+			count(s, C_drop_nf);
+			shard_done(s, w.frame.buf);
+		} else if (w.conn != STORE_NONE)
 			go_on(s, &w);
 		else if (classify(s, &w.frame, &p))
 			deliver(s, &p, store_hash(&s->store, &p.tuple));
@@ -647,16 +680,21 @@ static void tick(struct shard *s)
 	uint64_t next = s->now_ns + 20 * MS;
 	struct timer t;
 	uint32_t i;
+	unsigned n;
 
-	for (unsigned n = 0; n < 64 && (i = store_wheel_due(&s->store, s->now)) != STORE_NONE; n++)
+	if (s->now - s->valid_from > AGE_MAX)
+		s->valid_from = s->now - AGE_MAX;
+	for (n = 0; n < TICK_EXPIRES && (i = store_wheel_due(&s->store, s->now)) != STORE_NONE; n++)
 		conn_expire(s, i);
-	for (unsigned n = 0; n < 64 && timers_due(&s->timers, s->now, &t); n++) {
+	if (n == TICK_EXPIRES)
+		next = s->now_ns; // the rest at once, but packets first
+	for (n = 0; n < TICK_EXPIRES && timers_due(&s->timers, s->now, &t); n++) {
 		const struct conn *c = store_conn(&s->store, t.conn);
 		if (c->state == CONN_LIVE && c->incarnation == t.incarnation)
 			run_timer(s, t.conn, t.nf);
 	}
 	if (s->timers.used > 0 || s->repair_at != 0)
-		next = s->now_ns + TICK_PERIOD_NS;
+		next = min64(next, s->now_ns + TICK_PERIOD_NS);
 	if (s->repair_at != 0 && room_for_more(s))
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
@@ -699,6 +737,7 @@ void shard_step(struct shard *s, struct step *step)
 	pull_none_flush(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
+	run_emit_end(s);
 	step->wake_ns = min64(s->next_tick_ns, repl_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)

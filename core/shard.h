@@ -31,6 +31,8 @@
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define PULL_HASH 4096
+#define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
+#define INCARNATION_MAX (1ull << 62) // of a peer's record: lives enough above it for ever
 
 enum ring_type {
 	RING_FRAME, // a received frame whose connection the other worker has
@@ -83,8 +85,11 @@ struct waiting {
 	struct frame frame;
 	uint32_t next; // 0: last
 	uint32_t conn; // of a packet held by an NF
+	uint64_t incarnation; // ... the life of the record that it belongs to
 	uint8_t skip; // ... NFs that it has passed
+	uint8_t nf; // ... position of the one that holds it
 	uint8_t dir;
+	bool lost; // its connection has ended: to be dropped
 };
 
 enum pull_state { PULL_FREE = 0, PULL_ASKING, PULL_FAILED };
@@ -139,6 +144,8 @@ struct shard {
 	struct peer peer[NODES_MAX];
 	uint64_t live; // this node included
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
+	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
+	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
 	uint64_t unsettled_ns; // until then, unknown UDP asks first
 	uint64_t busy[NODES_MAX]; // bit w: channel to worker w has something to do
 	uint64_t busy_nodes;
@@ -200,6 +207,9 @@ static inline void count(struct shard *s, enum counter c)
 void shard_done(struct shard *s, void *buf); // the buffer goes back to the driver
 void shard_drop(struct shard *s, const struct tripod_packet *p, int counter);
 bool shard_spare(struct shard *s, struct frame *f); // an empty frame; false: none, not counted
+// The same for what a packet of the workload causes, which leaves some for control messages.
+bool shard_spare_data(struct shard *s, struct frame *f);
+void shard_unspare(struct shard *s, const struct frame *f); // back, within the step that took it
 struct frame shard_frame(const struct tripod_packet *p, enum frame_class class);
 bool shard_post(struct shard *s, unsigned worker, const struct ring_message *m);
 void shard_post_all(struct shard *s, const struct ring_message *m); // to the other workers
@@ -225,8 +235,9 @@ uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // sends the packet on. Drops and counts it when that cannot be.
 void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation);
 // The first packet has passed the whole chain: now the reversed tuple is known. 0, or a negative
-// errno after which the record is gone.
+// errno after which the record is gone; conn_error_counter() says which drop that is.
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p);
+enum counter conn_error_counter(int error);
 // Takes record i out of everything. false: a ring is full; the record stays, try again later.
 bool conn_free(struct shard *s, uint32_t i);
 // Both keys of a filled record go into the index (or to the worker that theirs hash to).
@@ -249,6 +260,7 @@ enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, 
 void run_close(struct shard *s, uint32_t i, enum tripod_reason why);
 void run_timer(struct shard *s, uint32_t i, unsigned nf);
 void run_forget(struct shard *s, uint32_t i); // held packets and timers of a record that goes
+void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
 // ---- forward.c ----
 // Sends p out on the other side; dir of record i caches the next hop, i == STORE_NONE: no cache.
@@ -258,8 +270,8 @@ void forward_back(struct shard *s, struct tripod_packet *p);
 void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node);
 void forward_control(struct shard *s, struct frame *f); // counted
 // An ICMP error about p from the gateway to the sender of p (enum icmp_error); p stays the caller's.
-void forward_icmp_error(struct shard *s, const struct tripod_packet *p, enum icmp_error what,
-	uint16_t mtu);
+void forward_icmp_error(
+	struct shard *s, const struct tripod_packet *p, enum icmp_error what, uint16_t mtu);
 // Carries an ICMP error about a packet of record i through the rewriting; takes p.
 void forward_icmp_through(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 // An NF's packet: addresses and ports swapped, with no flags; lengths and checksums made right.
@@ -283,7 +295,8 @@ void control_peer(struct shard *s, const struct ring_message *m); // a change of
 uint64_t control_tick(struct shard *s); // worker 0: heartbeats
 // An empty message to a worker of a node (WIRE_ANY: all nodes), Ethernet to UDP headers left room for.
 bool control_begin(struct shard *s, struct frame *f);
-uint8_t *control_body(const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes, header first
+uint8_t *control_body(
+	const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes, header first
 // Completes all headers of a message of `size` bytes, its own header (h) included, and sends it.
 void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
 void control_header(const struct shard *s, struct wire_header *h, enum wire_type type,
@@ -305,8 +318,8 @@ unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_t
 
 // ---- hpsms/place.c ----
 // Up to n nodes of `among` for the copies of a connection: bits.
-uint64_t place_copies(const struct shard *s, const struct tripod_tuple *key, uint64_t among,
-	unsigned n);
+uint64_t place_copies(
+	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
 
 // ---- hpsms/pull.c ----
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait

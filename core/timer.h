@@ -9,6 +9,7 @@
 
 #define TIMER_SLOTS 1024 // of the wheel, one tick each; a power of two
 #define TIMER_HASH 1024
+#define TIMER_TICKS_MAX (1u << 30) // ahead: 13 days
 
 struct timer {
 	uint64_t incarnation;

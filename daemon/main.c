@@ -31,7 +31,7 @@
 #include "daemon/worker.h"
 
 #define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
-#define GRACE_MS 20 // from "this node leaves" to the end of its workers
+#define HANDOVER_MS 250 // the switch sends nothing new; peers fetch what they miss
 #define SERVE_MS 1000
 #define PLUGINS_MAX 32
 
@@ -605,10 +605,26 @@ static int start_control(struct tripodd *t)
 
 // ---- Running ----
 
+static void sleep_ms(uint64_t ms)
+{
+	struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	nanosleep(&t, NULL);
+}
+
+// The switch and the peers hear of the end from this node rather than by silence. The switch first:
+// while it moves the flows, this node still forwards, and answers whoever asks for a connection.
+static void leave(struct tripodd *t)
+{
+	node_set_ready(t->node, false);
+	sleep_ms(HANDOVER_MS);
+	node_set_leaving(t->node);
+	sleep_ms(t->rack.conf.heartbeat_ms + 10);
+	say("node %u leaves", t->rack.conf.id);
+}
+
 static void serve(struct tripodd *t)
 {
-	struct timespec grace = {.tv_nsec = GRACE_MS * 1000000};
-
 	t->report = (struct report){
 		.rack = &t->rack,
 		.chain = t->chain,
@@ -626,10 +642,7 @@ static void serve(struct tripodd *t)
 		if (control_serve(t->control, t->signals, SERVE_MS))
 			break;
 	notify("STOPPING=1");
-	// The switch and the peers hear of it from us rather than by silence.
-	node_set_ready(t->node, false);
-	nanosleep(&grace, NULL);
-	say("node %u leaves", t->rack.conf.id);
+	leave(t);
 }
 
 static int run(struct tripodd *t)

@@ -610,9 +610,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="200 connections, shorter")
     parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR",
                         help="build directory (build)")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="where report.json, throughput.png and logs go (build/demo)")
     args = parser.parse_args()
     args.build = args.build.resolve()
-    args.output = args.build / "demo"
+    args.output = (args.output or args.build / "demo").resolve()
     args.settle_s, args.after_s, args.http_rate = 4, 8, 50
     args.download_bytes, args.download_s = 16 << 20, 8
     if args.quick:
@@ -640,8 +642,8 @@ def main() -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        say("demo: another demo runs on this machine")
-        return 1
+        say("demo: another demo runs on this machine: waiting for it to end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     began = time.monotonic()
     modes = [args.mode] if args.mode else ["tripod", "baseline"]
     results = {mode: Result() for mode in modes}

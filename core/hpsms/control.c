@@ -17,7 +17,7 @@ bool control_begin(struct shard *s, struct frame *f)
 		return false;
 	}
 	if (f->room < HEADERS + WIRE_MESSAGE_MAX) {
-		s->step->spare[s->step->n_spare++] = *f;
+		shard_unspare(s, f);
 		count(s, C_drop_no_buffer);
 		return false;
 	}
@@ -90,11 +90,12 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 		.payload = HEADERS,
 		.payload_len = size,
 		.ip_len = (uint16_t)(28 + size),
-		.tuple = {
-			.src = self->net[NEIGH_FABRIC].v4,
-			.dst = tripod_addr_v4(dst),
-			.proto = IPPROTO_UDP,
-		},
+		.tuple =
+			{
+				.src = self->net[NEIGH_FABRIC].v4,
+				.dst = tripod_addr_v4(dst),
+				.proto = IPPROTO_UDP,
+			},
 	};
 	uint16_t checksum = checksum_l4(&p);
 	memcpy(udp + 6, &checksum, 2);
@@ -112,12 +113,41 @@ void control_doubt(struct shard *s)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 }
 
+static void peer_message(const struct shard *s, unsigned node, struct ring_message *m)
+{
+	const struct member *member = &s->node->members.m[node];
+
+	*m = (struct ring_message){
+		.type = RING_PEER,
+		.node = (uint8_t)node,
+		.live = member->live,
+		.workers = member->workers,
+		.peer = {.boot = member->boot, .chain = member->chain},
+	};
+	memcpy(m->mac, s->peer[node].mac, 6);
+}
+
+// Tells the other workers what they do not know yet. What finds a ring full is told at the next tick.
+static void tell_workers(struct shard *s)
+{
+	for (unsigned w = 0; w < s->conf->workers; w++) {
+		struct ring_message m = {.type = RING_DOUBT};
+		if ((s->untold_doubt & 1u << w) && shard_post(s, w, &m))
+			s->untold_doubt &= ~(1u << w);
+		while (s->untold[w] != 0) {
+			peer_message(s, (unsigned)__builtin_ctzll(s->untold[w]), &m);
+			if (!shard_post(s, w, &m))
+				break;
+			s->untold[w] &= s->untold[w] - 1;
+		}
+	}
+}
+
 static void doubt_all(struct shard *s)
 {
-	struct ring_message m = {.type = RING_DOUBT};
-
 	control_doubt(s);
-	shard_post_all(s, &m);
+	s->untold_doubt = ((1u << s->conf->workers) - 1) & ~(1u << s->worker);
+	tell_workers(s);
 }
 
 // What waits for a node that died is forgotten: repair looks at it when the node is back. The
@@ -132,7 +162,7 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 		while ((i = channel_pop(c)) != 0)
 			store_repl(&s->store, i)->queued &= ~(1ull << node);
 		if (peer->out[w].frame.buf != NULL) {
-			shard_done(s, peer->out[w].frame.buf);
+			shard_unspare(s, &peer->out[w].frame);
 			peer->out[w].frame.buf = NULL;
 		}
 		if (rebooted)
@@ -175,18 +205,16 @@ void control_peer(struct shard *s, const struct ring_message *m)
 
 static void tell_peer(struct shard *s, unsigned node, const uint8_t mac[6])
 {
-	const struct member *member = &s->node->members.m[node];
-	struct ring_message m = {
-		.type = RING_PEER,
-		.node = (uint8_t)node,
-		.live = member->live,
-		.workers = member->workers,
-		.peer = {.boot = member->boot, .chain = member->chain},
-	};
+	struct ring_message m;
 
+	peer_message(s, node, &m);
 	memcpy(m.mac, mac, 6);
-	shard_post_all(s, &m);
 	control_peer(s, &m);
+	for (unsigned w = 0; w < s->conf->workers; w++) {
+		if (w != s->worker)
+			s->untold[w] |= 1ull << node;
+	}
+	tell_workers(s);
 }
 
 static void hello_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
@@ -196,7 +224,7 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 	struct wire_hello hello;
 
 	if (h->count != 1 || wire_get_hello(body, len, &hello) < 0 || hello.workers == 0 ||
-		hello.workers > s->conf->peer_workers) {
+		hello.workers > s->conf->peer_workers || (p->data[6] & 1)) {
 		count(s, C_drop_control_bad);
 		return;
 	}
@@ -238,8 +266,8 @@ static void hello_send(struct shard *s, uint8_t flags)
 		return;
 	control_header(s, &h, WIRE_HELLO, WIRE_ANY, WIRE_ANY);
 	h.count = 1;
-	int size = wire_put_hello(control_body(&f) + WIRE_HEADER_SIZE,
-		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
+	int size = wire_put_hello(
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
@@ -252,6 +280,7 @@ uint64_t control_tick(struct shard *s)
 
 	if (was_away)
 		doubt_all(s);
+	tell_workers(s);
 	for (; dead != 0; dead &= dead - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(dead);
 		s->heard_by &= ~(1ull << node);

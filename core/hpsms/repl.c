@@ -2,6 +2,8 @@
 // Replication. A record on the wire is the newest state of a connection, never history: what is
 // queued is a connection, what is sent is what it has become by then, and merging it twice or out of
 // order changes nothing. docs/PROTOCOL.md describes the records and the order of claims.
+#include <netinet/in.h>
+
 #include "core/shard.h"
 
 #define BATCH 32 // records that fill a batch (B): it leaves at once
@@ -85,8 +87,8 @@ void repl_protect(struct shard *s, uint32_t i)
 		return;
 	unsigned copies = (unsigned)__builtin_popcountll(r->holders & others);
 	if (copies < s->conf->backups && r->part[PART_SHARED].writer == s->conf->id) {
-		uint64_t more = place_copies(s, &c->dir[0].key, others & ~r->holders,
-			s->conf->backups - copies);
+		uint64_t more = place_copies(
+			s, &c->dir[0].key, others & ~r->holders, s->conf->backups - copies);
 		if (more != 0) {
 			r->holders |= more;
 			c->flags |= CONN_REPLICATED;
@@ -180,6 +182,12 @@ static void send_message(struct shard *s, unsigned node, unsigned worker)
 	count(s, C_log_messages_tx);
 }
 
+// What an acknowledgement is compared with: how often the record has changed, and in which life.
+static uint32_t stamp_of(const struct conn *c)
+{
+	return (uint32_t)c->incarnation << 16 | c->stamp;
+}
+
 // Adds record i to the open message of a channel, which is sent when it is full. false: no message
 // can be opened now.
 static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned worker, uint8_t flags)
@@ -193,16 +201,20 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 
 	describe(s, i, full, nf, &w);
 	w.flags |= flags;
+	if (w.op == WIRE_PUT && w.parts == 0)
+		return true; // nothing here that the node does not know: it was handed over meanwhile
+	if (store_conn(&s->store, i)->dir[1].key.proto == 0 && w.op == WIRE_PUT)
+		return true; // its first packet is still held by an NF: nobody else can go on with it
 	for (unsigned try = 0; try < 2; try++) {
 		if (!open_message(s, peer, worker))
 			return false;
-		int size = wire_put_record(control_body(&o->frame) + o->used,
-			WIRE_MESSAGE_MAX - o->used, &w);
+		int size = wire_put_record(
+			control_body(&o->frame) + o->used, WIRE_MESSAGE_MAX - o->used, &w);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;
 			channel_message_add(o->message, i | (full ? REF_FULL : 0),
-				store_conn(&s->store, i)->stamp);
+				stamp_of(store_conn(&s->store, i)));
 			count(s, C_log_records_tx);
 			if (o->count == CHANNEL_REFS)
 				send_message(s, node, worker);
@@ -252,7 +264,7 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 	struct conn_repl *r = store_repl(&x->s->store, i);
 	uint64_t bit = 1ull << x->node;
 
-	if (c->state == CONN_FREE || !(r->holders & bit))
+	if (c->state == CONN_FREE || !(r->holders & bit) || stamp >> 16 != stamp_of(c) >> 16)
 		return;
 	if (ref & REF_FULL && (uint16_t)(c->stamp - stamp) < 0x8000)
 		r->known |= bit;
@@ -318,7 +330,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		send_message(s, node, worker);
 	if (o->frame.buf != NULL) {
 		channel_message_cancel(c, o->message);
-		s->step->spare[s->step->n_spare++] = o->frame;
+		shard_unspare(s, &o->frame);
 		o->frame.buf = NULL;
 	}
 	if (c->ack_owed && s->now_ns - c->ack_since_ns >= ACK_DELAY_NS)
@@ -411,6 +423,12 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->flags |= (uint8_t)(CONN_MASTER_0 << d);
 }
 
+// Only then are the bytes of NF state what this node's chain makes of them, and as many.
+static bool same_chain(const struct shard *s, const struct wire_record *w)
+{
+	return w->chain == s->chain->id && w->nf_size == s->chain->wire_size;
+}
+
 static void merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -420,6 +438,10 @@ static void merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 	r->holders |= w->holders | self_bit(s);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
 		return;
+	if (!same_chain(s, w)) {
+		count(s, C_log_records_refused);
+		return;
+	}
 	memset(nf, 0, s->chain->state_size);
 	chain_unpack(s->chain, w->nf, nf);
 	if (chain_write_once_differs(s->chain, nf, c->nf))
@@ -434,7 +456,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 {
 	uint32_t i = STORE_NONE;
 
-	if (w->chain == s->chain->id && w->nf_size == s->chain->wire_size)
+	if (same_chain(s, w))
 		i = store_conn_new(&s->store);
 	if (i == STORE_NONE) {
 		count(s, C_log_records_refused);
@@ -488,9 +510,23 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 	       age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
+static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
+{
+	struct wire_header h;
+	struct frame f;
+
+	if (!control_begin(s, &f))
+		return;
+	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
+	h.count = 1;
+	int size = wire_put_tuple(
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, key);
+	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+}
+
 // Another life of the same key. Returns the record that w installed, if it did.
 static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
-	unsigned from, bool final)
+	unsigned from, unsigned from_worker, bool final)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -523,23 +559,16 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 		repl_changed(s, i, 1u << PART_SHARED);
 		return STORE_NONE;
 	}
-	if (!full || !conn_free(s, i))
+	if (!full) {
+		ask_whole(s, &w->key, from);
 		return STORE_NONE;
+	}
+	if (!same_chain(s, w) || !conn_free(s, i)) {
+		count(s, C_log_records_refused);
+		pull_say_none(s, &w->key, from, from_worker);
+		return STORE_NONE;
+	}
 	return install(s, w, from, final);
-}
-
-static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
-{
-	struct wire_header h;
-	struct frame f;
-
-	if (!control_begin(s, &f))
-		return;
-	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
-	h.count = 1;
-	int size = wire_put_tuple(control_body(&f) + WIRE_HEADER_SIZE,
-		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, key);
-	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
 // The same life, both alive.
@@ -572,13 +601,14 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	}
 	bool reset = (c->dir[0].tcp.flags | c->dir[1].tcp.flags) & TCP_DIR_RST;
 	if (reset && r->part[PART_SHARED].writer == s->conf->id && c->state == CONN_LIVE &&
-		c->dir[0].key.proto != 6)
+		c->dir[0].key.proto != IPPROTO_TCP)
 		conn_close(s, i, TRIPOD_TERMINATED);
 	else
 		conn_rewheel(s, i);
 }
 
-static void record_rx(struct shard *s, const struct wire_record *w, unsigned from)
+static void record_rx(
+	struct shard *s, const struct wire_record *w, unsigned from, unsigned from_worker)
 {
 	bool final = w->flags & WIRE_RECORD_FINAL;
 	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
@@ -593,13 +623,13 @@ static void record_rx(struct shard *s, const struct wire_record *w, unsigned fro
 			return;
 		}
 		if (install(s, w, from, final) == STORE_NONE) {
-			pull_say_none(s, &w->key, from, s->worker);
+			pull_say_none(s, &w->key, from, from_worker);
 			return;
 		}
 	} else {
 		struct conn *c = store_conn(&s->store, i);
 		if (w->incarnation != c->incarnation) {
-			other_incarnation(s, i, w, from, final);
+			other_incarnation(s, i, w, from, from_worker, final);
 		} else if (c->state == CONN_TOMBSTONE) {
 			if (w->op == WIRE_PUT) {
 				// Nothing is reborn: the sender has not heard of the end.
@@ -618,6 +648,21 @@ static void record_rx(struct shard *s, const struct wire_record *w, unsigned fro
 		pull_found(s, &w->key, final, from);
 		if (w->parts & 1u << PART_SHARED)
 			pull_found(s, &w->reversed, final, from);
+	}
+}
+
+// Could a node have made this record? Protocol 0 marks a reversed tuple that is not known yet, and an
+// incarnation near the end would leave no room for another life above it.
+static bool possible(const struct wire_record *w)
+{
+	switch (w->key.proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return w->incarnation <= INCARNATION_MAX;
+	default:
+		return false;
 	}
 }
 
@@ -642,14 +687,14 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 			return;
 		}
 		at += (uint16_t)size;
-		unsigned worker = s->conf->workers == 1
-					  ? 0
-					  : toeplitz_worker(toeplitz_tuple(&w.key), s->conf->workers);
-		if (worker != s->worker) {
+		unsigned worker = s->conf->workers == 1 ? 0
+							: toeplitz_worker(toeplitz_tuple(&w.key),
+								  s->conf->workers);
+		if (worker != s->worker || !possible(&w)) {
 			count(s, C_drop_control_bad);
 			continue;
 		}
-		record_rx(s, &w, h->from_node);
+		record_rx(s, &w, h->from_node, h->from_worker);
 	}
 }
 
@@ -698,8 +743,8 @@ bool repl_repair(struct shard *s)
 		if (!responsible(s, i))
 			continue;
 		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
-		unsigned copies = (unsigned)__builtin_popcountll(
-			r->holders & s->live & ~self_bit(s));
+		unsigned copies =
+			(unsigned)__builtin_popcountll(r->holders & s->live & ~self_bit(s));
 		unsigned others = (unsigned)__builtin_popcountll(s->live & ~self_bit(s));
 		unsigned wanted = s->conf->backups < others ? s->conf->backups : others;
 		if (again == 0 && copies >= wanted)

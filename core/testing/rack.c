@@ -43,7 +43,25 @@ struct rack {
 	unsigned n_flight;
 	struct rack_arrival *inbox[2];
 	unsigned n_inbox[2];
+	long buffers; // handed to nodes and not yet given back
+	rack_tap_fn tap;
+	void *tap_ctx;
 };
+
+// ---- Buffers ----
+
+static uint8_t *buffer_new(struct rack *r)
+{
+	r->buffers++;
+	return malloc(ROOM);
+}
+
+static void buffer_free(struct rack *r, void *b)
+{
+	if (b != NULL)
+		r->buffers--;
+	free(b);
+}
 
 // ---- The chain ----
 
@@ -155,18 +173,20 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.directions_split = r->conf.split,
 		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
 		.backups = (uint8_t)r->conf.backups,
-		.peer_workers = (uint8_t)r->conf.workers,
+		.peer_workers =
+			(uint8_t)(r->conf.peer_workers ? r->conf.peer_workers : r->conf.workers),
 		.heartbeat_ms = 20,
 		.dead_after_ms = 100,
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
 		.repair_per_s = 100000,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
-		.waiting = 512,
-		.pulls = 512,
+		.waiting = r->conf.waiting ? r->conf.waiting : 512,
+		.pulls = r->conf.pulls ? r->conf.pulls : 512,
 		.pull_per_s = 50000,
 		.relay_per_s = 100000,
-		.timers = 64,
+		.timers = r->conf.timers ? r->conf.timers : 64,
+		.unknown_tcp_reset = r->conf.reset,
 		.tcp = {10000, 7440000, 240000, 10000},
 		.udp_ms = r->conf.udp_ms ? r->conf.udp_ms : 300000,
 		.udp_embryonic_ms = 30000,
@@ -174,7 +194,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.tombstone_ms = 5000,
 		.chain = &r->chain,
 	};
-	c.embryonic = c.connections;
+	c.embryonic = r->conf.embryonic ? r->conf.embryonic : c.connections;
 	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
 	c.side[TRIPOD_INCOMING].route[0].via = addr("203.0.113.254", 0);
 	side(&c.side[TRIPOD_OUTGOING], 20, GATEWAY_MAC[1], "10.1.0.1");
@@ -207,30 +227,56 @@ void rack_start(struct rack *r, unsigned i)
 		m->step[w] = calloc(1, sizeof(struct step));
 }
 
+// Calls fn for every buffer that a worker's tables hold: packets that wait, and handed over.
+static void each_held(struct shard *s, void (*fn)(struct rack *r, void *buf), struct rack *r)
+{
+	for (uint32_t k = 1; k <= s->conf->waiting; k++)
+		fn(r, s->waiting[k].frame.buf);
+	for (unsigned o = 0; o < s->conf->workers; o++) {
+		const struct ring *ring = s->in[o];
+		for (uint32_t at = ring->tail; at != ring->head; at++) {
+			struct ring_message m;
+			memcpy(&m, ring->slots + (size_t)(at & ring->mask) * ring->slot_size,
+				sizeof(m));
+			if (m.type == RING_FRAME)
+				fn(r, m.frame.buf);
+		}
+	}
+	for (unsigned k = 1; k < NEIGH_SLOTS; k++) {
+		for (unsigned f = 0; f < s->neigh.slots[k].n_waiting; f++)
+			fn(r, s->neigh.slots[k].waiting[f].buf);
+	}
+}
+
+static void uncount(struct rack *r, void *buf)
+{
+	r->buffers -= buf != NULL;
+}
+
+long rack_buffers_lost(struct rack *r)
+{
+	long lost, all = r->buffers;
+
+	for (unsigned i = 0; i < r->conf.nodes; i++) {
+		for (unsigned w = 0; r->m[i].node != NULL && w < r->conf.workers; w++) {
+			r->buffers -= r->m[i].step[w]->n_spare;
+			each_held(node_shard(r->m[i].node, w), uncount, r);
+		}
+	}
+	lost = r->buffers;
+	r->buffers = all;
+	return lost;
+}
+
 static void take_apart(struct rack *r, unsigned i)
 {
 	struct member_state *m = &r->m[i];
 
 	for (unsigned w = 0; w < r->conf.workers; w++) {
 		while (m->step[w]->n_spare > 0)
-			free(m->step[w]->spare[--m->step[w]->n_spare].buf);
-		struct shard *s = node_shard(m->node, w);
-		// Buffers that the node still held: packets that waited.
-		for (uint32_t k = 1; k <= s->conf->waiting; k++)
-			free(s->waiting[k].frame.buf);
-		for (unsigned o = 0; o < r->conf.workers; o++) {
-			struct ring_message *msg;
-			while (o != w && (msg = ring_peek(s->in[o])) != NULL) {
-				if (msg->type == RING_FRAME)
-					free(msg->frame.buf);
-				ring_pop(s->in[o]);
-			}
-		}
+			buffer_free(r, m->step[w]->spare[--m->step[w]->n_spare].buf);
 		free(m->step[w]);
-		for (unsigned k = 1; k < NEIGH_SLOTS; k++) {
-			for (unsigned f = 0; f < s->neigh.slots[k].n_waiting; f++)
-				free(s->neigh.slots[k].waiting[f].buf);
-		}
+		each_held(node_shard(m->node, w), buffer_free, r);
 	}
 	free(m->mem);
 	m->node = NULL;
@@ -244,7 +290,8 @@ struct rack *rack_new(const struct rack_conf *conf)
 	r->conf = *conf;
 	r->rng.state = conf->seed;
 	r->now_ns = 1000 * MS;
-	if (chain_add(&r->chain, nf, NULL) != 0)
+	if (chain_add(&r->chain, nf, NULL) != 0 ||
+		(conf->nf2 != NULL && chain_add(&r->chain, conf->nf2, NULL) != 0))
 		abort();
 	chain_seal(&r->chain, "test");
 	r->flight = calloc(FLIGHT, sizeof(*r->flight));
@@ -260,6 +307,10 @@ void rack_free(struct rack *r)
 	for (unsigned i = 0; i < r->conf.nodes; i++) {
 		if (r->m[i].node != NULL)
 			take_apart(r, i);
+	}
+	if (r->buffers != 0) {
+		fprintf(stderr, "rack: %ld buffers lost\n", r->buffers);
+		abort();
 	}
 	while (r->n_flight > 0)
 		free(r->flight[--r->n_flight].bytes);
@@ -391,6 +442,19 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 		0);
 }
 
+void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len)
+{
+	if (len > ROOM)
+		abort();
+	fly(r, node, vlan, bytes, (uint16_t)len, 0);
+}
+
+void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx)
+{
+	r->tap = tap;
+	r->tap_ctx = ctx;
+}
+
 // A frame from a node on a host VLAN: hosts answer ARP, and keep the rest.
 static void to_host(struct rack *r, unsigned node, enum tripod_direction s, const struct frame *f)
 {
@@ -413,8 +477,8 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 		return;
 	if (kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
 		abort();
-	r->inbox[s][r->n_inbox[s]++] = (struct rack_arrival){
-		p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
+	r->inbox[s][r->n_inbox[s]++] =
+		(struct rack_arrival){p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
 }
 
 static void from_node(struct rack *r, unsigned node, const struct frame *f)
@@ -424,6 +488,8 @@ static void from_node(struct rack *r, unsigned node, const struct frame *f)
 		return;
 	}
 	if (f->vlan == 0)
+		return;
+	if (f->vlan == 30 && r->tap != NULL && r->tap(r->tap_ctx, node, f->data, f->len))
 		return;
 	for (unsigned to = 0; to < r->conf.nodes; to++) {
 		bool broadcast = f->data[0] & 1;
@@ -442,19 +508,19 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 	step->now_ns = r->now_ns;
 	step->n_rx = 0;
 	while (step->n_spare < STEP_SPARE) {
-		uint8_t *b = malloc(ROOM);
+		uint8_t *b = buffer_new(r);
 		step->spare[step->n_spare++] = (struct frame){.buf = b, .data = b, .room = ROOM};
 	}
 	for (unsigned k = 0; k < r->n_flight && step->n_rx < STEP_BURST;) {
 		struct flight f = r->flight[k];
 		// Any worker may receive any frame; the seed draws which.
-		if (f.to != i || f.at_ns > r->now_ns || rng_below(&r->rng, r->conf.workers - w) > 0) {
+		if (f.to != i || f.at_ns > r->now_ns ||
+			rng_below(&r->rng, r->conf.workers - w) > 0) {
 			k++;
 			continue;
 		}
-		memmove(&r->flight[k], &r->flight[k + 1],
-			(--r->n_flight - k) * sizeof(*r->flight));
-		uint8_t *b = malloc(ROOM);
+		memmove(&r->flight[k], &r->flight[k + 1], (--r->n_flight - k) * sizeof(*r->flight));
+		uint8_t *b = buffer_new(r);
 		memcpy(b, f.bytes, f.len);
 		free(f.bytes);
 		step->rx[step->n_rx++] = (struct frame){
@@ -470,12 +536,18 @@ static void step_node(struct rack *r, unsigned i)
 		struct step *step = m->step[w];
 		fill(r, i, w, step);
 		shard_step(node_shard(m->node, w), step);
+		if (step->n_tx > STEP_TX || step->n_done > STEP_DONE ||
+			step->n_spare > STEP_SPARE) {
+			fprintf(stderr, "rack: step overflows: tx %u done %u spare %u\n",
+				step->n_tx, step->n_done, step->n_spare);
+			abort();
+		}
 		for (unsigned k = 0; k < step->n_tx; k++) {
 			from_node(r, i, &step->tx[k]);
-			free(step->tx[k].buf);
+			buffer_free(r, step->tx[k].buf);
 		}
 		for (unsigned k = 0; k < step->n_done; k++)
-			free(step->done[k]);
+			buffer_free(r, step->done[k]);
 	}
 }
 
@@ -493,8 +565,8 @@ void rack_run_ms(struct rack *r, unsigned ms)
 
 // ---- Looking ----
 
-unsigned rack_arrivals(struct rack *r, enum tripod_direction s, struct rack_arrival *out,
-	unsigned max)
+unsigned rack_arrivals(
+	struct rack *r, enum tripod_direction s, struct rack_arrival *out, unsigned max)
 {
 	unsigned n = r->n_inbox[s] < max ? r->n_inbox[s] : max;
 

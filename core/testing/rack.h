@@ -20,8 +20,14 @@ struct rack_conf {
 	bool baseline; // durability none
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096
-	const struct tripod_nf *nf; // a chain of one; NULL: NF_REWRITE
+	const struct tripod_nf *nf; // NULL: RACK_NF_REWRITE
+	const struct tripod_nf *nf2; // behind it for packets from outside; NULL: a chain of one
 	uint32_t udp_ms; // 0: 300 s
+	uint32_t embryonic; // 0: as many as connections
+	uint32_t waiting, pulls; // 0: 512
+	uint32_t timers; // 0: 64
+	unsigned peer_workers; // 0: as many as workers
+	bool reset; // answer unknown TCP
 };
 
 // Rewrites the destination like a load balancer (to 10.1.0.101:8080) and, for connections from
@@ -50,6 +56,19 @@ unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direc
 // A host on that side sends a packet; it is delivered within the next step.
 void rack_send(struct rack *r, enum tripod_direction from, const struct frame_spec *s);
 
+// A frame as it is (no tag in the bytes), to one node on one VLAN. bytes are copied.
+void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len);
+// Sees every fabric frame that a node sends, before it may be lost. true: the frame is lost.
+typedef bool (*rack_tap_fn)(void *ctx, unsigned from, const uint8_t *bytes, size_t len);
+void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx);
+
+// Buffers that are neither with the caller nor in any list of a node: rack_free() aborts unless it is
+// 0, and so does any step that gives back more than it may.
+long rack_buffers_lost(struct rack *r);
+// Aborts, saying what, unless the tables of every node agree with each other: index and records,
+// wheel and records, counts of unanswered connections and of waiting packets.
+void rack_check(struct rack *r);
+
 // What reached the hosts since the last call with this filter: the newest packet that arrived on
 // `side` (the hosts there), if any. NULL: none. Cleared by the call.
 struct rack_arrival {
@@ -59,8 +78,8 @@ struct rack_arrival {
 	unsigned from_node;
 	uint64_t at_ns;
 };
-unsigned rack_arrivals(struct rack *r, enum tripod_direction side, struct rack_arrival *out,
-	unsigned max);
+unsigned rack_arrivals(
+	struct rack *r, enum tripod_direction side, struct rack_arrival *out, unsigned max);
 
 uint64_t rack_counter(struct rack *r, int node, enum counter c); // -1: sum of live nodes
 // The connection with this key on a node; false: none. Walks the table.

@@ -275,6 +275,20 @@ class CleaningUp(unittest.TestCase):
             tool("down", "--name", self.name)
             self.assertEqual(left_over(self.name), [], at)
 
+    def test_down_during_up_leaves_nothing(self):
+        for at in ("network:", "switch: Open", "nodes:"):
+            process = subprocess.Popen([TOOL, "up", "--name", self.name], env=ENV, text=True,
+                                       stderr=subprocess.PIPE)
+            for line in process.stderr:
+                if at in line:
+                    break
+            waited = tool("down", "--name", self.name)
+            process.stderr.read()
+            process.stderr.close()
+            self.assertEqual(process.wait(60), 0)
+            self.assertIn("waiting for it", waited.stderr)
+            self.assertEqual(left_over(self.name), [], at)
+
     def test_down_needs_no_state_file_and_may_be_repeated(self):
         tool("up", "--name", self.name, "--nodes", "2")
         tool("kill", "2", "--how", "freeze", "--name", self.name)

@@ -117,7 +117,7 @@ def _name_option(name: str) -> str:
 
 def do_down(args: argparse.Namespace) -> int:
     for name in lab.names() if args.all else [args.name]:
-        say(f"lab {name} is down" if lab.down(name) else f"there was no lab {name}")
+        say(f"lab {name} is down" if lab.down(name, say) else f"there was no lab {name}")
     return 0
 
 
@@ -171,7 +171,7 @@ def do_kill(args: argparse.Namespace) -> int:
 
 def do_restore(args: argparse.Namespace) -> int:
     the, process = _process(args)
-    done = process.restore()
+    done = lab.restore(the, process, say)
     say(f"{process.node.name}: {', '.join(done) if done else 'nothing to restore'}")
     if not args.no_wait:
         lab.wait_ready(the, [process], say, args.wait)

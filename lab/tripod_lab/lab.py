@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 from . import LabError, netns, nodes, rackfile, run, topology
 from .ovs import Switch
@@ -58,6 +60,43 @@ def names() -> list[str]:
     return sorted(found)
 
 
+@contextlib.contextmanager
+def locked(name: str, say: Say = lambda text: None) -> Iterator[None]:
+    """One at a time brings a lab up, takes it down or starts processes in it: else one could start
+    what the other has just stopped looking for. The lock is on the lab's directory, which is the
+    first thing made and the last removed; a process that dies lets go of it."""
+    fd = _lock(name, say)
+    try:
+        yield
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _lock(name: str, say: Say) -> int | None:
+    """None: there is no lab, or no more than the namespaces of one."""
+    path = topology.run_dir(name)
+    while True:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"lab {name} is being changed by another tripod-lab: waiting for it")
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # while we waited, the lab went away, and maybe came again: once more
+
+
 # ---- Up ----
 
 def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> None:
@@ -76,19 +115,21 @@ def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> N
     if traces(lab.name):
         raise LabError(f"lab {lab.name} is up already, or was left half done: "
                        f"tripod-lab down --name {lab.name}, or take another --name")
-    topology.RUN_ROOT.mkdir(mode=0o755, exist_ok=True)
     try:
-        lab.run_dir.mkdir()  # whoever makes it has the name
+        lab.run_dir.mkdir(parents=True)  # whoever makes it has the name
     except FileExistsError:
         raise LabError(f"lab {lab.name} is being brought up by somebody else") from None
-    try:
-        _build(lab, config, say)
-        _start_nodes(lab, say, ready_s)
-        save(lab)
-    except BaseException:
-        say("cleaning up")
-        down(lab.name)
-        raise
+    with locked(lab.name):
+        if not lab.run_dir.is_dir():  # somebody was quicker with the lock, and took it down
+            raise LabError(f"lab {lab.name} was taken down")
+        try:
+            _build(lab, config, say)
+            _start_nodes(lab, say, ready_s)
+            save(lab)
+        except BaseException:
+            say("cleaning up")
+            _remove(lab.name)
+            raise
 
 
 def _build(lab: Lab, config: str, say: Say) -> None:
@@ -173,11 +214,22 @@ def wait_ready(lab: Lab, processes: list[nodes.NodeProcess], say: Say, ready_s: 
     wait_for("the nodes", ready_s, lambda: not missing(), 0.05, why)
 
 
+def restore(lab: Lab, process: nodes.NodeProcess, say: Say) -> list[str]:
+    with locked(lab.name, say):
+        load(lab.name)  # still there, now that nobody else changes it?
+        return process.restore()
+
+
 # ---- Down ----
 
-def down(name: str) -> bool:
+def down(name: str, say: Say = lambda text: None) -> bool:
     """Removes every trace of a lab, whatever state it is in. False when there was none."""
     topology.check_name(name)
+    with locked(name, say):
+        return _remove(name)
+
+
+def _remove(name: str) -> bool:
     spaces = netns.labs().get(name, [])
     directory = topology.run_dir(name)
     there = bool(spaces) or directory.exists()
