@@ -335,6 +335,49 @@ static void rack__stragglers_are_relayed(void **state)
 	rack_free(r);
 }
 
+// UDP has no SYN to tell a new flow from one that another node has: while the rack is unsettled, an
+// unknown tuple is asked for first, so that a source NAT keeps its mapping through a kill.
+static void rack__udp_keeps_its_mapping(void **state)
+{
+	enum { N = 60 };
+	struct rack *r = rack_of((struct rack_conf){.seed = 51});
+	static struct rack_arrival a[MAX];
+	uint16_t port[N] = {0};
+
+	rack_run_ms(r, 12000); // settled: UDP opens at once
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < N; i++) {
+			rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.src = "10.1.0.7",
+				.dst = "198.18.7.7", .sport = (uint16_t)(5000 + i),
+				.dport = (uint16_t)(6000 + i), .proto = 17, .payload_len = 30});
+			if (i % 4 == 3)
+				rack_run_ms(r, 1);
+		}
+		rack_run_ms(r, 20);
+		unsigned n = rack_arrivals(r, TRIPOD_INCOMING, a, MAX);
+		assert_int_equal(n, N);
+		for (unsigned k = 0; k < n; k++) {
+			unsigned i = __builtin_bswap16(a[k].tuple.dport) - 6000u;
+			if (round == 0)
+				port[i] = a[k].tuple.sport;
+			assert_int_equal(a[k].tuple.sport, port[i]);
+			rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = "198.18.7.7",
+				.dst = "192.0.2.1", .sport = (uint16_t)(6000 + i),
+				.dport = __builtin_bswap16(port[i]), .proto = 17,
+				.payload_len = 30});
+		}
+		rack_run_ms(r, 20);
+		assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, MAX), N);
+		if (round == 1) {
+			rack_kill(r, 1);
+			rack_port(r, 1, false); // the switch is faster than the heartbeats
+			rack_run_ms(r, 75);
+		}
+	}
+	assert_true(rack_counter(r, -1, C_pulls_answered) + rack_counter(r, -1, C_takeovers) > 0);
+	rack_free(r);
+}
+
 // Unknown TCP costs a bounded number of control messages.
 static void rack__unknown_flood_is_bounded(void **state)
 {
@@ -373,6 +416,7 @@ int main(void)
 		cmocka_unit_test(rack__restart),
 		cmocka_unit_test(rack__port_flap),
 		cmocka_unit_test(rack__stragglers_are_relayed),
+		cmocka_unit_test(rack__udp_keeps_its_mapping),
 		cmocka_unit_test(rack__unknown_flood_is_bounded),
 	};
 	return cmocka_run_group_tests_name("rack", tests, NULL, NULL);

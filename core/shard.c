@@ -129,6 +129,13 @@ static bool is_echo_request(const struct tripod_packet *p)
 	return p->data[p->l4] == (p->v6 ? 128 : 8);
 }
 
+// The members or the switch's ports changed lately, or may be about to be found changed.
+static bool unsettled(const struct shard *s)
+{
+	return s->conf->directions_split || s->now_ns < s->unsettled_ns ||
+	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
+}
+
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
@@ -153,12 +160,11 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		break;
 	case IPPROTO_UDP:
 		opens = true;
-		can_ask = can_ask && (s->conf->directions_split || s->now_ns < s->unsettled_ns);
+		can_ask = can_ask && unsettled(s);
 		break;
 	default:
 		opens = is_echo_request(p);
-		can_ask = can_ask &&
-			  (!opens || s->conf->directions_split || s->now_ns < s->unsettled_ns);
+		can_ask = can_ask && (!opens || unsettled(s));
 		break;
 	}
 	if (can_ask)

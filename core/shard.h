@@ -194,6 +194,8 @@ struct node {
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
+	// A peer has missed heartbeats: until then its flows may come here before it counts as dead.
+	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };

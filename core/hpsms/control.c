@@ -271,6 +271,21 @@ static void hello_send(struct shard *s, uint8_t flags)
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
+// The switch may notice a dead node before its silence is long enough to count here.
+static void suspect(struct shard *s)
+{
+	const struct members *members = &s->node->members;
+	uint64_t missed = members->heartbeat_ns * 5 / 2;
+
+	for (uint64_t left = members->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
+		if (s->now_ns - members->m[__builtin_ctzll(left)].heard_ns > missed) {
+			atomic_store_explicit(&s->node->suspect_ns, s->now_ns + 1000 * MS,
+				memory_order_relaxed);
+			return;
+		}
+	}
+}
+
 uint64_t control_tick(struct shard *s)
 {
 	struct members *members = &s->node->members;
@@ -281,6 +296,7 @@ uint64_t control_tick(struct shard *s)
 	if (was_away)
 		doubt_all(s);
 	tell_workers(s);
+	suspect(s);
 	for (; dead != 0; dead &= dead - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(dead);
 		s->heard_by &= ~(1ull << node);
