@@ -369,13 +369,18 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		at += (uint16_t)size;
 		pull_none(s, &key, h->from_node);
 		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
-		if (hit.what == STORE_CONN) {
-			// It could not keep the copy that it was sent.
-			struct conn_repl *r = store_repl(&s->store, hit.index);
+		if (hit.what != STORE_CONN)
+			continue;
+		// It could not keep the copy that it was sent. If it had acknowledged that (the message
+		// may be old, or it has lost the copy since), it is sent once more.
+		struct conn_repl *r = store_repl(&s->store, hit.index);
+		bool had = r->acked & bit;
+		r->acked &= ~bit;
+		r->known &= ~bit;
+		if (had)
+			repl_queue(s, hit.index, h->from_node);
+		else
 			r->holders &= ~bit;
-			r->acked &= ~bit;
-			r->known &= ~bit;
-		}
 	}
 }
 

@@ -28,6 +28,7 @@ struct rack_conf {
 	uint32_t timers; // 0: 64
 	unsigned peer_workers; // 0: as many as workers
 	bool reset; // answer unknown TCP
+	bool dirty; // what is sent may have wrong checksums, and so may what arrives
 };
 
 // Rewrites the destination like a load balancer (to 10.1.0.101:8080) and, for connections from
