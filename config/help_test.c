@@ -8,7 +8,8 @@
 #include "config/help.h"
 #include "config/rack.h"
 
-static char *help(const struct tripod_option *table)
+// Not inlined: gcc takes the stream, closed by then, for a user of `text`.
+__attribute__((noinline)) static char *help(const struct tripod_option *table)
 {
 	char *text = NULL;
 	size_t size = 0;

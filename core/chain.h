@@ -2,7 +2,7 @@
 // Chains of network functions: loading one from its configuration, finding NFs by name.
 //
 // A chain is known by its content: chain_id is the hash of its configuration and of its NFs' state
-// layouts (DESIGN: content-addressed chains), so that two nodes agree on what a record means
+// layouts, so that two nodes agree on what a record means
 // without asking anybody. A connection keeps the chain under which it began.
 //
 // Thread: control thread builds; afterwards read-only and shared by all workers, but for counters.

@@ -43,10 +43,9 @@ enum conn_flag {
 	CONN_MASTER_1 = 1 << 1,
 	CONN_ANSWERED = 1 << 2, // the responder has been heard: no longer embryonic
 	CONN_PINNED = 1 << 3, // both directions on one master; the rest is relayed
-	CONN_UNCERTAIN = 1 << 4, // this node was away: ask the holders before use (DESIGN: validate)
-	CONN_HELD = 1 << 5, // an NF holds packets of it
-	CONN_REPLICATED = 1 << 6, // is on at least one other node, or on its way there
-	CONN_TIMED = 1 << 7, // an NF timer is set
+	CONN_HELD = 1 << 4, // an NF holds packets of it
+	CONN_REPLICATED = 1 << 5, // is on at least one other node, or on its way there
+	CONN_TIMED = 1 << 6, // an NF timer is set
 };
 
 // The line of one direction. d = 0: packets of the initiator; d = 1: of the responder.
@@ -64,7 +63,7 @@ struct conn {
 	uint64_t incarnation; // which life of this key; higher wins
 	uint8_t state; // enum conn_state
 	uint8_t flags; // enum conn_flag
-	uint8_t chain; // slot of the chain version that it began under (struct chain_set)
+	uint8_t chain; // which of the node's chains it runs under, as in its index entries
 	uint8_t reason; // enum tripod_reason, of a tombstone
 	uint16_t stamp; // counts local changes; tells an acknowledgement of the newest from an older
 	uint16_t published; // last activity that the holders were told, ticks >> 8
@@ -87,7 +86,9 @@ struct conn_version {
 	uint32_t version;
 	uint16_t epoch;
 	uint8_t writer; // node id; for a direction, its master
-	uint8_t handed; // 1: another node took this direction from us (conn_dir.next_hop_check: when)
+	// Kept here, not sent. Of a direction, 1: another node took it from us (conn_dir.next_hop_check
+	// says when). Of the shared part: low bits of conn.stamp at its last change.
+	uint8_t handed;
 };
 
 struct conn_repl {

@@ -69,8 +69,10 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 	}
 	c->stamp++;
 	r->acked = self_bit(s);
-	if (parts & 1u << PART_SHARED)
+	if (parts & 1u << PART_SHARED) {
 		r->known = self_bit(s);
+		r->part[PART_SHARED].handed = (uint8_t)c->stamp;
+	}
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
 	if (c->flags & CONN_REPLICATED)
@@ -266,7 +268,8 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 
 	if (c->state == CONN_FREE || !(r->holders & bit) || stamp >> 16 != stamp_of(c) >> 16)
 		return;
-	if (ref & REF_FULL && (uint16_t)(c->stamp - stamp) < 0x8000)
+	// A whole record, and the shared part has not changed since it was sent.
+	if (ref & REF_FULL && (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0)
 		r->known |= bit;
 	if (c->stamp == (uint16_t)stamp) {
 		r->known |= bit;
@@ -429,7 +432,8 @@ static bool same_chain(const struct shard *s, const struct wire_record *w)
 	return w->chain == s->chain->id && w->nf_size == s->chain->wire_size;
 }
 
-static void merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
+// false: what is fixed for ever differs, of one life: one of the two is wrong.
+static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -437,17 +441,19 @@ static void merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 
 	r->holders |= w->holders | self_bit(s);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
-		return;
+		return true;
 	if (!same_chain(s, w)) {
 		count(s, C_log_records_refused);
-		return;
+		return true;
 	}
 	memset(nf, 0, s->chain->state_size);
 	chain_unpack(s->chain, w->nf, nf);
 	if (chain_write_once_differs(s->chain, nf, c->nf))
-		count(s, C_drop_invariant);
+		return false;
 	chain_unpack(s->chain, w->nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
+	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
+	return true;
 }
 
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
@@ -584,8 +590,11 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		merge_dir(s, i, d, w);
 	}
-	if (w->parts & 1u << PART_SHARED)
-		merge_shared(s, i, w);
+	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
+		count(s, C_drop_invariant);
+		conn_close(s, i, TRIPOD_TERMINATED);
+		return;
+	}
 	if (w->flags & WIRE_RECORD_PINNED)
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
@@ -714,6 +723,7 @@ static bool responsible(struct shard *s, uint32_t i)
 	r->part[PART_SHARED] = (struct conn_version){
 		.epoch = (uint16_t)(r->part[PART_SHARED].epoch + 1),
 		.writer = s->conf->id,
+		.handed = (uint8_t)store_conn(&s->store, i)->stamp,
 	};
 	return true;
 }

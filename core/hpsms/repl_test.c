@@ -281,6 +281,32 @@ static void repl__absurd_claims(void **state)
 	rack_free(r);
 }
 
+// Write-once state that differs within one life: one of the two copies is wrong, nobody can tell which,
+// and the connection ends, counted. The node and its other connections go on.
+static void repl__broken_invariant_ends_its_connection(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	uint8_t packed[WIRE_NF_MAX];
+	struct conn *c;
+
+	established(r, 1);
+	established(r, 2);
+	assert_non_null(find(r, 0, 1, &c));
+	struct wire_record w = record_of(r, 1, 1, 50);
+	w.incarnation = c->incarnation;
+	w.reversed = c->dir[1].key;
+	chain_pack(node_shard(rack_node(r, 0), 0)->chain, c->nf, packed);
+	packed[0] ^= 0xff;
+	w.nf = packed;
+	forge(r, 1, 0, &w);
+	rack_run_ms(r, 150);
+	assert_true(rack_counter(r, -1, C_drop_invariant) > 0);
+	assert_int_equal(rack_copies(r, &w.key), 0);
+	assert_true(carries(r, 2));
+	rack_check(r);
+	rack_free(r);
+}
+
 struct log {
 	unsigned pulls, frames, nones;
 	unsigned none_to; // worker
@@ -544,6 +570,7 @@ int main(void)
 		cmocka_unit_test(repl__state_of_a_foreign_chain),
 		cmocka_unit_test(repl__impossible_records),
 		cmocka_unit_test(repl__absurd_claims),
+		cmocka_unit_test(repl__broken_invariant_ends_its_connection),
 		cmocka_unit_test(repl__part_of_an_unknown_life),
 		cmocka_unit_test(repl__refusal_goes_to_who_sent),
 		cmocka_unit_test(repl__refused_copies_do_not_count),

@@ -90,10 +90,6 @@ struct tripod_nf {
 
 	// The timer set by tripod_timer_set() has run out. May be NULL.
 	void (*on_timer)(struct tripod_call *c);
-
-	// Translates the state of an older layout_version in place; 0 or -ENOTSUP. May be NULL: then
-	// only the same layout is accepted from peers.
-	int (*on_import)(uint32_t layout_version, void *state, uint16_t size);
 };
 
 // Registers a built-in NF at program start. A plug-in (.so) exports the same struct under the name

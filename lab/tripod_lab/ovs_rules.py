@@ -5,8 +5,8 @@ Three tables. 0 admits: what a host sends gets the tag of its VLAN, what a node 
 of the rack's. 1 balances: what a host sends to the virtual gateway goes through two-stage ECMP.
 2 forwards by destination MAC within the VLAN, and floods what is not known there.
 
-Nothing is learned (no NORMAL action): every node sends with the gateway's MAC as source, so a
-learning switch would move that MAC from port to port and revalidate all its flows each time.
+Nothing is learned (no NORMAL action): all MACs of the rack are known, and a switch that learns
+revalidates all its flows whenever one moves.
 
 Two-stage ECMP: group PRIMARY picks a node for every packet, dead or alive; group FAILOVER + i sends
 to node i while port i is live, else to a secondary group, which picks among the live ports. So a
