@@ -37,16 +37,26 @@ static void udp(struct rack *r, unsigned n)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.%u.%u", n >> 8, n & 255);
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.proto = IPPROTO_UDP, .src = client,
-		.dst = VIP, .sport = 1000, .dport = 53, .payload_len = 10});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = client,
+			.dst = VIP,
+			.sport = 1000,
+			.dport = 53,
+			.payload_len = 10});
 }
 
 static void udp_back(struct rack *r, unsigned n)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.%u.%u", n >> 8, n & 255);
-	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.proto = IPPROTO_UDP, .src = SERVER,
-		.dst = client, .sport = 8080, .dport = 1000, .payload_len = 10});
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = SERVER,
+			.dst = client,
+			.sport = 8080,
+			.dport = 1000,
+			.payload_len = 10});
 }
 
 static struct tripod_tuple key_of(unsigned n)
@@ -81,13 +91,15 @@ static void shard__floods_leave_heartbeats_their_buffers(void **state)
 	for (unsigned ms = 0; ms < 150; ms++) {
 		for (unsigned n = 0, i = 0; n < 1280; i++) {
 			struct tripod_tuple t = {.sport = htons((uint16_t)(1000 + i)),
-				.dport = htons(80), .proto = IPPROTO_TCP};
+				.dport = htons(80),
+				.proto = IPPROTO_TCP};
 			tripod_addr_parse(&t.src, "198.18.0.1");
 			tripod_addr_parse(&t.dst, VIP);
 			if (toeplitz_worker(toeplitz_tuple(&t), 2) != 0)
 				continue;
-			rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.tuple = &t,
-				.tcp_flags = TRIPOD_TCP_SYN, .ttl = 1});
+			rack_send(r, TRIPOD_INCOMING,
+				&(struct frame_spec){
+					.tuple = &t, .tcp_flags = TRIPOD_TCP_SYN, .ttl = 1});
 			n++;
 		}
 		rack_run_ms(r, 1);
@@ -282,13 +294,19 @@ static void shard__icmp_error_with_no_hops_left(void **state)
 	udp_back(r, 1);
 	rack_run_ms(r, 5);
 	assert_int_equal(arrived(r, TRIPOD_INCOMING), 1);
-	frames_build(quoted, sizeof(quoted), &(struct frame_spec){.proto = IPPROTO_UDP,
-		.src = VIP, .dst = "198.18.0.1", .sport = 53, .dport = 1000, .payload_len = 10});
+	frames_build(quoted, sizeof(quoted),
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = VIP,
+			.dst = "198.18.0.1",
+			.sport = 53,
+			.dport = 1000,
+			.payload_len = 10});
 	for (uint8_t ttl = 1; ttl <= 2; ttl++) {
 		struct frame_spec s = {.src = "198.18.0.1", .dst = VIP, .ttl = ttl};
 		static const uint8_t gateway[6] = {2, 0, 0x5e, 0, 1, 1};
 		s.dst_mac = gateway;
-		size_t len = frames_icmp_error(buf, sizeof(buf), &s, 3, 3, 0, quoted + FRAMES_L3, 28);
+		size_t len =
+			frames_icmp_error(buf, sizeof(buf), &s, 3, 3, 0, quoted + FRAMES_L3, 28);
 		rack_inject(r, 0, 10, buf, len);
 		rack_run_ms(r, 5);
 		assert_int_equal(rack_counter(r, 0, C_drop_ttl), 1);
