@@ -87,7 +87,7 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 	}
 	for (unsigned w = 0; w < conf->workers; w++) {
 		struct shard *s = arena_take(a, sizeof(*s));
-		if (s == NULL) {
+		if (scratch != NULL) {
 			memset(scratch, 0, sizeof(*scratch));
 			s = scratch;
 		} else {
