@@ -6,7 +6,7 @@
 #include <netinet/in.h>
 
 #define TICK_PERIOD_NS (2 * MS)
-#define TICK_EXPIRES 64 // connections and timers that one tick ends
+#define DUE_MAX 64 // connections, and timers, that come up in one step
 #define TX_RESERVE 96 // places in step->tx that new packets leave free for what they cause
 
 void shard_done(struct shard *s, void *buf)
@@ -681,26 +681,38 @@ static uint64_t min64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void tick(struct shard *s)
+// Connections and timers whose time has come, some at a time lest packets wait; the rest is overdue,
+// and goes on in the next step.
+static void expire(struct shard *s)
 {
-	uint64_t next = s->now_ns + 20 * MS;
+	bool congested = repl_congested(s); // each end is news for the holders
+	unsigned conns = 0, timers = 0;
 	struct timer t;
 	uint32_t i;
-	unsigned n;
 
-	if (s->now - s->valid_from > AGE_MAX)
-		s->valid_from = s->now - AGE_MAX;
-	for (n = 0; n < TICK_EXPIRES && (i = store_wheel_due(&s->store, s->now)) != STORE_NONE; n++)
+	while (!congested && conns < DUE_MAX &&
+		(i = store_wheel_due(&s->store, s->now)) != STORE_NONE) {
 		conn_expire(s, i);
-	if (n == TICK_EXPIRES)
-		next = s->now_ns; // the rest at once, but packets first
-	for (n = 0; n < TICK_EXPIRES && timers_due(&s->timers, s->now, &t); n++) {
+		conns++;
+	}
+	for (; timers < DUE_MAX && timers_due(&s->timers, s->now, &t); timers++) {
 		const struct conn *c = store_conn(&s->store, t.conn);
 		if (c->state == CONN_LIVE && c->incarnation == t.incarnation)
 			run_timer(s, t.conn, t.nf);
 	}
+	s->step->more |= conns == DUE_MAX || timers == DUE_MAX;
+	s->overdue = congested || conns == DUE_MAX || timers == DUE_MAX;
+}
+
+static void tick(struct shard *s)
+{
+	uint64_t next = s->now_ns + 20 * MS;
+
+	if (s->now - s->valid_from > AGE_MAX)
+		s->valid_from = s->now - AGE_MAX;
+	expire(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
-		next = min64(next, s->now_ns + TICK_PERIOD_NS);
+		next = s->now_ns + TICK_PERIOD_NS;
 	if (s->repair_at != 0 && room_for_more(s))
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
@@ -736,6 +748,8 @@ void shard_step(struct shard *s, struct step *step)
 	burst(s, step->rx, step->n_rx);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
+	else if (s->overdue && room_for_more(s))
+		expire(s);
 	serve_query(s);
 	run_again(s);
 	if (s->ask_first != 0)
