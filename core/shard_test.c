@@ -181,6 +181,42 @@ static void shard__expiry_keeps_up(void **state)
 	rack_free(r);
 }
 
+// Ends wait for one another rather than be lost on a full queue: a backup that is not told keeps its
+// copy for far longer.
+static void shard__ends_wait_for_their_queue(void **state)
+{
+	enum { N = 12000 };
+	struct rack *r = rack_of(
+		(struct rack_conf){.nodes = 2, .connections = 2 * N, .udp_ms = 10000});
+
+	rack_port(r, 1, false);
+	for (unsigned i = 0; i < N; i += 24) {
+		for (unsigned k = i; k < i + 24; k++)
+			udp(r, k);
+		rack_run_ms(r, 1);
+		for (unsigned k = i; k < i + 24; k++)
+			udp_back(r, k);
+		rack_run_ms(r, 1);
+	}
+	rack_run_ms(r, 100);
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	assert_int_equal(s->store.used, N);
+	assert_int_equal(node_shard(rack_node(r, 1), 0)->store.used, N);
+	// They end at once, while their backup says nothing and is not yet given up.
+	for (uint32_t i = 1; i <= N; i++) {
+		struct conn *c = store_conn(&s->store, i);
+		c->dir[0].seen = c->dir[1].seen = s->now - ticks_of_ms(20000);
+		store_wheel_set(&s->store, i, s->now);
+	}
+	rack_freeze(r, 1);
+	rack_run_ms(r, 280);
+	assert_int_equal(rack_counter(r, 0, C_log_queue_full), 0);
+	rack_thaw(r, 1);
+	rack_run_ms(r, 1000);
+	assert_int_equal(rack_counter(r, 0, C_connections_closed_timeout), N);
+	rack_free(r);
+}
+
 // A worker that could not be told of a death, because its ring was full, is told later.
 static void shard__a_full_ring_delays_news_of_members(void **state)
 {
@@ -321,6 +357,7 @@ int main(void)
 		cmocka_unit_test(shard__nothing_is_in_doubt_after_weeks),
 		cmocka_unit_test(shard__one_way_traffic_stays_for_weeks),
 		cmocka_unit_test(shard__expiry_keeps_up),
+		cmocka_unit_test(shard__ends_wait_for_their_queue),
 		cmocka_unit_test(shard__a_full_ring_delays_news_of_members),
 		cmocka_unit_test(shard__aliases_go_with_their_records),
 		cmocka_unit_test(shard__stale_alias_opens_nothing),
