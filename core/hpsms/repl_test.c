@@ -543,6 +543,26 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	rack_free(r);
 }
 
+static bool mute(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && from == 0;
+}
+
+// Who is no longer heard, and hears so from the others, may have been replaced by now.
+static void control__unheard_node_is_in_doubt(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+
+	assert_true(s->now - s->valid_from > AGE_MAX / 2);
+	rack_tap(r, mute, NULL);
+	rack_run_ms(r, 200);
+	assert_true(s->now - s->valid_from < 200);
+	s = node_shard(rack_node(r, 1), 0); // nobody said that of node 1
+	assert_true(s->now - s->valid_from > AGE_MAX / 2);
+	rack_free(r);
+}
+
 static uint64_t queued(struct rack *r)
 {
 	struct member_status m[RACK_NODES];
@@ -694,6 +714,7 @@ int main(void)
 		cmocka_unit_test(repl__refusal_goes_to_who_sent),
 		cmocka_unit_test(repl__refused_copies_do_not_count),
 		cmocka_unit_test(repl__late_refusal_costs_no_copy),
+		cmocka_unit_test(control__unheard_node_is_in_doubt),
 		cmocka_unit_test(repl__handed_over_while_queued),
 		cmocka_unit_test(repl__backup_of_an_answered_connection_is_quiet),
 		cmocka_unit_test(repl__late_acknowledgement),
