@@ -188,7 +188,8 @@ static const struct tripod_option network_options[] = {
 		.type = TRIPOD_OPT_ENUM,
 		.choices = switch_hash,
 		.standard = "outside-endpoint",
-		.help = "what the switch hashes; all but the standard may part a connection's directions"},
+		.help = "what the switch hashes; all but the standard may part a connection's "
+			"directions"},
 	{.name = "outside",
 		.type = TRIPOD_OPT_MAP,
 		.required = true,

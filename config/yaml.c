@@ -300,7 +300,8 @@ static struct tripod_conf *reader_node(
 
 static void reader_document(struct reader *r)
 {
-	if (reader_next(r) < 0 || reader_next(r) < 0) // start of the stream, of the document
+	// The start of the stream, then of the document.
+	if (reader_next(r) < 0 || reader_next(r) < 0) // NOLINT(misc-redundant-expression)
 		return;
 	if (r->event.type == YAML_STREAM_END_EVENT) {
 		conf_error_at(

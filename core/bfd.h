@@ -35,7 +35,8 @@ struct bfd {
 	uint32_t remote_tx_us, remote_rx_us;
 	uint32_t tx_us; // transmit interval that this side announces: 1 s or more unless up
 	uint64_t sent_ns; // last periodic packet
-	uint64_t next_tx_ns, detect_ns; // detect_ns: when the session falls without a packet; 0: none
+	// detect_ns: when the session falls without a packet; 0: none
+	uint64_t next_tx_ns, detect_ns;
 	uint64_t changes; // state changes so far
 };
 

@@ -134,7 +134,7 @@ int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripo
 	const char *canonical)
 {
 	struct keys keys;
-	const struct tripod_conf *places[CHAIN_NFS_MAX];
+	const struct tripod_conf *places[CHAIN_NFS_MAX] = {0};
 	memset(chain, 0, sizeof(*chain));
 	env->chain = chain;
 	keys_init(&keys);

@@ -120,7 +120,8 @@ static void chain_pack__property(void **unused)
 			unsigned align = 8;
 			while (nfs[i].nf.state_size % align != 0)
 				align /= 2;
-			assert_int_equal(chain.nf[i].state_offset, (end + align - 1) / align * align);
+			assert_int_equal(
+				chain.nf[i].state_offset, (end + align - 1) / align * align);
 			assert_ptr_equal(chain.nf[i].instance, &nfs[i]);
 			end = chain.nf[i].state_offset + nfs[i].nf.state_size;
 		}

@@ -77,9 +77,11 @@
 	X(log_records_tx, "records sent to backups")                                               \
 	X(log_records_rx, "records received from masters")                                         \
 	X(log_records_stale, "records received that were older than what is here")                 \
-	X(log_records_refused, "records received that could not be kept (table full, chain unknown)") \
+	X(log_records_refused,                                                                     \
+		"records received that could not be kept (table full, chain unknown)")             \
 	X(log_messages_tx, "log messages sent")                                                    \
-	X(log_messages_lost, "log messages not acknowledged in time; their records are sent again") \
+	X(log_messages_lost,                                                                       \
+		"log messages not acknowledged in time; their records are sent again")             \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(repairs, "connections given another copy after a member was lost")                       \
@@ -95,7 +97,7 @@ enum counter {
 #define X(name, help) C_##name,
 	TRIPOD_COUNTERS(X)
 #undef X
-	COUNTERS,
+		COUNTERS,
 };
 
 extern const char *const counter_names[COUNTERS];

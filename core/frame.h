@@ -28,7 +28,8 @@ struct frame {
 enum {
 	STEP_BURST = 32, // frames received in one step
 	STEP_SPARE = 64, // empty frames that the caller keeps in stock for the core
-	STEP_SPARE_CONTROL = 24, // of them, kept for heartbeats, BFD and replication, whatever comes in
+	// of them, kept for heartbeats, BFD and replication, whatever comes in
+	STEP_SPARE_CONTROL = 24,
 	STEP_TX = 512,
 	STEP_DONE = 256,
 };

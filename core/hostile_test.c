@@ -50,16 +50,28 @@ struct test {
 
 static void from_client(struct test *t, struct flow *f, uint8_t flags, unsigned payload)
 {
-	rack_send(t->r, TRIPOD_INCOMING, &(struct frame_spec){.src = f->client, .dst = VIP,
-		.sport = 1000, .dport = 80, .tcp_flags = flags, .seq = f->seq,
-		.ack = flags & TRIPOD_TCP_ACK ? f->ack : 0, .payload_len = payload});
+	rack_send(t->r, TRIPOD_INCOMING,
+		&(struct frame_spec){.src = f->client,
+			.dst = VIP,
+			.sport = 1000,
+			.dport = 80,
+			.tcp_flags = flags,
+			.seq = f->seq,
+			.ack = flags & TRIPOD_TCP_ACK ? f->ack : 0,
+			.payload_len = payload});
 }
 
 static void from_server(struct test *t, struct flow *f, uint8_t flags, unsigned payload)
 {
-	rack_send(t->r, TRIPOD_OUTGOING, &(struct frame_spec){.src = SERVER, .dst = f->client,
-		.sport = 8080, .dport = 1000, .tcp_flags = flags, .seq = f->ack, .ack = f->seq,
-		.payload_len = payload});
+	rack_send(t->r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.src = SERVER,
+			.dst = f->client,
+			.sport = 8080,
+			.dport = 1000,
+			.tcp_flags = flags,
+			.seq = f->ack,
+			.ack = f->seq,
+			.payload_len = payload});
 }
 
 // Has a packet of f with this payload reached the side?
@@ -181,9 +193,13 @@ static size_t any_frame(struct test *t, uint8_t *b)
 	snprintf(z, sizeof(z), v6 ? "2001:db8:20::%u" : "10.1.0.%u", below(t, 256));
 	struct frame_spec s = {
 		.src = out ? z : a,
-		.dst = out ? a : below(t, 2) && !v6 ? VIP : z,
+		.dst = out                  ? a
+		       : below(t, 2) && !v6 ? VIP
+					    : z,
 		.sport = (uint16_t)rng_next(&t->rng),
-		.dport = below(t, 3) ? 80 : below(t, 2) ? CONTROL_PORT : 3784,
+		.dport = below(t, 3)   ? 80
+			 : below(t, 2) ? CONTROL_PORT
+				       : 3784,
 		.proto = protos[below(t, sizeof(protos))],
 		.tcp_flags = (uint8_t)rng_next(&t->rng),
 		.seq = (uint32_t)rng_next(&t->rng),
@@ -254,13 +270,20 @@ static void flood(struct test *t)
 		char a[20], z[20];
 		snprintf(a, sizeof(a), "198.19.%u.%u", below(t, 256), below(t, 256));
 		snprintf(z, sizeof(z), "10.1.%u.%u", 1 + below(t, 3), below(t, 256));
-		rack_send(t->r, out ? TRIPOD_OUTGOING : TRIPOD_INCOMING, &(struct frame_spec){
-			.src = out ? z : a, .dst = out ? a : below(t, 2) ? VIP : z,
-			.proto = below(t, 2) ? IPPROTO_TCP : below(t, 4) ? IPPROTO_UDP : IPPROTO_ICMP,
-			.sport = (uint16_t)(1024 + below(t, 60000)), .dport = 80,
-			.tcp_flags = flags[below(t, sizeof(flags))],
-			.seq = (uint32_t)rng_next(&t->rng), .ttl = (uint8_t)(1 + below(t, 3)),
-			.payload_len = below(t, 1400)});
+		rack_send(t->r, out ? TRIPOD_OUTGOING : TRIPOD_INCOMING,
+			&(struct frame_spec){.src = out ? z : a,
+				.dst = out           ? a
+				       : below(t, 2) ? VIP
+						     : z,
+				.proto = below(t, 2)   ? IPPROTO_TCP
+					 : below(t, 4) ? IPPROTO_UDP
+						       : IPPROTO_ICMP,
+				.sport = (uint16_t)(1024 + below(t, 60000)),
+				.dport = 80,
+				.tcp_flags = flags[below(t, sizeof(flags))],
+				.seq = (uint32_t)rng_next(&t->rng),
+				.ttl = (uint8_t)(1 + below(t, 3)),
+				.payload_len = below(t, 1400)});
 	}
 }
 
@@ -307,9 +330,18 @@ static void hostile(unsigned workers, bool liar, unsigned loss, unsigned ms)
 	printf("seed %llu\n", (unsigned long long)seed);
 	t = (struct test){.nodes = 3, .liar = liar, .down = 3, .until_ms = 300};
 	t.rng.state = seed;
-	t.r = rack_new(&(struct rack_conf){.nodes = 3, .workers = workers, .backups = 1,
-		.seed = seed, .loss_percent = loss, .connections = 256, .embryonic = 96,
-		.waiting = 16, .pulls = 16, .timers = 4, .reset = true, .dirty = true});
+	t.r = rack_new(&(struct rack_conf){.nodes = 3,
+		.workers = workers,
+		.backups = 1,
+		.seed = seed,
+		.loss_percent = loss,
+		.connections = 256,
+		.embryonic = 96,
+		.waiting = 16,
+		.pulls = 16,
+		.timers = 4,
+		.reset = true,
+		.dirty = true});
 	rack_run_ms(t.r, 300);
 	establish(&t);
 	for (unsigned i = 0; i < FLOWS; i++)

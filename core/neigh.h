@@ -45,7 +45,8 @@ struct neigh_table {
 	const struct neigh_self *self;
 	struct neigh *slots;
 	uint16_t hash[2 * NEIGH_SLOTS]; // open addressing, 0: empty
-	uint64_t seed; // keys the hash: remote hosts choose addresses. May be set after neigh_init().
+	// keys the hash: remote hosts choose addresses. May be set after neigh_init().
+	uint64_t seed;
 	uint64_t next_scan_ns;
 	uint16_t scan; // slot at which the next scan goes on, 0: from the start
 	uint16_t free, top; // first free slot; all slots from top on have never been used

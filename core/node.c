@@ -16,8 +16,8 @@ static uint32_t pow2_at_least(uint32_t n)
 
 static void peers_init(struct shard *s, struct arena *a, const struct node_conf *conf)
 {
-	uint32_t queue = pow2_at_least(conf->connections < CHANNEL_QUEUE ? conf->connections
-									 : CHANNEL_QUEUE);
+	uint32_t queue = pow2_at_least(
+		conf->connections < CHANNEL_QUEUE ? conf->connections : CHANNEL_QUEUE);
 	struct channel scratch = {0};
 
 	for (unsigned n = 0; n < NODES_MAX; n++) {
@@ -71,8 +71,7 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 	if (n != NULL) {
 		n->conf = *conf;
 		n->conf.relay_cost_ns = conf->relay_per_s > 0 ? 1000000000u / conf->relay_per_s : 0;
-		n->conf.pull_cost_ns =
-			1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
+		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
 			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
 		n->started_ns = now_ns;
@@ -90,7 +89,7 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 	}
 	for (unsigned w = 0; w < conf->workers; w++) {
 		struct shard *s = arena_take(a, sizeof(*s));
-		if (s == NULL) {
+		if (scratch != NULL) {
 			memset(scratch, 0, sizeof(*scratch));
 			s = scratch;
 		} else {

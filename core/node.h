@@ -31,7 +31,8 @@ struct side_conf {
 	uint16_t vlan, relay_vlan;
 	uint16_t mtu; // bytes of IP packet
 	uint8_t gateway_mac[6]; // shared by all nodes
-	struct tripod_addr gateway_v4, gateway_v6; // virtual gateway, shared by all nodes; zero: none
+	// virtual gateway, shared by all nodes; zero: none
+	struct tripod_addr gateway_v4, gateway_v6;
 	unsigned n_routes;
 	struct route route[ROUTES_MAX]; // longest prefix first
 };
@@ -124,7 +125,8 @@ struct node_status {
 	uint64_t connections, connections_max, embryonic, tombstones;
 	uint64_t mastered; // with a direction handled here
 	uint64_t backup; // kept for another node
-	uint64_t unprotected; // mastered here, answered, with fewer than k acknowledged live backups
+	// mastered here, answered, with fewer than k acknowledged live backups
+	uint64_t unprotected;
 	uint64_t memory_bytes, bytes_per_connection;
 	uint64_t uptime_ns;
 };

@@ -12,13 +12,16 @@
 // What a frame is, when it is not to be dropped.
 enum parse_kind {
 	PARSE_FLOW = -1, // TCP, UDP or ICMP echo: tuple and hash are set
-	PARSE_ICMP_ERROR = -2, // tuple is that of the packet that the error is about, reversed: the
-			       // direction key under which the connection's other direction is found
+	// tuple is that of the packet that the error is about, reversed: the key under which the
+	// connection's direction is found that the error travels in
+	PARSE_ICMP_ERROR = -2,
 	PARSE_ARP = -3, // l3 is set
-	PARSE_ND = -4, // neighbour solicitation or advertisement; l3, l4 set, checksum and hop limit verified
+	// neighbour solicitation or advertisement; l3, l4 set, checksum and hop limit verified
+	PARSE_ND = -4,
 	PARSE_BFD = -5, // UDP 3784, payload set
 	PARSE_CONTROL = -6, // UDP to the control port: payload set
-	PARSE_LOCAL = -7, // other IP that this parser leaves to the caller (IGMP, router ND): ignore
+	// other IP that this parser leaves to the caller (IGMP, router ND): ignore
+	PARSE_LOCAL = -7,
 };
 
 struct parse_limits {

@@ -25,8 +25,8 @@ static struct flow flow_of(unsigned n)
 {
 	struct flow f = {.port = (uint16_t)(10000 + n), .seq = 1000 + n, .ack = 900000 + n};
 	snprintf(f.client, sizeof(f.client), "198.18.%u.%u", n >> 8 & 255, n & 255);
-	f.key = (struct tripod_tuple){.sport = __builtin_bswap16(f.port),
-		.dport = __builtin_bswap16(80), .proto = 6};
+	f.key = (struct tripod_tuple){
+		.sport = __builtin_bswap16(f.port), .dport = __builtin_bswap16(80), .proto = 6};
 	tripod_addr_parse(&f.key.src, f.client);
 	tripod_addr_parse(&f.key.dst, VIP);
 	return f;
@@ -34,17 +34,29 @@ static struct flow flow_of(unsigned n)
 
 static void from_client(struct rack *r, struct flow *f, uint8_t flags, unsigned payload)
 {
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){
-		.src = f->client, .dst = VIP, .sport = f->port, .dport = 80, .tcp_flags = flags,
-		.seq = f->seq, .ack = flags & TRIPOD_TCP_ACK ? f->ack : 0, .payload_len = payload});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.src = f->client,
+			.dst = VIP,
+			.sport = f->port,
+			.dport = 80,
+			.tcp_flags = flags,
+			.seq = f->seq,
+			.ack = flags & TRIPOD_TCP_ACK ? f->ack : 0,
+			.payload_len = payload});
 	f->seq += payload + !!(flags & TRIPOD_TCP_SYN) + !!(flags & TRIPOD_TCP_FIN);
 }
 
 static void from_server(struct rack *r, struct flow *f, uint8_t flags, unsigned payload)
 {
-	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){
-		.src = SERVER, .dst = f->client, .sport = 8080, .dport = f->port,
-		.tcp_flags = flags, .seq = f->ack, .ack = f->seq, .payload_len = payload});
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.src = SERVER,
+			.dst = f->client,
+			.sport = 8080,
+			.dport = f->port,
+			.tcp_flags = flags,
+			.seq = f->ack,
+			.ack = f->seq,
+			.payload_len = payload});
 	f->ack += payload + !!(flags & TRIPOD_TCP_SYN) + !!(flags & TRIPOD_TCP_FIN);
 }
 
@@ -224,8 +236,9 @@ static void rack__reuse_of_a_closed_tuple(void **state)
 
 	establish(r, &f, 1);
 	f = flow_of(0);
-	unsigned node = rack_hash(r, &(struct frame_spec){.src = f.client, .dst = VIP,
-		.sport = f.port, .dport = 80}, TRIPOD_INCOMING);
+	unsigned node = rack_hash(r,
+		&(struct frame_spec){.src = f.client, .dst = VIP, .sport = f.port, .dport = 80},
+		TRIPOD_INCOMING);
 	assert_true(rack_conn(r, node, &f.key, &v));
 	uint64_t first = v.incarnation;
 	f.seq = 1001, f.ack = 900001;
@@ -347,9 +360,13 @@ static void rack__udp_keeps_its_mapping(void **state)
 	rack_run_ms(r, 12000); // settled: UDP opens at once
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < N; i++) {
-			rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.src = "10.1.0.7",
-				.dst = "198.18.7.7", .sport = (uint16_t)(5000 + i),
-				.dport = (uint16_t)(6000 + i), .proto = 17, .payload_len = 30});
+			rack_send(r, TRIPOD_OUTGOING,
+				&(struct frame_spec){.src = "10.1.0.7",
+					.dst = "198.18.7.7",
+					.sport = (uint16_t)(5000 + i),
+					.dport = (uint16_t)(6000 + i),
+					.proto = 17,
+					.payload_len = 30});
 			if (i % 4 == 3)
 				rack_run_ms(r, 1);
 		}
@@ -361,10 +378,13 @@ static void rack__udp_keeps_its_mapping(void **state)
 			if (round == 0)
 				port[i] = a[k].tuple.sport;
 			assert_int_equal(a[k].tuple.sport, port[i]);
-			rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = "198.18.7.7",
-				.dst = "192.0.2.1", .sport = (uint16_t)(6000 + i),
-				.dport = __builtin_bswap16(port[i]), .proto = 17,
-				.payload_len = 30});
+			rack_send(r, TRIPOD_INCOMING,
+				&(struct frame_spec){.src = "198.18.7.7",
+					.dst = "192.0.2.1",
+					.sport = (uint16_t)(6000 + i),
+					.dport = __builtin_bswap16(port[i]),
+					.proto = 17,
+					.payload_len = 30});
 		}
 		rack_run_ms(r, 20);
 		assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, MAX), N);
@@ -393,8 +413,8 @@ static void rack__unknown_flood_is_bounded(void **state)
 	}
 	rack_run_ms(r, 200);
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10), 0);
-	uint64_t dropped = rack_counter(r, -1, C_drop_unknown) +
-			   rack_counter(r, -1, C_drop_wait_full);
+	uint64_t dropped =
+		rack_counter(r, -1, C_drop_unknown) + rack_counter(r, -1, C_drop_wait_full);
 	assert_int_equal(dropped, 10000);
 	// Several tuples share a request, and each request has three answers.
 	assert_true(rack_counter(r, -1, C_control_tx_packets) - before < 10000);

@@ -97,6 +97,8 @@ enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, 
 		const struct tripod_nf *nf = chain->nf[position].nf;
 		enum tripod_verdict verdict = TRIPOD_FORWARD;
 
+		if (!init && nf->on_packet == NULL)
+			continue;
 		run_enter(&r, s, position);
 		if (init && nf->on_init != NULL) {
 			verdict = nf->on_init(&r.call, p);

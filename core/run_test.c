@@ -105,30 +105,52 @@ static void udp(struct rack *r, unsigned n, unsigned payload)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.%u.%u", n >> 8, n & 255);
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.proto = IPPROTO_UDP, .src = client,
-		.dst = SERVER, .sport = 1000, .dport = 53, .payload_len = payload});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = client,
+			.dst = SERVER,
+			.sport = 1000,
+			.dport = 53,
+			.payload_len = payload});
 }
 
 static void udp_back(struct rack *r, unsigned n, unsigned payload)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.%u.%u", n >> 8, n & 255);
-	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.proto = IPPROTO_UDP, .src = SERVER,
-		.dst = client, .sport = 53, .dport = 1000, .payload_len = payload});
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = SERVER,
+			.dst = client,
+			.sport = 53,
+			.dport = 1000,
+			.payload_len = payload});
 }
 
 static void tcp(struct rack *r, uint8_t flags, uint32_t seq, uint32_t ack, unsigned payload)
 {
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = "198.18.0.1", .dst = SERVER,
-		.sport = 1000, .dport = 80, .tcp_flags = flags, .seq = seq, .ack = ack,
-		.payload_len = payload});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.src = "198.18.0.1",
+			.dst = SERVER,
+			.sport = 1000,
+			.dport = 80,
+			.tcp_flags = flags,
+			.seq = seq,
+			.ack = ack,
+			.payload_len = payload});
 }
 
 static void tcp_back(struct rack *r, uint8_t flags, uint32_t seq, uint32_t ack, unsigned payload)
 {
-	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.src = SERVER, .dst = "198.18.0.1",
-		.sport = 80, .dport = 1000, .tcp_flags = flags, .seq = seq, .ack = ack,
-		.payload_len = payload});
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.src = SERVER,
+			.dst = "198.18.0.1",
+			.sport = 80,
+			.dport = 1000,
+			.tcp_flags = flags,
+			.seq = seq,
+			.ack = ack,
+			.payload_len = payload});
 }
 
 static struct rack_arrival in[MAX];
@@ -463,8 +485,13 @@ static void run__packet_made_and_not_sent(void **state)
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING), 100);
 	assert_int_equal(rack_buffers_lost(r), 0);
 	now.packet = answer_icmp;
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.proto = IPPROTO_ICMP,
-		.src = "198.18.0.1", .dst = SERVER, .sport = 7, .seq = 1, .payload_len = 8});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.proto = IPPROTO_ICMP,
+			.src = "198.18.0.1",
+			.dst = SERVER,
+			.sport = 7,
+			.seq = 1,
+			.payload_len = 8});
 	rack_run_ms(r, 10);
 	assert_int_equal(now.result, 1);
 	rack_free(r);
@@ -546,10 +573,16 @@ static enum tripod_verdict write_state(struct tripod_call *c, struct tripod_pack
 static void run__state_survives_a_takeover(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .split = true});
-	struct frame_spec spec = {.proto = IPPROTO_UDP, .src = "198.18.0.1", .dst = SERVER,
-		.sport = 1000, .dport = 53};
-	struct frame_spec back = {.proto = IPPROTO_UDP, .src = SERVER, .dst = "198.18.0.1",
-		.sport = 53, .dport = 1000};
+	struct frame_spec spec = {.proto = IPPROTO_UDP,
+		.src = "198.18.0.1",
+		.dst = SERVER,
+		.sport = 1000,
+		.dport = 53};
+	struct frame_spec back = {.proto = IPPROTO_UDP,
+		.src = SERVER,
+		.dst = "198.18.0.1",
+		.sport = 53,
+		.dport = 1000};
 
 	writes = refused = 0;
 	now.packet = write_state;
@@ -599,10 +632,16 @@ static enum tripod_verdict pin_and_answer(struct tripod_call *c, struct tripod_p
 static void run__pinned(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .split = true});
-	struct frame_spec spec = {.proto = IPPROTO_UDP, .src = "198.18.0.1", .dst = SERVER,
-		.sport = 1000, .dport = 53};
-	struct frame_spec back = {.proto = IPPROTO_UDP, .src = SERVER, .dst = "198.18.0.1",
-		.sport = 53, .dport = 1000};
+	struct frame_spec spec = {.proto = IPPROTO_UDP,
+		.src = "198.18.0.1",
+		.dst = SERVER,
+		.sport = 1000,
+		.dport = 53};
+	struct frame_spec back = {.proto = IPPROTO_UDP,
+		.src = SERVER,
+		.dst = "198.18.0.1",
+		.sport = 53,
+		.dport = 1000};
 
 	now.packet = pin;
 	udp(r, 1, 1);

@@ -6,7 +6,7 @@
 #include <netinet/in.h>
 
 #define TICK_PERIOD_NS (2 * MS)
-#define TICK_EXPIRES 64 // connections and timers that one tick ends
+#define DUE_MAX 64 // connections, and timers, that come up in one step
 #define TX_RESERVE 96 // places in step->tx that new packets leave free for what they cause
 
 void shard_done(struct shard *s, void *buf)
@@ -56,17 +56,16 @@ struct frame shard_frame(const struct tripod_packet *p, enum frame_class class)
 	};
 }
 
-static struct tripod_packet packet_of(const struct frame *f)
+// What the parser does not fill in.
+static inline void packet_begin(struct tripod_packet *p, const struct frame *f)
 {
-	return (struct tripod_packet){
-		.data = f->data,
-		.buf = f->buf,
-		.len = f->len,
-		.room = f->room,
-		.vlan = f->vlan,
-		.flags = f->flags,
-		.hash = f->hash,
-	};
+	p->data = f->data;
+	p->buf = f->buf;
+	p->len = f->len;
+	p->room = f->room;
+	p->vlan = f->vlan;
+	p->flags = f->flags;
+	p->hash = f->hash;
 }
 
 bool shard_post(struct shard *s, unsigned worker, const struct ring_message *m)
@@ -239,10 +238,6 @@ static bool track(
 {
 	struct conn *c = store_conn(&s->store, i);
 
-	if (tcp_flags_bogus(p->tcp_flags)) {
-		shard_drop(s, p, C_drop_tcp_flags);
-		return false;
-	}
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
@@ -250,7 +245,8 @@ static bool track(
 		*changed |= 1u << dir;
 		return true;
 	case TCP_OUT_OF_WINDOW:
-		shard_drop(s, p, C_drop_tcp_window);
+		shard_drop(s, p,
+			tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
 		return false;
 	case TCP_AFTER_CLOSE:
 		shard_drop(s, p, C_drop_tcp_closed);
@@ -299,10 +295,11 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	}
 }
 
-static void deliver(struct shard *s, struct tripod_packet *p, uint64_t hash)
+// hit: from store_prefetch_record(), or of no record.
+static void deliver(struct shard *s, struct tripod_packet *p, uint64_t hash, struct store_hit hit)
 {
-	struct store_hit hit = store_find(&s->store, &p->tuple, hash);
-
+	if (__builtin_expect(!store_hit_right(&s->store, &hit, &p->tuple), 0))
+		hit = store_find(&s->store, &p->tuple, hash);
 	if (__builtin_expect(hit.what == STORE_CONN, 1)) {
 		shard_forward_conn(s, p, hit.index, hit.dir);
 	} else if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
@@ -369,7 +366,7 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 	const struct side_conf *side;
 	enum tripod_direction direction;
 
-	*p = packet_of(f);
+	packet_begin(p, f);
 	if (p->vlan == conf->side[TRIPOD_INCOMING].vlan ||
 		p->vlan == conf->side[TRIPOD_INCOMING].relay_vlan) {
 		direction = TRIPOD_INCOMING;
@@ -433,6 +430,7 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 static void burst(struct shard *s, const struct frame *frames, unsigned n)
 {
 	struct tripod_packet packets[STEP_BURST];
+	struct store_hit hit[STEP_BURST];
 	uint64_t hash[STEP_BURST];
 	unsigned n_flows = 0;
 
@@ -447,9 +445,9 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 		n_flows++;
 	}
 	for (unsigned i = 0; i < n_flows; i++)
-		store_prefetch_record(&s->store, hash[i]);
+		hit[i] = store_prefetch_record(&s->store, hash[i]);
 	for (unsigned i = 0; i < n_flows; i++)
-		deliver(s, &packets[i], hash[i]);
+		deliver(s, &packets[i], hash[i], hit[i]);
 }
 
 // ---- The step ----
@@ -558,9 +556,10 @@ static void drain_rings(struct shard *s)
 // An NF lets a packet go on that it had held.
 static void go_on(struct shard *s, const struct waiting *w)
 {
-	struct tripod_packet p = packet_of(&w->frame);
+	struct tripod_packet p = {0};
 	struct conn *c = store_conn(&s->store, w->conn);
 	struct parse_limits limits = {.mtu = UINT16_MAX};
+	packet_begin(&p, &w->frame);
 	enum tripod_direction direction =
 		p.vlan == s->conf->side[TRIPOD_INCOMING].vlan ||
 				p.vlan == s->conf->side[TRIPOD_INCOMING].relay_vlan
@@ -610,7 +609,7 @@ static void run_again(struct shard *s)
 		} else if (w.conn != STORE_NONE)
 			go_on(s, &w);
 		else if (classify(s, &w.frame, &p))
-			deliver(s, &p, store_hash(&s->store, &p.tuple));
+			deliver(s, &p, store_hash(&s->store, &p.tuple), (struct store_hit){0});
 	}
 }
 
@@ -681,26 +680,38 @@ static uint64_t min64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void tick(struct shard *s)
+// Connections and timers whose time has come, some at a time lest packets wait; the rest is overdue,
+// and goes on in the next step.
+static void expire(struct shard *s)
 {
-	uint64_t next = s->now_ns + 20 * MS;
+	bool congested = repl_congested(s); // each end is news for the holders
+	unsigned conns = 0, timers = 0;
 	struct timer t;
 	uint32_t i;
-	unsigned n;
 
-	if (s->now - s->valid_from > AGE_MAX)
-		s->valid_from = s->now - AGE_MAX;
-	for (n = 0; n < TICK_EXPIRES && (i = store_wheel_due(&s->store, s->now)) != STORE_NONE; n++)
+	while (!congested && conns < DUE_MAX &&
+		(i = store_wheel_due(&s->store, s->now)) != STORE_NONE) {
 		conn_expire(s, i);
-	if (n == TICK_EXPIRES)
-		next = s->now_ns; // the rest at once, but packets first
-	for (n = 0; n < TICK_EXPIRES && timers_due(&s->timers, s->now, &t); n++) {
+		conns++;
+	}
+	for (; timers < DUE_MAX && timers_due(&s->timers, s->now, &t); timers++) {
 		const struct conn *c = store_conn(&s->store, t.conn);
 		if (c->state == CONN_LIVE && c->incarnation == t.incarnation)
 			run_timer(s, t.conn, t.nf);
 	}
+	s->step->more |= conns == DUE_MAX || timers == DUE_MAX;
+	s->overdue = congested || conns == DUE_MAX || timers == DUE_MAX;
+}
+
+static void tick(struct shard *s)
+{
+	uint64_t next = s->now_ns + 20 * MS;
+
+	if (s->now - s->valid_from > AGE_MAX)
+		s->valid_from = s->now - AGE_MAX;
+	expire(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
-		next = min64(next, s->now_ns + TICK_PERIOD_NS);
+		next = s->now_ns + TICK_PERIOD_NS;
 	if (s->repair_at != 0 && room_for_more(s))
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
@@ -736,6 +747,8 @@ void shard_step(struct shard *s, struct step *step)
 	burst(s, step->rx, step->n_rx);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
+	else if (s->overdue && room_for_more(s))
+		expire(s);
 	serve_query(s);
 	run_again(s);
 	if (s->ask_first != 0)

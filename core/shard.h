@@ -168,6 +168,7 @@ struct shard {
 
 	struct neigh_table neigh;
 	uint64_t next_tick_ns;
+	bool overdue; // connections or timers wait for their end, more than one step takes
 	struct conn_query *query; // under way
 
 	uint64_t counters[COUNTERS]; // worker: rw, control: ro
@@ -315,6 +316,7 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	uint16_t len);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
+bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
 bool repl_repair(struct shard *s); // true: more to do
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
 

@@ -37,16 +37,26 @@ static void udp(struct rack *r, unsigned n)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.%u.%u", n >> 8, n & 255);
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.proto = IPPROTO_UDP, .src = client,
-		.dst = VIP, .sport = 1000, .dport = 53, .payload_len = 10});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = client,
+			.dst = VIP,
+			.sport = 1000,
+			.dport = 53,
+			.payload_len = 10});
 }
 
 static void udp_back(struct rack *r, unsigned n)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.%u.%u", n >> 8, n & 255);
-	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.proto = IPPROTO_UDP, .src = SERVER,
-		.dst = client, .sport = 8080, .dport = 1000, .payload_len = 10});
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = SERVER,
+			.dst = client,
+			.sport = 8080,
+			.dport = 1000,
+			.payload_len = 10});
 }
 
 static struct tripod_tuple key_of(unsigned n)
@@ -81,13 +91,15 @@ static void shard__floods_leave_heartbeats_their_buffers(void **state)
 	for (unsigned ms = 0; ms < 150; ms++) {
 		for (unsigned n = 0, i = 0; n < 1280; i++) {
 			struct tripod_tuple t = {.sport = htons((uint16_t)(1000 + i)),
-				.dport = htons(80), .proto = IPPROTO_TCP};
+				.dport = htons(80),
+				.proto = IPPROTO_TCP};
 			tripod_addr_parse(&t.src, "198.18.0.1");
 			tripod_addr_parse(&t.dst, VIP);
 			if (toeplitz_worker(toeplitz_tuple(&t), 2) != 0)
 				continue;
-			rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.tuple = &t,
-				.tcp_flags = TRIPOD_TCP_SYN, .ttl = 1});
+			rack_send(r, TRIPOD_INCOMING,
+				&(struct frame_spec){
+					.tuple = &t, .tcp_flags = TRIPOD_TCP_SYN, .ttl = 1});
 			n++;
 		}
 		rack_run_ms(r, 1);
@@ -166,6 +178,42 @@ static void shard__expiry_keeps_up(void **state)
 	assert_int_equal(st->used, 0);
 	assert_int_equal(st->embryonic, 0);
 	rack_check(r);
+	rack_free(r);
+}
+
+// Ends wait for one another rather than be lost on a full queue: a backup that is not told keeps its
+// copy for far longer.
+static void shard__ends_wait_for_their_queue(void **state)
+{
+	enum { N = 12000 };
+	struct rack *r = rack_of(
+		(struct rack_conf){.nodes = 2, .connections = 2 * N, .udp_ms = 10000});
+
+	rack_port(r, 1, false);
+	for (unsigned i = 0; i < N; i += 24) {
+		for (unsigned k = i; k < i + 24; k++)
+			udp(r, k);
+		rack_run_ms(r, 1);
+		for (unsigned k = i; k < i + 24; k++)
+			udp_back(r, k);
+		rack_run_ms(r, 1);
+	}
+	rack_run_ms(r, 100);
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	assert_int_equal(s->store.used, N);
+	assert_int_equal(node_shard(rack_node(r, 1), 0)->store.used, N);
+	// They end at once, while their backup says nothing and is not yet given up.
+	for (uint32_t i = 1; i <= N; i++) {
+		struct conn *c = store_conn(&s->store, i);
+		c->dir[0].seen = c->dir[1].seen = s->now - ticks_of_ms(20000);
+		store_wheel_set(&s->store, i, s->now);
+	}
+	rack_freeze(r, 1);
+	rack_run_ms(r, 280);
+	assert_int_equal(rack_counter(r, 0, C_log_queue_full), 0);
+	rack_thaw(r, 1);
+	rack_run_ms(r, 1000);
+	assert_int_equal(rack_counter(r, 0, C_connections_closed_timeout), N);
 	rack_free(r);
 }
 
@@ -282,13 +330,19 @@ static void shard__icmp_error_with_no_hops_left(void **state)
 	udp_back(r, 1);
 	rack_run_ms(r, 5);
 	assert_int_equal(arrived(r, TRIPOD_INCOMING), 1);
-	frames_build(quoted, sizeof(quoted), &(struct frame_spec){.proto = IPPROTO_UDP,
-		.src = VIP, .dst = "198.18.0.1", .sport = 53, .dport = 1000, .payload_len = 10});
+	frames_build(quoted, sizeof(quoted),
+		&(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = VIP,
+			.dst = "198.18.0.1",
+			.sport = 53,
+			.dport = 1000,
+			.payload_len = 10});
 	for (uint8_t ttl = 1; ttl <= 2; ttl++) {
 		struct frame_spec s = {.src = "198.18.0.1", .dst = VIP, .ttl = ttl};
 		static const uint8_t gateway[6] = {2, 0, 0x5e, 0, 1, 1};
 		s.dst_mac = gateway;
-		size_t len = frames_icmp_error(buf, sizeof(buf), &s, 3, 3, 0, quoted + FRAMES_L3, 28);
+		size_t len =
+			frames_icmp_error(buf, sizeof(buf), &s, 3, 3, 0, quoted + FRAMES_L3, 28);
 		rack_inject(r, 0, 10, buf, len);
 		rack_run_ms(r, 5);
 		assert_int_equal(rack_counter(r, 0, C_drop_ttl), 1);
@@ -419,6 +473,7 @@ int main(void)
 		cmocka_unit_test(shard__nothing_is_in_doubt_after_weeks),
 		cmocka_unit_test(shard__one_way_traffic_stays_for_weeks),
 		cmocka_unit_test(shard__expiry_keeps_up),
+		cmocka_unit_test(shard__ends_wait_for_their_queue),
 		cmocka_unit_test(shard__a_full_ring_delays_news_of_members),
 		cmocka_unit_test(shard__aliases_go_with_their_records),
 		cmocka_unit_test(shard__stale_alias_opens_nothing),

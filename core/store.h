@@ -65,7 +65,8 @@ struct conn {
 	uint8_t flags; // enum conn_flag
 	uint8_t chain; // which of the node's chains it runs under, as in its index entries
 	uint8_t reason; // enum tripod_reason, of a tombstone
-	uint16_t stamp; // counts local changes; tells an acknowledgement of the newest from an older
+	uint16_t
+		stamp; // counts local changes; tells an acknowledgement of the newest from an older
 	uint16_t published; // last activity that the holders were told, ticks >> 8
 	uint8_t nf[]; // the NFs' states in chain order
 };
@@ -155,9 +156,6 @@ uint64_t store_hash(const struct store *s, const struct tripod_tuple *key);
 // The same hash of any bytes, for NFs.
 uint64_t store_hash_bytes(const struct store *s, const void *data, size_t size);
 static inline void store_prefetch_bucket(const struct store *s, uint64_t hash);
-// Prefetches the record lines of the first candidate for hash in its bucket (one compare of
-// signatures, no record touched). d is unknown: all lines a packet touches.
-void store_prefetch_record(const struct store *s, uint64_t hash);
 
 enum store_found {
 	STORE_MISS = 0,
@@ -170,6 +168,14 @@ struct store_hit {
 	uint8_t dir;
 };
 struct store_hit store_find(const struct store *s, const struct tripod_tuple *key, uint64_t hash);
+
+// Prefetches the record lines of the first candidate for hash in its bucket (one compare of
+// signatures, no record touched), and returns it. d is unknown: all lines a packet touches.
+struct store_hit store_prefetch_record(const struct store *s, uint64_t hash);
+// Is the candidate what store_find() would find? It may have gone meanwhile, its record in other
+// hands; false of a miss and of an alias, too.
+static inline bool store_hit_right(
+	const struct store *s, const struct store_hit *hit, const struct tripod_tuple *key);
 
 // Adds key dir of record i (or alias i). 0, -ENOSPC when the bucket chain is full, -EEXIST.
 int store_index_conn(struct store *s, uint32_t i, unsigned dir);
@@ -195,7 +201,26 @@ void store_wheel_remove(struct store *s, uint32_t i);
 // work per call: at most one wheel turn of empty slots in total.
 uint32_t store_wheel_due(struct store *s, tick_t now);
 
-// ---- Bucket layout, here so that the prefetch is inline ----
+// ---- Here to be inline ----
+
+static inline bool store_key_equal(const struct tripod_tuple *a, const struct tripod_tuple *b)
+{
+	uint64_t x[5], y[5];
+	_Static_assert(sizeof(x) == sizeof(*a), "a tuple is five words");
+	memcpy(x, a, sizeof(x));
+	memcpy(y, b, sizeof(y));
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4])) == 0;
+}
+
+static inline bool store_hit_right(
+	const struct store *s, const struct store_hit *hit, const struct tripod_tuple *key)
+{
+	if (hit->what != STORE_CONN)
+		return false;
+	const struct conn *c = store_conn(s, hit->index);
+	// A record that is in use is in the index under the keys that it has.
+	return c->state != CONN_FREE && store_key_equal(&c->dir[hit->dir].key, key);
+}
 
 #define BUCKET_WAYS 7
 // An entry leads to a record or alias, and carries the chain version that the connection began under

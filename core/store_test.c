@@ -55,8 +55,14 @@ static struct store_hit find(const struct store *s, const struct tripod_tuple *k
 {
 	uint64_t hash = store_hash(s, key);
 	store_prefetch_bucket(s, hash);
-	store_prefetch_record(s, hash);
-	return store_find(s, key, hash);
+	struct store_hit early = store_prefetch_record(s, hash), found = store_find(s, key, hash);
+	// What was fetched ahead is believed only when it is the same.
+	if (store_hit_right(s, &early, key)) {
+		assert_int_equal(found.what, STORE_CONN);
+		assert_int_equal(found.index, early.index);
+		assert_int_equal(found.dir, early.dir);
+	}
+	return found;
 }
 
 static uint64_t overflow_sum(const struct store *s)
@@ -179,6 +185,46 @@ static void store_find__both_directions_and_alias(void **state)
 	store_unindex_alias(s, a);
 	store_unindex_conn(s, i, 0);
 	assert_index_empty(s);
+	fixture_fini(&f);
+}
+
+// Between the fetch and the use of a record, packets before may have ended it, or more.
+static void store_hit__gone_or_in_other_hands(void **state)
+{
+	struct fixture f;
+	fixture_init(&f, 10, 10, 40, 77, 0);
+	struct store *s = &f.s;
+	struct tripod_tuple key = tuple_of(100), other = tuple_of(200);
+	uint32_t i = store_conn_new(s);
+	store_conn(s, i)->state = CONN_LIVE;
+	store_conn(s, i)->dir[1].key = key;
+	assert_int_equal(store_index_conn(s, i, 1), 0);
+	struct store_hit hit = store_prefetch_record(s, store_hash(s, &key));
+	assert_int_equal(hit.what, STORE_CONN);
+	assert_int_equal(hit.index, i);
+	assert_int_equal(hit.dir, 1);
+	assert_true(store_hit_right(s, &hit, &key));
+	assert_false(store_hit_right(s, &hit, &other));
+
+	store_unindex_conn(s, i, 1);
+	store_conn_free(s, i);
+	assert_false(store_hit_right(s, &hit, &key)); // gone, its bytes are still there
+	assert_int_equal(store_conn_new(s), i);
+	store_conn(s, i)->state = CONN_LIVE;
+	store_conn(s, i)->dir[0].key = key; // the same tuple, now the other direction
+	store_conn(s, i)->dir[1].key = other;
+	assert_false(store_hit_right(s, &hit, &key));
+
+	struct store_hit miss = store_prefetch_record(s, store_hash(s, &other));
+	assert_int_equal(miss.what, STORE_MISS);
+	assert_false(store_hit_right(s, &miss, &other));
+	uint32_t a = store_alias_new(s);
+	s->aliases[a].key = other;
+	assert_int_equal(store_index_alias(s, a), 0);
+	struct store_hit alias = store_prefetch_record(s, store_hash(s, &other));
+	assert_int_equal(alias.what, STORE_ALIAS);
+	assert_int_equal(alias.index, a);
+	assert_false(store_hit_right(s, &alias, &other));
 	fixture_fini(&f);
 }
 
@@ -538,6 +584,7 @@ int main(void)
 		cmocka_unit_test(store_init__layout),
 		cmocka_unit_test(store_conn_new__limit_and_reuse),
 		cmocka_unit_test(store_find__both_directions_and_alias),
+		cmocka_unit_test(store_hit__gone_or_in_other_hands),
 		cmocka_unit_test(store_hash__seed),
 		cmocka_unit_test(store_index__chain_full),
 		cmocka_unit_test(store_wheel__order_and_bounds),

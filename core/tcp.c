@@ -118,7 +118,7 @@ static uint32_t get32(const uint8_t *b)
 }
 
 // false: the offsets do not hold a TCP header.
-static bool segment_read(const struct tripod_packet *p, struct segment *g)
+static inline bool segment_read(const struct tripod_packet *p, struct segment *g)
 {
 	if (p->payload < p->l4 + TCP_HEADER_SIZE || p->payload > p->len)
 		return false;
@@ -181,7 +181,7 @@ static uint32_t reach(uint32_t max_win)
 	return larger(max_win, WINDOW_UNSCALED) + 1;
 }
 
-static bool segment_in_window(
+static inline bool segment_in_window(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
 {
 	// One byte beyond the right edge: a probe of a closed window, or a FIN. An ACK may go beyond
@@ -217,34 +217,44 @@ static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct s
 	}
 }
 
-static void learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
+// The windows of both sides are known.
+static inline void learn_both(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
 {
-	if (!(from->flags & TCP_DIR_LEARNED)) {
-		learn_first(from, to, g);
-		return;
-	}
-	unsigned shift = window_shift(from, to);
-	uint32_t win = g->win << shift;
-	bool alone = !(to->flags & TCP_DIR_LEARNED);
-	from->max_win = larger(from->max_win, win);
-	if (alone && jumped(g->end, from->end)) {
-		from->end = g->end; // nothing was checked: a forged number must not stay
-		from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
-	} else if (!(from->flags & TCP_DIR_FIN_SEEN)) {
-		from->end = newest(from->end, g->end);
-	}
+	uint32_t win = g->win << window_shift(from, to);
 	uint32_t edge = g->ack + win;
-	if (alone) {
-		to->max_end = edge + window_guess(shift);
-		to->acked_low = (uint16_t)g->ack;
-		return;
-	}
+
+	from->max_win = larger(from->max_win, win);
+	if (!(from->flags & TCP_DIR_FIN_SEEN))
+		from->end = newest(from->end, g->end);
 	// Is this one of its newest acknowledgements? One of the two tells, whatever was lost between.
 	if (after(edge, to->max_end) || (int16_t)((uint16_t)g->ack - to->acked_low) > 0)
 		to->acked_low = (uint16_t)g->ack;
 	to->max_end = newest(to->max_end, edge);
 	if (!(to->flags & TCP_DIR_FIN_SEEN))
 		to->end = newest(to->end, g->ack);
+}
+
+static void learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
+{
+	if (!(from->flags & TCP_DIR_LEARNED)) {
+		learn_first(from, to, g);
+		return;
+	}
+	if (to->flags & TCP_DIR_LEARNED) {
+		learn_both(from, to, g);
+		return;
+	}
+	unsigned shift = window_shift(from, to);
+	uint32_t win = g->win << shift;
+	from->max_win = larger(from->max_win, win);
+	if (jumped(g->end, from->end)) {
+		from->end = g->end; // nothing was checked: a forged number must not stay
+		from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+	} else if (!(from->flags & TCP_DIR_FIN_SEEN)) {
+		from->end = newest(from->end, g->end);
+	}
+	to->max_end = g->ack + win + window_guess(shift);
+	to->acked_low = (uint16_t)g->ack;
 }
 
 // ---- What to do with a packet, by state and kind ----
@@ -408,11 +418,32 @@ static enum kind kind_of(uint8_t flags)
 	return KIND_SEGMENT;
 }
 
+// Neither beginning nor end: nearly every packet, of a connection with both sides' SYNs acknowledged
+// and both windows known.
+static inline bool flows(const struct tcp_dir *from, const struct tcp_dir *to, uint8_t tcp_flags)
+{
+	const unsigned both = TCP_DIR_ACK | TCP_DIR_LEARNED;
+	const unsigned none = TCP_DIR_FIN | TCP_DIR_RST;
+	const unsigned special = TRIPOD_TCP_SYN | TRIPOD_TCP_FIN | TRIPOD_TCP_RST | TRIPOD_TCP_ACK;
+
+	return (tcp_flags & special) == TRIPOD_TCP_ACK &&
+	       (from->flags & to->flags & both) == both && !((from->flags | to->flags) & none);
+}
+
 enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p)
 {
 	struct segment g;
-	if (tcp_flags_bogus(p->tcp_flags) || !segment_read(p, &g))
+	if (!segment_read(p, &g))
+		return TCP_OUT_OF_WINDOW;
+	if (__builtin_expect(flows(from, to, g.flags), 1)) {
+		// What segment() comes to, without asking for the state.
+		if (!segment_in_window(from, to, &g))
+			return TCP_OUT_OF_WINDOW;
+		learn_both(from, to, &g);
+		return TCP_OK;
+	}
+	if (tcp_flags_bogus(g.flags))
 		return TCP_OUT_OF_WINDOW;
 
 	enum tcp_state state = from_initiator ? tcp_state(from, to) : tcp_state(to, from);

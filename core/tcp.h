@@ -15,19 +15,22 @@ enum tcp_dir_flag { // of the packets that this direction's sender has sent
 	TCP_DIR_FIN_ACKED = 1 << 3, // has acknowledged the other direction's FIN
 	TCP_DIR_RST = 1 << 4, // a reset inside the window
 	TCP_DIR_WSCALE = 1 << 5, // offered window scaling in its SYN; shift in wscale
-	TCP_DIR_LEARNED = 1 << 6, // soft: the windows below are known. Whoever hands this direction's
-				  // packets to another node clears it: here they are no longer seen
+	// soft: the windows below are known. Whoever hands this direction's packets to another node
+	// clears it: here they are no longer seen
+	TCP_DIR_LEARNED = 1 << 6,
 	TCP_DIR_FIN_SEEN = 1 << 7, // soft: its FIN passed here: end is the number behind it
 };
 #define TCP_DIR_DURABLE 0x3f
 
 struct tcp_dir {
 	uint32_t end; // soft: highest sequence number + length that it has sent
-	uint32_t max_end; // soft: right edge of the highest window that the other side has offered it
+	// soft: right edge of the highest window that the other side has offered it
+	uint32_t max_end;
 	uint32_t max_win; // soft: largest window that it has offered, scaled, bytes; at least 1
 	uint8_t flags; // enum tcp_dir_flag
 	uint8_t wscale; // durable: shift of the windows that it offers, 0..14
-	uint16_t acked_low; // soft: low bits of what the other side has acknowledged (RFC 5961, 3.2)
+	// soft: low bits of what the other side has acknowledged (RFC 5961, 3.2)
+	uint16_t acked_low;
 };
 
 enum tcp_state {

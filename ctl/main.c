@@ -86,6 +86,8 @@ static long number(const char *text, long max, const char *option)
 	char *end;
 	long v;
 
+	if (text == NULL)
+		bad_usage("no value for", option);
 	errno = 0;
 	v = strtol(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || v < 0 || v > max)

@@ -23,8 +23,7 @@ struct port_conf {
 	unsigned workers;
 	uint8_t mac[3][6]; // the node's own, and the gateways' (outside, inside)
 	uint16_t mtu; // bytes of IP packet, the largest of the port's VLANs
-	uint32_t
-		held; // frames that the core may hold, per worker: waiting for peers, neighbours, NFs
+	uint32_t held; // frames that the core may hold, per worker, while they wait
 };
 
 struct port_tx_queue {

@@ -41,8 +41,9 @@ static json_t *status(const struct report *r)
 	struct node_status s;
 
 	node_status(r->node, &s);
-	json_t *all = json_pack("{s:s, s:i, s:i, s:b, s:s, s:s, s:o, s:i, s:s, s:i, s:o, s:o, s:o, s:o, "
-			 "s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:o, s:s, s:i}",
+	json_t *all = json_pack(
+		"{s:s, s:i, s:i, s:b, s:s, s:s, s:o, s:i, s:s, s:i, s:o, s:o, s:o, s:o, "
+		"s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:o, s:s, s:i}",
 		"rack", r->rack->name, "id", conf->id, "pid", (int)getpid(), "ready", s.ready,
 		"bfd", conf->bfd_enabled ? bfd_state_name(s.bfd) : "off", "bfd_remote",
 		conf->bfd_enabled ? bfd_state_name(s.bfd_remote) : "off", "live_nodes",
@@ -57,12 +58,12 @@ static json_t *status(const struct report *r)
 		number(s.uptime_ns / 1000000), "version", TRIPOD_VERSION, "boot_half",
 		conf->boot_half);
 	// Data: what the port receives into; control: what the core makes frames of.
-	json_object_update_new(all,
-		json_pack("{s:i, s:i, s:i, s:i}", "buffers_data_free",
-			(int)rte_mempool_avail_count(r->port->data_pool), "buffers_data",
-			(int)r->port->data_pool->size, "buffers_control_free",
-			(int)rte_mempool_avail_count(r->port->control_pool), "buffers_control",
-			(int)r->port->control_pool->size));
+	json_object_update_new(
+		all, json_pack("{s:i, s:i, s:i, s:i}", "buffers_data_free",
+			     (int)rte_mempool_avail_count(r->port->data_pool), "buffers_data",
+			     (int)r->port->data_pool->size, "buffers_control_free",
+			     (int)rte_mempool_avail_count(r->port->control_pool), "buffers_control",
+			     (int)r->port->control_pool->size));
 	return all;
 }
 

@@ -194,22 +194,38 @@ static void nap(struct worker *w, uint64_t ns)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
 }
 
-static void step_once(struct worker *w)
+void worker_begin(struct worker *w)
 {
 	struct step *s = &w->step;
-	bool busy;
-	uint64_t ns;
 
 	receive(w);
 	fill_spare(w);
 	s->now_ns = worker_now_ns();
 	s->more = false;
 	s->wake_ns = UINT64_MAX;
-	shard_step(w->shard, s);
+}
+
+bool worker_end(struct worker *w)
+{
+	struct step *s = &w->step;
+	bool busy = s->n_rx > 0 || s->n_tx > 0 || s->n_done > 0 || s->more;
+
 	w->counters[W_steps]++;
-	busy = s->n_rx > 0 || s->n_tx > 0 || s->n_done > 0 || s->more;
 	transmit(w);
-	ns = worker_nap_ns(w, s->now_ns, busy);
+	return busy;
+}
+
+bool worker_step(struct worker *w)
+{
+	worker_begin(w);
+	shard_step(w->shard, &w->step);
+	return worker_end(w);
+}
+
+static void rest(struct worker *w, bool busy)
+{
+	uint64_t ns = worker_nap_ns(w, w->step.now_ns, busy);
+
 	if (ns > 0)
 		nap(w, ns);
 	else if (!busy)
@@ -244,19 +260,15 @@ static void *worker_main(void *arg)
 	if (r != 0)
 		return NULL;
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
-		step_once(w);
-	for (unsigned i = 0; i < w->step.n_spare; i++)
-		rte_pktmbuf_free(w->step.spare[i].buf);
-	w->step.n_spare = 0;
+		rest(w, worker_step(w));
+	worker_release(w);
 	rte_thread_unregister();
 	return NULL;
 }
 
-int worker_start(struct worker *w, unsigned index, struct port *port, struct shard *shard,
+void worker_init(struct worker *w, unsigned index, struct port *port, struct shard *shard,
 	const struct worker_conf *conf)
 {
-	int r;
-
 	memset(w, 0, sizeof(*w));
 	w->index = index;
 	w->port = port;
@@ -264,6 +276,21 @@ int worker_start(struct worker *w, unsigned index, struct port *port, struct sha
 	w->conf = *conf;
 	w->nap_us = NAP_FIRST_US;
 	w->next_rxq = (uint16_t)index;
+}
+
+void worker_release(struct worker *w)
+{
+	for (unsigned i = 0; i < w->step.n_spare; i++)
+		rte_pktmbuf_free(w->step.spare[i].buf);
+	w->step.n_spare = 0;
+}
+
+int worker_start(struct worker *w, unsigned index, struct port *port, struct shard *shard,
+	const struct worker_conf *conf)
+{
+	int r;
+
+	worker_init(w, index, port, shard, conf);
 	r = pthread_create(&w->thread, NULL, worker_main, w);
 	if (r != 0)
 		return -r;

@@ -62,6 +62,20 @@ int worker_start(struct worker *w, unsigned index, struct port *port, struct sha
 	const struct worker_conf *conf);
 void worker_stop(struct worker *w); // waits for its end; of a worker that never started: nothing
 
+// ---- Without a thread, for whoever runs the loop himself (tripod-bench) ----
+
+void worker_init(struct worker *w, unsigned index, struct port *port, struct shard *shard,
+	const struct worker_conf *conf);
+void worker_release(struct worker *w); // gives its stock of empty frames back
+// One turn of the loop, but for the sleep: receives a burst, steps the shard, sends. Returns whether
+// there was anything to do.
+bool worker_step(struct worker *w);
+// Its two halves, around shard_step().
+void worker_begin(struct worker *w);
+bool worker_end(struct worker *w);
+
+// ---- Parts ----
+
 // A frame of the core from a received mbuf; false: dropped and counted, the mbuf is free.
 bool worker_frame(struct worker *w, struct rte_mbuf *m, struct frame *f);
 // The mbuf of a frame that the core sends; NULL: dropped and counted.

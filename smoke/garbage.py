@@ -14,6 +14,7 @@ usage: garbage.py COMMAND...
                                would, but wrong
   traces IFACE FILE...         sends the frames of pcap files, to the gateway, on every VLAN
 """
+import os
 import random
 import select
 import socket
@@ -108,8 +109,10 @@ def talk(address, port, path):
         if back != out:
             sys.exit("the connection carries something else")
         rounds += 1
-        with open(path, "w", encoding="ascii") as f:
+        # Renamed into place: a reader never sees half of it.
+        with open(path + ".new", "w", encoding="ascii") as f:
             f.write(f"{rounds}\n")
+        os.replace(path + ".new", path)
         time.sleep(0.005)
 
 

@@ -279,8 +279,8 @@ static void suspect(struct shard *s)
 
 	for (uint64_t left = members->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
 		if (s->now_ns - members->m[__builtin_ctzll(left)].heard_ns > missed) {
-			atomic_store_explicit(&s->node->suspect_ns, s->now_ns + 1000 * MS,
-				memory_order_relaxed);
+			atomic_store_explicit(
+				&s->node->suspect_ns, s->now_ns + 1000 * MS, memory_order_relaxed);
 			return;
 		}
 	}

@@ -11,8 +11,8 @@ static uint64_t weight(uint64_t key_hash, unsigned node)
 	return rng_next(&r);
 }
 
-uint64_t place_copies(const struct shard *s, const struct tripod_tuple *key, uint64_t among,
-	unsigned n)
+uint64_t place_copies(
+	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n)
 {
 	uint64_t hash = store_hash(&s->store, key), chosen = 0;
 

@@ -226,8 +226,8 @@ void pull_send(struct shard *s)
 					return;
 				used = WIRE_HEADER_SIZE;
 			}
-			int size = wire_put_tuple(control_body(&f) + used, WIRE_MESSAGE_MAX - used,
-				&p->key);
+			int size = wire_put_tuple(
+				control_body(&f) + used, WIRE_MESSAGE_MAX - used, &p->key);
 			if (size < 0)
 				break; // the rest goes in the next step
 			used += (uint16_t)size;
@@ -323,8 +323,7 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		if (shard_post(s, s->store.aliases[hit.index].owner, &m))
 			return;
 		count(s, C_drop_ring_full); // the asker repeats
-	} else if (hit.what == STORE_CONN &&
-		   store_conn(&s->store, hit.index)->state == CONN_LIVE &&
+	} else if (hit.what == STORE_CONN && store_conn(&s->store, hit.index)->state == CONN_LIVE &&
 		   store_conn(&s->store, hit.index)->dir[1].key.proto != 0) {
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);

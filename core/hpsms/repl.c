@@ -355,6 +355,19 @@ void repl_flush(struct shard *s)
 	}
 }
 
+bool repl_congested(const struct shard *s)
+{
+	for (uint64_t nodes = s->busy_nodes; nodes != 0; nodes &= nodes - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(nodes);
+		for (uint64_t ws = s->busy[node]; ws != 0; ws &= ws - 1) {
+			const struct channel *c = &s->peer[node].channel[__builtin_ctzll(ws)];
+			if (channel_queued(c) > c->queue_mask / 2)
+				return true;
+		}
+	}
+	return false;
+}
+
 uint64_t repl_next_ns(struct shard *s)
 {
 	uint64_t next = UINT64_MAX;

@@ -38,19 +38,31 @@ static void tcp(struct rack *r, unsigned n, uint8_t flags, uint32_t seq, uint32_
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.0.%u", n);
-	rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = client, .dst = VIP,
-		.sport = 1000, .dport = 80, .tcp_flags = flags, .seq = seq, .ack = ack,
-		.payload_len = len});
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.src = client,
+			.dst = VIP,
+			.sport = 1000,
+			.dport = 80,
+			.tcp_flags = flags,
+			.seq = seq,
+			.ack = ack,
+			.payload_len = len});
 }
 
-static void tcp_back(struct rack *r, unsigned n, uint8_t flags, uint32_t seq, uint32_t ack,
-	unsigned len)
+static void tcp_back(
+	struct rack *r, unsigned n, uint8_t flags, uint32_t seq, uint32_t ack, unsigned len)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.0.%u", n);
-	rack_send(r, TRIPOD_OUTGOING, &(struct frame_spec){.src = SERVER, .dst = client,
-		.sport = 8080, .dport = 1000, .tcp_flags = flags, .seq = seq, .ack = ack,
-		.payload_len = len});
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.src = SERVER,
+			.dst = client,
+			.sport = 8080,
+			.dport = 1000,
+			.tcp_flags = flags,
+			.seq = seq,
+			.ack = ack,
+			.payload_len = len});
 }
 
 static struct tripod_tuple key_of(unsigned n)
@@ -94,10 +106,16 @@ static void send_as(struct rack *r, unsigned from, unsigned to, const void *mess
 
 	snprintf(src, sizeof(src), "10.255.0.%u", from + 1);
 	snprintf(dst, sizeof(dst), "10.255.0.%u", to + 1);
-	size_t n = frames_build(frame, sizeof(frame), &(struct frame_spec){
-		.src = src, .dst = dst, .proto = IPPROTO_UDP, .sport = CONTROL_PORT,
-		.dport = CONTROL_PORT, .payload = message, .payload_len = len,
-		.src_mac = from_mac, .dst_mac = to_mac});
+	size_t n = frames_build(frame, sizeof(frame),
+		&(struct frame_spec){.src = src,
+			.dst = dst,
+			.proto = IPPROTO_UDP,
+			.sport = CONTROL_PORT,
+			.dport = CONTROL_PORT,
+			.payload = message,
+			.payload_len = len,
+			.src_mac = from_mac,
+			.dst_mac = to_mac});
 	rack_inject(r, to, 30, frame, n);
 }
 
@@ -115,12 +133,13 @@ static struct wire_header header_of(struct rack *r, unsigned from, unsigned to, 
 }
 
 // One record, as the next message of its channel.
-static void forge_from(struct rack *r, unsigned from, unsigned worker, unsigned to,
-	const struct wire_record *w)
+static void forge_from(
+	struct rack *r, unsigned from, unsigned worker, unsigned to, const struct wire_record *w)
 {
 	struct wire_header h = header_of(r, from, to, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size = wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, w);
+	int size =
+		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, w);
 
 	assert_true(size > 0);
 	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
@@ -529,8 +548,9 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	established(r, 1);
 	rack_run_ms(r, 50);
 	assert_int_equal(rack_copies(r, &key), 2);
-	unsigned node = rack_hash(r, &(struct frame_spec){.src = "198.18.0.1", .dst = VIP,
-		.sport = 1000, .dport = 80}, TRIPOD_INCOMING);
+	unsigned node = rack_hash(r,
+		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
+		TRIPOD_INCOMING);
 	struct wire_header h = header_of(r, !node, node, WIRE_NONE);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
 	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
@@ -568,7 +588,8 @@ static uint64_t queued(struct rack *r)
 	struct member_status m[RACK_NODES];
 	uint64_t sum = 0;
 	for (unsigned i = 0; i < RACK_NODES; i++) {
-		for (unsigned n = rack_node(r, i) ? node_members(rack_node(r, i), m, RACK_NODES) : 0;
+		for (unsigned n = rack_node(r, i) ? node_members(rack_node(r, i), m, RACK_NODES)
+						  : 0;
 			n > 0;)
 			sum += m[--n].queued;
 	}
@@ -582,8 +603,9 @@ static void repl__handed_over_while_queued(void **state)
 	struct conn *c;
 
 	established(r, 1);
-	unsigned node = rack_hash(r, &(struct frame_spec){.src = "198.18.0.1", .dst = VIP,
-		.sport = 1000, .dport = 80}, TRIPOD_INCOMING);
+	unsigned node = rack_hash(r,
+		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
+		TRIPOD_INCOMING);
 	struct shard *s = node_shard(rack_node(r, node), 0);
 	struct conn_repl *cr = find(r, node, 1, &c);
 	unsigned other = (unsigned)__builtin_ctzll(cr->holders & ~(1ull << node));
@@ -686,10 +708,15 @@ static void repl__hello_from_a_group_address(void **state)
 	int size = wire_put_hello(message + WIRE_HEADER_SIZE, 64, &hello);
 	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
-	size_t n = frames_build(frame, sizeof(frame), &(struct frame_spec){.src = "10.255.0.2",
-		.dst = "255.255.255.255", .proto = IPPROTO_UDP, .sport = CONTROL_PORT,
-		.dport = CONTROL_PORT, .payload = message, .payload_len = h.length,
-		.src_mac = group});
+	size_t n = frames_build(frame, sizeof(frame),
+		&(struct frame_spec){.src = "10.255.0.2",
+			.dst = "255.255.255.255",
+			.proto = IPPROTO_UDP,
+			.sport = CONTROL_PORT,
+			.dport = CONTROL_PORT,
+			.payload = message,
+			.payload_len = h.length,
+			.src_mac = group});
 	rack_inject(r, 0, 30, frame, n);
 	rack_run_ms(r, 1);
 	assert_int_equal(rack_counter(r, 0, C_drop_control_bad), 1);

@@ -78,8 +78,8 @@ struct wire_record {
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
-	struct tripod_tuple reversed; // key of direction 1; family, protocol, kind and zone are key's,
-				      // direction the other
+	// Key of direction 1; family, protocol, kind and zone are key's, direction the other.
+	struct tripod_tuple reversed;
 	uint64_t chain;
 	uint64_t holders;
 	uint16_t nf_size; // bytes of packed NF state, WIRE_NF_MAX at most

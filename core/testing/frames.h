@@ -21,7 +21,8 @@ struct frame_spec {
 	const char *src, *dst; // text, of one family; which family decides IPv4 or IPv6
 	const struct tripod_tuple *tuple; // in place of src, dst, sport, dport and proto
 	uint16_t sport, dport; // host byte order; ICMP echo: sport is the identifier
-	uint8_t proto; // IPPROTO_*; 0: TCP. Anything but TCP, UDP, ICMP: the payload follows the IP header
+	// IPPROTO_*; 0: TCP. Anything but TCP, UDP, ICMP: the payload follows the IP header
+	uint8_t proto;
 	uint8_t tcp_flags; // enum tripod_tcp_flag
 	uint32_t seq, ack; // host byte order; ICMP echo: seq is its sequence number
 	uint16_t window; // 0: 64240, unless zero_window
@@ -32,8 +33,7 @@ struct frame_spec {
 	uint8_t ttl; // 0: 64
 	uint8_t tos; // TOS or traffic class
 	const uint8_t *src_mac, *dst_mac; // NULL: FRAMES_SRC_MAC, FRAMES_DST_MAC
-	uint16_t
-		vlan_tag; // not 0: a tag with this id stands in the bytes (a stacked VLAN to the parser)
+	uint16_t vlan_tag; // not 0: a tag with this id in the bytes (a stacked VLAN to the parser)
 	bool zero_window;
 	bool echo_reply; // ICMP: a reply instead of a request
 	bool no_udp_checksum;

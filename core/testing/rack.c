@@ -527,7 +527,8 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 	for (; k < r->n_flight && step->n_rx < STEP_BURST; k++) {
 		struct flight f = r->flight[k];
 		// Any worker may receive any frame; the seed draws which.
-		if (f.to != i || f.at_ns > r->now_ns || rng_below(&r->rng, r->conf.workers - w) > 0) {
+		if (f.to != i || f.at_ns > r->now_ns ||
+			rng_below(&r->rng, r->conf.workers - w) > 0) {
 			r->flight[kept++] = f;
 			continue;
 		}

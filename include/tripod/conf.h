@@ -32,7 +32,9 @@ struct tripod_option {
 	enum tripod_option_type type;
 	bool required;
 	bool list; // a sequence of values of this type; a single value counts as a list of one
-	uint64_t min, max; // of a TRIPOD_OPT_UINT, both included; of the length, for a list of another type, when max > 0
+	// of a TRIPOD_OPT_UINT, both included; of the length, for a list of another type, when max
+	// > 0
+	uint64_t min, max;
 	const char *standard; // value when absent, as text; NULL: none
 	const char *const *choices; // of a TRIPOD_OPT_ENUM, NULL-terminated
 	const struct tripod_option *children; // of a TRIPOD_OPT_MAP
@@ -41,7 +43,8 @@ struct tripod_option {
 
 // Children of a mapping or list, and where a node stands.
 const struct tripod_conf *tripod_conf_get(const struct tripod_conf *c, const char *key); // or NULL
-unsigned tripod_conf_count(const struct tripod_conf *c); // elements of a list; 1 for a scalar or mapping, 0 for NULL
+// elements of a list; 1 for a scalar or mapping, 0 for NULL
+unsigned tripod_conf_count(const struct tripod_conf *c);
 const struct tripod_conf *tripod_conf_at(const struct tripod_conf *c, unsigned i);
 const char *tripod_conf_file(const struct tripod_conf *c);
 unsigned tripod_conf_line(const struct tripod_conf *c);

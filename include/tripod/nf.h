@@ -56,8 +56,10 @@ struct tripod_field {
 	enum tripod_field_class class;
 	enum tripod_field_format format;
 };
+// clang-format off
 #define TRIPOD_FIELD(type, member, cls, fmt)                                                       \
 	{#member, offsetof(type, member), sizeof(((type *)0)->member), TRIPOD_##cls, TRIPOD_FIELD_##fmt}
+// clang-format on
 
 struct tripod_nf_env; // what load() may ask of the framework
 struct tripod_call; // one callback on one connection
@@ -67,8 +69,9 @@ struct tripod_nf {
 	uint32_t layout_version; // bump when the meaning or place of a field of the state changes
 	const char *name; // the key in the configuration's chain
 	const char *summary; // one line
-	uint16_t state_size; // bytes of state per connection, shared by both directions (sizeof: its
-			     // largest power-of-two factor, up to 8, is the alignment that it gets)
+	// Bytes of state per connection, shared by both directions. It is aligned to the largest power
+	// of two, up to 8, that divides this: a struct's sizeof gives what the struct needs.
+	uint16_t state_size;
 	const struct tripod_field *fields; // every byte that matters; bytes in no field are soft
 	const struct tripod_option *options; // configuration, checked before load()
 	const char *const *counters; // NULL-terminated names, snake_case; index = position
@@ -117,8 +120,8 @@ unsigned tripod_env_slots(const struct tripod_nf_env *env);
 // in use elsewhere, so take the other half.
 unsigned tripod_env_boot_half(const struct tripod_nf_env *env);
 // The gateway answers ARP and neighbour solicitations for these addresses on one side, and pings.
-int tripod_env_own_prefix(struct tripod_nf_env *env, enum tripod_direction side,
-	const struct tripod_prefix *prefix);
+int tripod_env_own_prefix(
+	struct tripod_nf_env *env, enum tripod_direction side, const struct tripod_prefix *prefix);
 
 // ---- In on_init, on_packet, on_close, on_timer ----
 
@@ -176,6 +179,6 @@ void tripod_release(struct tripod_call *c);
 // made from p's, with `size` bytes of payload at tripod_packet_payload(). Fill it in, then send it
 // with tripod_emit(), which sets lengths and checksums; it passes no NF. NULL, counted, when no
 // buffer is free.
-struct tripod_packet *tripod_packet_new(struct tripod_call *c, const struct tripod_packet *p,
-	bool to_sender, uint16_t size);
+struct tripod_packet *tripod_packet_new(
+	struct tripod_call *c, const struct tripod_packet *p, bool to_sender, uint16_t size);
 void tripod_emit(struct tripod_call *c, struct tripod_packet *p);

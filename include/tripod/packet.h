@@ -25,7 +25,8 @@ enum tripod_packet_flag {
 	TRIPOD_PKT_HANDED = 1 << 3, // came from another worker, by its hash: not handed so again
 	TRIPOD_PKT_WAITED = 1 << 4, // was held for an answer from the peers: never held again
 	TRIPOD_PKT_RSS = 1 << 5, // hash came from the NIC
-	TRIPOD_PKT_ALIAS = 1 << 6, // came from another worker, by an alias: the record is here or nowhere
+	// came from another worker, by an alias: the record is here or nowhere
+	TRIPOD_PKT_ALIAS = 1 << 6,
 };
 
 struct tripod_packet {
@@ -37,7 +38,8 @@ struct tripod_packet {
 	uint16_t l3; // offset of the IP header from data
 	uint16_t l4; // offset of the transport header from data
 	uint16_t payload; // offset of the transport payload from data
-	uint16_t payload_len; // bytes of transport payload by the IP header's length, without padding
+	// bytes of transport payload by the IP header's length, without padding
+	uint16_t payload_len;
 	uint8_t tcp_flags; // enum tripod_tcp_flag, 0 unless TCP
 	uint8_t ttl; // TTL or hop limit
 	uint8_t flags; // enum tripod_packet_flag

@@ -101,7 +101,8 @@ bool tripod_prefix_contains(const struct tripod_prefix *p, const struct tripod_a
 #define TRIPOD_ADDR_STRLEN 46
 #define TRIPOD_TUPLE_STRLEN 128
 int tripod_addr_parse(struct tripod_addr *a, const char *text);
-int tripod_prefix_parse(struct tripod_prefix *p, const char *text); // "10.0.0.0/8", "::/0", "10.1.2.3"
+// "10.0.0.0/8", "::/0", "10.1.2.3"
+int tripod_prefix_parse(struct tripod_prefix *p, const char *text);
 const char *tripod_addr_format(const struct tripod_addr *a, char *buf, size_t size);
 const char *tripod_prefix_format(const struct tripod_prefix *p, char *buf, size_t size);
 // "tcp 198.51.100.7:4242 > 203.0.113.1:80"

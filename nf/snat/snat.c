@@ -394,7 +394,8 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 	}
 	// Answers are given back the source of the opening packet, which an NF behind this one in the
 	// configuration must not have changed.
-	if (!tripod_addr_equal(&p->tuple.src, &c->opening->src) || p->tuple.sport != c->opening->sport) {
+	if (!tripod_addr_equal(&p->tuple.src, &c->opening->src) ||
+		p->tuple.sport != c->opening->sport) {
 		tripod_count(c, REWRITTEN);
 		return TRIPOD_DROP;
 	}
