@@ -141,13 +141,16 @@ static void change(struct test *t, uint8_t *bytes, size_t from, size_t len)
 		bytes[from + below(t, (unsigned)(len - from))] = (uint8_t)rng_next(&t->rng);
 }
 
-static bool keep(void *ctx, unsigned from, const uint8_t *bytes, size_t len)
+static bool keep(void *ctx, unsigned from, const struct frame *f)
 {
 	struct test *t = ctx;
+
+	if (f->vlan != 30)
+		return false;
 	unsigned at = t->n_kept < KEPT ? t->n_kept++ : below(t, KEPT);
 
-	memcpy(t->kept[at].bytes, bytes, len);
-	t->kept[at].len = len;
+	memcpy(t->kept[at].bytes, f->data, f->len);
+	t->kept[at].len = f->len;
 	return false;
 }
 

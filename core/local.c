@@ -75,6 +75,9 @@ bool local_echo(struct shard *s, struct tripod_packet *p)
 		return false;
 	if (!icmp_echo_reply(p))
 		return false;
+	// The reply has changed places of MACs and direction already; forward_back() goes by the request's.
+	memcpy(p->data + 6, p->data, 6);
+	p->tuple.direction = side;
 	forward_back(s, p);
 	return true;
 }

@@ -48,7 +48,9 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	s->now_ns = s->last_step_ns = now_ns;
 	s->now = now;
 	s->valid_from = now - AGE_MAX;
-	s->rng.state = conf->seed + worker * 0x9e3779b97f4a7c15ull;
+	// Mixed: seeds one step of the generator apart would give one sequence, shifted.
+	struct rng mix = {.state = conf->seed ^ (worker + 1) * 0xd6e8feb86659fd93ull};
+	s->rng.state = rng_next(&mix);
 	s->live = 1ull << conf->id;
 	s->unsettled_ns = now_ns + 10 * 1000 * MS;
 	store_init(&s->store, a, conf->connections, conf->workers > 1 ? conf->connections : 0,

@@ -230,6 +230,41 @@ static void run__refused_and_dropped(void **state)
 	rack_free(r);
 }
 
+static char order[8];
+
+static enum tripod_verdict first(struct tripod_call *c, struct tripod_packet *p)
+{
+	strcat(order, "1");
+	return TRIPOD_FORWARD;
+}
+
+static enum tripod_verdict second(struct tripod_call *c, struct tripod_packet *p)
+{
+	strcat(order, "2");
+	return TRIPOD_FORWARD;
+}
+
+// From outside in the order of the configuration, from inside in the reverse order, whoever began.
+static void run__order(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nf2 = &NF2});
+
+	now.packet = first;
+	now.packet2 = second;
+	order[0] = '\0';
+	udp(r, 1, 1);
+	rack_run_ms(r, 5);
+	assert_string_equal(order, "12");
+	udp_back(r, 1, 1);
+	rack_run_ms(r, 5);
+	assert_string_equal(order, "1221");
+	order[0] = '\0';
+	udp_back(r, 2, 1);
+	rack_run_ms(r, 5);
+	assert_string_equal(order, "21");
+	rack_free(r);
+}
+
 static void run__first_packet_held_and_released(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
@@ -740,6 +775,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(run__refused_and_dropped),
+		cmocka_unit_test(run__order),
 		cmocka_unit_test(run__first_packet_held_and_released),
 		cmocka_unit_test(run__released_packet_dropped_further_on),
 		cmocka_unit_test(run__held_in_order_up_to_a_limit),

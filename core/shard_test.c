@@ -350,6 +350,122 @@ static void shard__icmp_error_with_no_hops_left(void **state)
 	rack_free(r);
 }
 
+static void shard__embryonic_limit(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.embryonic = 10});
+
+	for (unsigned i = 0; i < 50; i++)
+		udp(r, i);
+	rack_run_ms(r, 5);
+	assert_int_equal(rack_counter(r, 0, C_drop_embryonic_full), 40);
+	for (unsigned i = 0; i < 10; i++)
+		udp_back(r, i); // the ten are answered, and make room
+	rack_run_ms(r, 5);
+	udp(r, 60);
+	rack_run_ms(r, 5);
+	assert_int_equal(rack_counter(r, 0, C_drop_embryonic_full), 40);
+	rack_check(r);
+	rack_free(r);
+}
+
+static void shard__too_big_for_the_other_side(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.inside_mtu = 1280});
+
+	for (unsigned payload = 1252; payload <= 1253; payload++)
+		rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.proto = IPPROTO_UDP,
+			.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 53,
+			.payload_len = payload});
+	rack_run_ms(r, 5);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING), 1);
+	assert_int_equal(rack_counter(r, 0, C_drop_oversize), 1);
+	assert_int_equal(rack_counter(r, 0, C_icmp_errors_tx), 1);
+	rack_free(r);
+}
+
+// A worker that stood still while the others went on does not trust what it remembers.
+static void shard__a_stalled_worker_is_in_doubt(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 1);
+
+	rack_stall(r, 0, 1, true);
+	rack_run_ms(r, 90);
+	rack_stall(r, 0, 1, false);
+	rack_run_ms(r, 10);
+	assert_true(s->now - s->valid_from > AGE_MAX / 2); // not for so short a time
+	rack_stall(r, 0, 1, true);
+	rack_run_ms(r, 150);
+	rack_stall(r, 0, 1, false);
+	rack_run_ms(r, 10);
+	assert_in_range(s->now - s->valid_from, 1, 20);
+	rack_free(r);
+}
+
+// Two records of two workers had one reversed tuple: the newer alias leads.
+static void shard__newer_alias_leads(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 3});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct ring_message m = {.type = RING_ALIAS_ADD, .node = 0xff,
+		.alias = {.key = key_of(1), .incarnation = 5, .conn = 9}};
+
+	assert_true(ring_push(s->in[1], &m));
+	rack_run_ms(r, 1);
+	assert_true(ring_push(s->in[2], &m));
+	rack_run_ms(r, 1);
+	struct tripod_tuple key = key_of(1);
+	struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
+	assert_int_equal(hit.what, STORE_ALIAS);
+	assert_int_equal(s->store.aliases[hit.index].owner, 2);
+	assert_int_equal(s->store.aliases_used, 1);
+	m.type = RING_ALIAS_DEL; // of the older one: nothing to take away
+	assert_true(ring_push(s->in[1], &m));
+	rack_run_ms(r, 1);
+	assert_int_equal(s->store.aliases_used, 1);
+	assert_true(ring_push(s->in[2], &m));
+	rack_run_ms(r, 1);
+	assert_int_equal(s->store.aliases_used, 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// Who is unknown while members come and go may be known elsewhere; else it costs nobody a question.
+static void shard__asks_while_unsettled(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+
+	rack_run_ms(r, 11000);
+	uint64_t before = rack_counter(r, -1, C_pulls_sent);
+	udp(r, 1);
+	rack_run_ms(r, 10);
+	assert_int_equal(rack_counter(r, -1, C_pulls_sent), before);
+	rack_kill(r, 2);
+	rack_run_ms(r, 5000);
+	before = rack_counter(r, -1, C_pulls_sent);
+	udp(r, 2);
+	rack_run_ms(r, 10);
+	assert_int_equal(rack_counter(r, -1, C_pulls_sent), before + 1);
+	rack_free(r);
+}
+
+static void shard__pulls_are_limited_by_rate(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .pulls = 4096, .pull_per_s = 1000});
+
+	rack_port(r, 1, false);
+	for (unsigned i = 0; i < 2000; i++) {
+		char client[20];
+		snprintf(client, sizeof(client), "198.18.%u.%u", i >> 8, i & 255);
+		rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = client, .dst = VIP,
+			.sport = 5, .dport = 80, .tcp_flags = TRIPOD_TCP_ACK});
+	}
+	rack_run_ms(r, 20);
+	assert_in_range(rack_counter(r, 0, C_pulls_sent), 90, 130); // 100 saved up, 20 earned
+	assert_true(rack_counter(r, 0, C_pulls_limited) > 1800);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +479,12 @@ int main(void)
 		cmocka_unit_test(shard__stale_alias_opens_nothing),
 		cmocka_unit_test(shard__handed_frames_are_counted_once),
 		cmocka_unit_test(shard__icmp_error_with_no_hops_left),
+		cmocka_unit_test(shard__embryonic_limit),
+		cmocka_unit_test(shard__too_big_for_the_other_side),
+		cmocka_unit_test(shard__a_stalled_worker_is_in_doubt),
+		cmocka_unit_test(shard__newer_alias_leads),
+		cmocka_unit_test(shard__asks_while_unsettled),
+		cmocka_unit_test(shard__pulls_are_limited_by_rate),
 	};
 	return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

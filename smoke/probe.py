@@ -103,7 +103,7 @@ def ping(vlan, sender, gateway_mac, target):
     ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
 
     def is_answer(d):
-        return d[12:14] == b"\x08\x00" and d[26:34] == target + sender and d[34:].startswith(reply)
+        return d[:6] == OWN_MAC and d[12:14] == b"\x08\x00" and d[26:34] == target + sender and d[34:].startswith(reply)
     return ether(mac(gateway_mac), vlan, 0x0800, ip + icmp), is_answer
 
 

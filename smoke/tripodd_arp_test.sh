@@ -54,7 +54,8 @@ for workers in 1 2; do
 	expect "vlan 30 pcp 6" arp 30 10.255.0.2 10.255.0.1 02:00:00:00:00:01
 	expect "vlan 10 pcp 6" nd 10 2001:db8:1::100 2001:db8:1::1 02:00:5e:00:01:01
 	expect "vlan 20 pcp 6" nd 20 fd00:1::101 fd00:1::1 02:00:5e:00:01:02
-	probe ping 10 203.0.113.100 02:00:5e:00:01:01 203.0.113.1 >/dev/null || fail "no echo"
+	expect "vlan 10 pcp 0" ping 10 203.0.113.100 02:00:5e:00:01:01 203.0.113.1
+	expect "vlan 20 pcp 0" ping 20 10.1.0.101 02:00:5e:00:01:02 10.1.0.1
 
 	# Two tags: the second is not taken for anything. A VLAN of another's. Both are counted.
 	arp=08060001080006040001020000000c01cb007164000000000000cb007101

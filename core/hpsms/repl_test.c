@@ -258,6 +258,117 @@ static void repl__impossible_records(void **state)
 	rack_free(r);
 }
 
+// The same sequence number again is the same message, whatever it says.
+static void repl__a_number_counts_once(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+
+	forge(r, 0, 1, &w);
+	w = record_of(r, 2, 0, 1);
+	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	int size = wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
+	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	send_as(r, 0, 1, message, h.length);
+	rack_run_ms(r, 1);
+	assert_null(find(r, 1, 2, NULL));
+	rack_free(r);
+}
+
+// Messages of another rack, from another address, or to a former boot.
+static void repl__messages_of_others(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	int size = wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
+		unsigned as = 0;
+		h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+		h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack + 1;
+		h.cluster += i == 0;
+		as = i == 1 ? 2 : as;
+		h.to_boot += i == 2;
+		h.boot += i == 3;
+		assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+		send_as(r, as, 1, message, h.length);
+		rack_run_ms(r, 1);
+		assert_null(find(r, 1, 1, NULL));
+		assert_int_equal(rack_counter(r, 1, C_drop_control_bad), i == 0 ? 1 : 2);
+	}
+	rack_free(r);
+}
+
+// What is buried stays buried, and who has not heard of it is told.
+static void repl__nothing_is_reborn(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record bury = {.op = WIRE_BURY, .key = w.key, .incarnation = w.incarnation,
+		.reason = TRIPOD_TCP_CLOSED};
+	struct conn *c;
+
+	forge(r, 0, 1, &w);
+	forge(r, 2, 1, &bury);
+	assert_non_null(find(r, 1, 1, &c));
+	assert_int_equal(c->state, CONN_TOMBSTONE);
+	w.version[PART_SHARED].epoch = w.version[0].epoch = 9;
+	forge(r, 0, 1, &w);
+	assert_int_equal(c->state, CONN_TOMBSTONE);
+	assert_int_equal(rack_counter(r, 1, C_log_records_stale), 1);
+	rack_run_ms(r, 10);
+	assert_int_equal(rack_counter(r, 0, C_log_records_rx), 1);
+	rack_check(r);
+	rack_free(r);
+}
+
+// The master tells of activity now and then only: a copy waits twice as long as the master does.
+static void repl__copies_outlive_silence(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.udp_ms = 2000});
+	struct wire_record w = record_of(r, 1, 0, 1);
+	struct tripod_tuple key;
+
+	w.key.proto = w.reversed.proto = IPPROTO_UDP;
+	key = w.key;
+	forge(r, 0, 1, &w);
+	assert_int_equal(rack_copies(r, &key), 1);
+	rack_run_ms(r, 3500);
+	assert_int_equal(rack_copies(r, &key), 1);
+	rack_run_ms(r, 1000);
+	assert_int_equal(rack_copies(r, &key), 0);
+	rack_free(r);
+}
+
+// Every node gets its share, and who comes or goes moves its own share only.
+static void place__spread_and_stable(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	const struct shard *s = node_shard(rack_node(r, 0), 0);
+	unsigned share[4] = {0};
+
+	for (unsigned i = 0; i < 250; i++) {
+		struct tripod_tuple key = key_of(i);
+		uint64_t of_four = place_copies(s, &key, 0xf, 1);
+		uint64_t of_three = place_copies(s, &key, 0x7, 1);
+		uint64_t two = place_copies(s, &key, 0xf, 2);
+		assert_int_equal(__builtin_popcountll(of_four), 1);
+		assert_int_equal(__builtin_popcountll(two), 2);
+		assert_true(two & of_four);
+		assert_true(of_four == 8 || of_four == of_three);
+		assert_true(place_copies(s, &key, 0x5, 3) == 0x5);
+		share[__builtin_ctzll(of_four)]++;
+	}
+	for (unsigned n = 0; n < 4; n++)
+		assert_in_range(share[n], 30, 100);
+	rack_free(r);
+}
+
 // Writers and holders that do not exist, epochs that jump, ages beyond all time: the connection goes
 // on wherever its packets arrive.
 static void repl__absurd_claims(void **state)
@@ -335,9 +446,12 @@ struct log {
 	size_t len[64];
 };
 
-static bool tap(void *ctx, unsigned from, const uint8_t *bytes, size_t len)
+static bool tap(void *ctx, unsigned from, const struct frame *f)
 {
 	struct log *log = ctx;
+	const uint8_t *bytes = f->data;
+	if (f->vlan != 30 || f->len < BODY + WIRE_HEADER_SIZE)
+		return false;
 	uint8_t type = bytes[BODY + 3];
 
 	log->pulls += type == WIRE_PULL;
@@ -347,8 +461,8 @@ static bool tap(void *ctx, unsigned from, const uint8_t *bytes, size_t len)
 	}
 	if (!log->hold || type != WIRE_LOG || from != log->from || log->frames == 64)
 		return false;
-	memcpy(log->bytes[log->frames], bytes, len);
-	log->len[log->frames++] = len;
+	memcpy(log->bytes[log->frames], bytes, f->len);
+	log->len[log->frames++] = f->len;
 	return true;
 }
 
@@ -446,6 +560,26 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	struct conn_repl *cr = find(r, node, 1, NULL);
 	assert_true(cr->holders == 3);
 	assert_true(cr->acked == 3);
+	rack_free(r);
+}
+
+static bool mute(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && from == 0;
+}
+
+// Who is no longer heard, and hears so from the others, may have been replaced by now.
+static void control__unheard_node_is_in_doubt(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+
+	assert_true(s->now - s->valid_from > AGE_MAX / 2);
+	rack_tap(r, mute, NULL);
+	rack_run_ms(r, 200);
+	assert_true(s->now - s->valid_from < 200);
+	s = node_shard(rack_node(r, 1), 0); // nobody said that of node 1
+	assert_true(s->now - s->valid_from > AGE_MAX / 2);
 	rack_free(r);
 }
 
@@ -596,12 +730,18 @@ int main(void)
 		cmocka_unit_test(repl__forged_record_is_kept),
 		cmocka_unit_test(repl__state_of_a_foreign_chain),
 		cmocka_unit_test(repl__impossible_records),
+		cmocka_unit_test(repl__a_number_counts_once),
+		cmocka_unit_test(repl__messages_of_others),
+		cmocka_unit_test(repl__nothing_is_reborn),
+		cmocka_unit_test(repl__copies_outlive_silence),
+		cmocka_unit_test(place__spread_and_stable),
 		cmocka_unit_test(repl__absurd_claims),
 		cmocka_unit_test(repl__broken_invariant_ends_its_connection),
 		cmocka_unit_test(repl__part_of_an_unknown_life),
 		cmocka_unit_test(repl__refusal_goes_to_who_sent),
 		cmocka_unit_test(repl__refused_copies_do_not_count),
 		cmocka_unit_test(repl__late_refusal_costs_no_copy),
+		cmocka_unit_test(control__unheard_node_is_in_doubt),
 		cmocka_unit_test(repl__handed_over_while_queued),
 		cmocka_unit_test(repl__backup_of_an_answered_connection_is_quiet),
 		cmocka_unit_test(repl__late_acknowledgement),

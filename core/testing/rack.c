@@ -28,6 +28,7 @@ struct member_state {
 	struct node *node;
 	void *mem;
 	bool frozen, port_forced, port_up;
+	bool stalled[WORKERS_MAX];
 	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
 	unsigned boots;
 	struct step *step[WORKERS_MAX];
@@ -183,7 +184,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.connections = r->conf.connections ? r->conf.connections : 4096,
 		.waiting = r->conf.waiting ? r->conf.waiting : 512,
 		.pulls = r->conf.pulls ? r->conf.pulls : 512,
-		.pull_per_s = 50000,
+		.pull_per_s = r->conf.pull_per_s ? r->conf.pull_per_s : 50000,
 		.relay_per_s = 100000,
 		.timers = r->conf.timers ? r->conf.timers : 64,
 		.unknown_tcp_reset = r->conf.reset,
@@ -198,6 +199,12 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
 	c.side[TRIPOD_INCOMING].route[0].via = addr("203.0.113.254", 0);
 	side(&c.side[TRIPOD_OUTGOING], 20, GATEWAY_MAC[1], "10.1.0.1");
+	c.side[TRIPOD_OUTGOING].mtu = r->conf.inside_mtu ? r->conf.inside_mtu : 1500;
+	c.bfd_enabled = r->conf.bfd;
+	c.bfd = (struct bfd_conf){.tx_us = 20000, .rx_us = 20000, .multiplier = 3};
+	memcpy(c.bfd.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(i + 1)}, 6);
+	c.bfd.src_v4 = htonl(0xa9fe0100);
+	c.bfd.dst_v4 = htonl(0xa9fe0101);
 	c.self = (struct neigh_self){.mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}};
 	c.self.net[NEIGH_OUTSIDE].vlan = 10;
 	c.self.net[NEIGH_OUTSIDE].v4 = addr("203.0.113.%u", 11 + i);
@@ -356,6 +363,11 @@ void rack_thaw(struct rack *r, unsigned i)
 	r->m[i].lost_ns = 0;
 }
 
+void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled)
+{
+	r->m[i].stalled[worker] = stalled;
+}
+
 void rack_port(struct rack *r, unsigned i, bool up)
 {
 	r->m[i].port_forced = true;
@@ -483,13 +495,13 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 
 static void from_node(struct rack *r, unsigned node, const struct frame *f)
 {
+	if (r->tap != NULL && r->tap(r->tap_ctx, node, f))
+		return;
 	if (f->vlan == 10 || f->vlan == 20) {
 		to_host(r, node, f->vlan == 10 ? TRIPOD_INCOMING : TRIPOD_OUTGOING, f);
 		return;
 	}
 	if (f->vlan == 0)
-		return;
-	if (f->vlan == 30 && r->tap != NULL && r->tap(r->tap_ctx, node, f->data, f->len))
 		return;
 	for (unsigned to = 0; to < r->conf.nodes; to++) {
 		bool broadcast = f->data[0] & 1;
@@ -538,6 +550,8 @@ static void step_node(struct rack *r, unsigned i)
 
 	for (unsigned w = 0; w < r->conf.workers; w++) {
 		struct step *step = m->step[w];
+		if (m->stalled[w])
+			continue;
 		fill(r, i, w, step);
 		shard_step(node_shard(m->node, w), step);
 		if (step->n_tx > STEP_TX || step->n_done > STEP_DONE ||

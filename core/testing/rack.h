@@ -27,6 +27,9 @@ struct rack_conf {
 	uint32_t waiting, pulls; // 0: 512
 	uint32_t timers; // 0: 64
 	unsigned peer_workers; // 0: as many as workers
+	uint32_t pull_per_s; // 0: 50000
+	uint16_t inside_mtu; // 0: 1500
+	bool bfd; // nodes send BFD; the switch does not answer
 	bool reset; // answer unknown TCP
 	bool dirty; // what is sent may have wrong checksums, and so may what arrives
 };
@@ -49,6 +52,8 @@ void rack_kill(struct rack *r, unsigned i);
 void rack_freeze(struct rack *r, unsigned i);
 void rack_thaw(struct rack *r, unsigned i);
 void rack_start(struct rack *r, unsigned i);
+// One worker of a node stands still, or goes on.
+void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled);
 // The switch does (not) use the node, whatever its state.
 void rack_port(struct rack *r, unsigned i, bool up);
 
@@ -59,8 +64,8 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 
 // A frame as it is (no tag in the bytes), to one node on one VLAN. bytes are copied.
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len);
-// Sees every fabric frame that a node sends, before it may be lost. true: the frame is lost.
-typedef bool (*rack_tap_fn)(void *ctx, unsigned from, const uint8_t *bytes, size_t len);
+// Sees every frame that a node sends, on every VLAN. true: the frame is lost.
+typedef bool (*rack_tap_fn)(void *ctx, unsigned from, const struct frame *f);
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx);
 
 // Buffers that are neither with the caller nor in any list of a node: rack_free() aborts unless it is
