@@ -91,7 +91,10 @@ static void local__echo(void **state)
 	static struct rack_arrival a[16];
 	struct seen seen;
 	struct rack *r = rack_of((struct rack_conf){.workers = 2}, &seen);
-	struct frame_spec ping = {.proto = IPPROTO_ICMP, .src = "203.0.113.99", .sport = 7, .seq = 1,
+	struct frame_spec ping = {.proto = IPPROTO_ICMP,
+		.src = "203.0.113.99",
+		.sport = 7,
+		.seq = 1,
 		.payload_len = 32};
 
 	ping.dst = "203.0.113.1";

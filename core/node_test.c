@@ -16,11 +16,17 @@ static void udp(struct rack *r, enum tripod_direction from, unsigned n)
 {
 	char client[20];
 	snprintf(client, sizeof(client), "198.18.0.%u", n);
-	rack_send(r, from, from == TRIPOD_INCOMING
-		? &(struct frame_spec){.proto = IPPROTO_UDP, .src = client, .dst = "198.51.100.1",
-			  .sport = 1000, .dport = 53}
-		: &(struct frame_spec){.proto = IPPROTO_UDP, .src = "10.1.0.101", .dst = client,
-			  .sport = 8080, .dport = 1000});
+	rack_send(r, from,
+		from == TRIPOD_INCOMING ? &(struct frame_spec){.proto = IPPROTO_UDP,
+						  .src = client,
+						  .dst = "198.51.100.1",
+						  .sport = 1000,
+						  .dport = 53}
+					: &(struct frame_spec){.proto = IPPROTO_UDP,
+						  .src = "10.1.0.101",
+						  .dst = client,
+						  .sport = 8080,
+						  .dport = 1000});
 }
 
 // Two nodes, three workers each, N connections of which all but ten are answered.
@@ -132,8 +138,8 @@ static void node__counters_by_worker(void **state)
 // Workers and nodes that drew the same numbers would choose the same ports and incarnations.
 static void node__workers_draw_their_own(void **state)
 {
-	struct rack *r = rack_new(
-		&(struct rack_conf){.nodes = 2, .workers = 3, .backups = 1, .seed = 9});
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 2, .workers = 3, .backups = 1, .seed = 9});
 	struct rng a = node_shard(rack_node(r, 0), 0)->rng, b = node_shard(rack_node(r, 0), 1)->rng;
 	struct rng c = node_shard(rack_node(r, 1), 0)->rng;
 	unsigned same = 0;

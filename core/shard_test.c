@@ -186,8 +186,8 @@ static void shard__expiry_keeps_up(void **state)
 static void shard__ends_wait_for_their_queue(void **state)
 {
 	enum { N = 12000 };
-	struct rack *r = rack_of(
-		(struct rack_conf){.nodes = 2, .connections = 2 * N, .udp_ms = 10000});
+	struct rack *r =
+		rack_of((struct rack_conf){.nodes = 2, .connections = 2 * N, .udp_ms = 10000});
 
 	rack_port(r, 1, false);
 	for (unsigned i = 0; i < N; i += 24) {
@@ -373,9 +373,13 @@ static void shard__too_big_for_the_other_side(void **state)
 	struct rack *r = rack_of((struct rack_conf){.inside_mtu = 1280});
 
 	for (unsigned payload = 1252; payload <= 1253; payload++)
-		rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.proto = IPPROTO_UDP,
-			.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 53,
-			.payload_len = payload});
+		rack_send(r, TRIPOD_INCOMING,
+			&(struct frame_spec){.proto = IPPROTO_UDP,
+				.src = "198.18.0.1",
+				.dst = VIP,
+				.sport = 1000,
+				.dport = 53,
+				.payload_len = payload});
 	rack_run_ms(r, 5);
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING), 1);
 	assert_int_equal(rack_counter(r, 0, C_drop_oversize), 1);
@@ -407,7 +411,8 @@ static void shard__newer_alias_leads(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.workers = 3});
 	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct ring_message m = {.type = RING_ALIAS_ADD, .node = 0xff,
+	struct ring_message m = {.type = RING_ALIAS_ADD,
+		.node = 0xff,
 		.alias = {.key = key_of(1), .incarnation = 5, .conn = 9}};
 
 	assert_true(ring_push(s->in[1], &m));
@@ -457,8 +462,12 @@ static void shard__pulls_are_limited_by_rate(void **state)
 	for (unsigned i = 0; i < 2000; i++) {
 		char client[20];
 		snprintf(client, sizeof(client), "198.18.%u.%u", i >> 8, i & 255);
-		rack_send(r, TRIPOD_INCOMING, &(struct frame_spec){.src = client, .dst = VIP,
-			.sport = 5, .dport = 80, .tcp_flags = TRIPOD_TCP_ACK});
+		rack_send(r, TRIPOD_INCOMING,
+			&(struct frame_spec){.src = client,
+				.dst = VIP,
+				.sport = 5,
+				.dport = 80,
+				.tcp_flags = TRIPOD_TCP_ACK});
 	}
 	rack_run_ms(r, 20);
 	assert_in_range(rack_counter(r, 0, C_pulls_sent), 90, 130); // 100 saved up, 20 earned

@@ -268,7 +268,8 @@ static void repl__a_number_counts_once(void **state)
 	w = record_of(r, 2, 0, 1);
 	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size = wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+	int size =
+		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
 	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
 	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
@@ -284,7 +285,8 @@ static void repl__messages_of_others(void **state)
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_record w = record_of(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size = wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+	int size =
+		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
@@ -309,7 +311,9 @@ static void repl__nothing_is_reborn(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_record w = record_of(r, 1, 0, 1);
-	struct wire_record bury = {.op = WIRE_BURY, .key = w.key, .incarnation = w.incarnation,
+	struct wire_record bury = {.op = WIRE_BURY,
+		.key = w.key,
+		.incarnation = w.incarnation,
 		.reason = TRIPOD_TCP_CLOSED};
 	struct conn *c;
 
