@@ -245,8 +245,8 @@ static bool track(
 		*changed |= 1u << dir;
 		return true;
 	case TCP_OUT_OF_WINDOW:
-		shard_drop(s, p,
-			tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
+		shard_drop(
+			s, p, tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
 		return false;
 	case TCP_AFTER_CLOSE:
 		shard_drop(s, p, C_drop_tcp_closed);
