@@ -112,36 +112,51 @@ static int live(struct traffic *t, uint32_t first, uint32_t n, unsigned from, un
 	return -EIO;
 }
 
+// What undisturbed batches cost; where there was none, what the disturbed ones did.
+struct share {
+	uint64_t clean, n_clean, all, n_all;
+};
+
+static void share_add(struct share *s, uint64_t cycles, uint64_t n, bool clean)
+{
+	s->all += cycles;
+	s->n_all += n;
+	s->clean += clean ? cycles : 0;
+	s->n_clean += clean ? n : 0;
+}
+
+static double share_each(const struct share *s)
+{
+	if (s->n_clean > 0)
+		return (double)s->clean / (double)s->n_clean;
+	return s->n_all > 0 ? (double)s->all / (double)s->n_all : 0;
+}
+
 static int open_all(
 	struct traffic *t, const struct node_options *o, uint32_t n, struct node_result *out)
 {
 	struct rig *r = t->rig;
-	uint64_t sum = 0, counted = 0;
-	uint64_t tx = r->log_bytes_tx, rx = r->log_bytes_rx;
+	struct share share = {0};
+	uint64_t tx = r->log_bytes_tx, rx = r->log_bytes_rx, c;
 	double cycles[NODE_REPETITIONS_MAX];
-	unsigned k = 0;
 	uint32_t part = n / o->repetitions + 1;
+	unsigned k = 0;
+	bool clean;
 
-	for (uint32_t at = 0; at < n;) {
-		// The first alone: next hops are resolved, and packets wait for that.
-		uint32_t some = at == 0 ? 1 : n - at < LIVES_PER_BATCH ? n - at : LIVES_PER_BATCH;
-		uint64_t c;
-		bool clean;
-		int rc = live(t, at, some, 0, LIFE_OPEN, &c, &clean);
-		if (rc != 0)
-			return rc;
+	// The first alone: next hops are resolved, and packets wait for that.
+	int rc = live(t, 0, 1, 0, LIFE_OPEN, &c, &clean);
+	for (uint32_t at = 1; at < n && rc == 0;) {
+		uint32_t some = n - at < LIVES_PER_BATCH ? n - at : LIVES_PER_BATCH;
+		rc = live(t, at, some, 0, LIFE_OPEN, &c, &clean);
 		at += some;
-		if (clean && some > 1) {
-			sum += c;
-			counted += some;
-		}
-		if ((counted >= part || at == n) && counted > 0 && k < o->repetitions) {
-			cycles[k++] = (double)sum / (double)counted;
-			sum = counted = 0;
+		share_add(&share, c, some, clean);
+		if ((share.n_all >= part || at == n) && k < o->repetitions) {
+			cycles[k++] = share_each(&share);
+			share = (struct share){0};
 		}
 	}
-	if (k == 0)
-		cycles[k++] = 0; // one connection, or never undisturbed
+	if (rc != 0)
+		return rc;
 	out->open = spread_of(cycles, k);
 	out->open_control_tx = (double)(r->log_bytes_tx - tx) / n;
 	out->open_control_rx = (double)(r->log_bytes_rx - rx) / n;
@@ -184,19 +199,16 @@ static int measure_lives(
 	uint32_t first = open;
 
 	for (unsigned k = 0; k < o->repetitions; k++) {
-		uint64_t sum = 0, counted = 0;
+		struct share share = {0};
 		for (uint32_t n = 0; n < o->lives; n += LIVES_PER_BATCH, first += LIVES_PER_BATCH) {
 			uint64_t c;
 			bool clean;
 			int rc = live(t, first, LIVES_PER_BATCH, 0, LIFE_PACKETS, &c, &clean);
 			if (rc != 0)
 				return rc;
-			if (!clean && (counted > 0 || n + LIVES_PER_BATCH < o->lives))
-				continue;
-			sum += c;
-			counted += LIVES_PER_BATCH;
+			share_add(&share, c, LIVES_PER_BATCH, clean);
 		}
-		cycles[k] = (double)sum / (double)counted;
+		cycles[k] = share_each(&share);
 	}
 	int rc = bury(r, open, &end);
 	uint32_t lives = first - open;
@@ -214,10 +226,11 @@ static int measure_lives(
 static int measure_stage(struct traffic *t, const struct node_options *o, uint32_t open,
 	enum stage stage, double *cycles)
 {
-	uint64_t sum = 0, counted = 0, sent = 0;
+	struct share share = {0};
 	struct batch b;
 
-	while (counted < o->packets && sent < 4 * o->packets) {
+	// Disturbed batches are repeated, but not for ever.
+	while (share.n_clean < o->packets && share.n_all < 4 * o->packets) {
 		uint64_t c;
 		bool clean;
 		traffic_draw(t, &b, RIG_BATCH, open);
@@ -227,13 +240,9 @@ static int measure_stage(struct traffic *t, const struct node_options *o, uint32
 			return rc;
 		if (stage == STAGE_ALL)
 			rig_exchange(t->rig);
-		sent += b.n;
-		if (!clean && sent < 4 * o->packets)
-			continue;
-		sum += c;
-		counted += b.n;
+		share_add(&share, c, b.n, clean);
 	}
-	*cycles = (double)sum / (double)counted;
+	*cycles = share_each(&share);
 	return 0;
 }
 
