@@ -216,7 +216,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		shard_drop(s, p, C_drop_relay_loop);
 		return false;
 	}
-	bool master_lives = s->live & (1ull << master);
+	bool master_lives = shard_responsive(s) & (1ull << master);
 	bool straggler = r->part[dir].handed && c->dir[dir].next_hop == 0 &&
 			 (uint16_t)((uint16_t)s->now - c->dir[dir].next_hop_check) <
 				 ticks_of_ms(STRAGGLER_MS);

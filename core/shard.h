@@ -197,6 +197,8 @@ struct node {
 	_Atomic bool leaving; // control: wo, worker 0: ro
 	// A peer has missed heartbeats: until then its flows may come here before it counts as dead.
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
+	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
+	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
@@ -204,6 +206,12 @@ struct node {
 static inline void count(struct shard *s, enum counter c)
 {
 	s->counters[c]++;
+}
+
+// Members whose answer is worth waiting for: alive, and heard lately.
+static inline uint64_t shard_responsive(const struct shard *s)
+{
+	return s->live & ~atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
 }
 
 // ---- shard.c ----

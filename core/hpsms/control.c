@@ -277,13 +277,17 @@ static void suspect(struct shard *s)
 	const struct members *members = &s->node->members;
 	uint64_t missed = members->heartbeat_ns * 5 / 2;
 
+	uint64_t suspects = 0;
+
 	for (uint64_t left = members->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
-		if (s->now_ns - members->m[__builtin_ctzll(left)].heard_ns > missed) {
-			atomic_store_explicit(
-				&s->node->suspect_ns, s->now_ns + 1000 * MS, memory_order_relaxed);
-			return;
-		}
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (s->now_ns - members->m[node].heard_ns > missed)
+			suspects |= 1ull << node;
 	}
+	atomic_store_explicit(&s->node->suspects, suspects, memory_order_relaxed);
+	if (suspects != 0)
+		atomic_store_explicit(
+			&s->node->suspect_ns, s->now_ns + 1000 * MS, memory_order_relaxed);
 }
 
 uint64_t control_tick(struct shard *s)

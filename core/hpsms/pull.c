@@ -178,7 +178,9 @@ static void answered(struct shard *s, uint32_t i, unsigned from)
 	struct pull *p = &s->pulls[i];
 
 	p->awaited &= ~(1ull << from);
-	if (p->awaited == 0)
+	// With a copy in hand, nobody waits for a member that misses heartbeats; without one, that member
+	// may be the one who has it.
+	if ((p->found ? p->awaited & shard_responsive(s) : p->awaited) == 0)
 		resolve(s, i, p->found);
 }
 
