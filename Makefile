@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test lint fuzz install clean
+.PHONY: help build demo test bench lint fuzz install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,12 @@ test: ## everything that must pass: unit tests (gcc; clang with sanitizers), lin
 	@devtools/setup all
 	@devtools/test $(ARGS)
 
+bench: ## packets, cycles and memory of one worker, replication on; also to build/bench/node.json (ARGS="--help")
+	@devtools/setup build
+	@devtools/build build-release -Dbuildtype=release -Dwerror=false -Dc_args=-march=native
+	@mkdir -p build/bench
+	@build-release/bench/tripod-bench node --output build/bench/node.json $(ARGS)
+
 lint: ## formatting, licences, spelling, layering, clang-tidy
 	@devtools/setup build lint
 	@devtools/build $(BUILD)
@@ -35,7 +41,7 @@ fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30)
 
 install: ## install below PREFIX (/usr/local; DESTDIR is heeded)
 	@devtools/setup build
-	@devtools/build build-release -Dbuildtype=release -Dprefix=$(PREFIX)
+	@devtools/build build-release -Dbuildtype=release -Dwerror=false -Dc_args= -Dprefix=$(PREFIX)
 	@meson install -C build-release --no-rebuild --quiet
 
 clean: ## remove what was built

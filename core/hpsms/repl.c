@@ -152,6 +152,8 @@ static bool open_message(struct shard *s, struct peer *peer, unsigned worker)
 
 	if (o->frame.buf != NULL)
 		return true;
+	if (s->step->n_spare == 0)
+		return false; // nothing is lost: the records wait for the next step
 	o->message = channel_message_new(&peer->channel[worker], s->now_ns);
 	if (o->message == NULL)
 		return false;

@@ -656,7 +656,7 @@ static void repl__late_acknowledgement(void **state)
 	for (unsigned n = 0; n < 2 * N; n++) {
 		struct frame_spec spec = {.dst = VIP, .sport = 1000, .dport = 80};
 		char client[20];
-		struct conn *c;
+		struct conn *c = NULL;
 		snprintf(client, sizeof(client), "198.18.0.%u", n);
 		spec.src = client;
 		if (rack_hash(r, &spec, TRIPOD_INCOMING) != 0)

@@ -61,6 +61,9 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 cwd=self.dir)
         self.pid_file.write_text(f"{process.pid}\n")
+        # Until it has entered its namespace it cannot be told from a stranger with a reused number.
+        wait_for(f"{self.node.name} in its namespace", 10,
+                 lambda: process.poll() is not None or netns.inside(process.pid, self.ns), 0.005)
 
     @property
     def pid(self) -> int | None:

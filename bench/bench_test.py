@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs tripod-bench on a few connections: it works, and tells what it says it tells. No figure is
+compared with another: this is no measurement.
+
+    bench_test.py PATH_OF_TRIPOD_BENCH
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = sys.argv.pop(1)
+SMALL = ["--quick", "--small-pages"]
+SHORT = [*SMALL, "--lives", "0"]
+
+
+def run(*args):
+    return subprocess.run([BENCH, *args], capture_output=True, text=True, timeout=100)
+
+
+class Node(unittest.TestCase):
+    def check_run(self, r, connections):
+        self.assertEqual(r["connections"], connections)
+        self.assertEqual(r["packets_out"], r["packets_in"])
+        # 3 packets to open each, 4096 a stage
+        self.assertGreaterEqual(r["packets_in"], 3 * connections + 5 * 4096)
+        self.assertGreater(r["mpps"], 0)
+        self.assertLessEqual(r["cycles_per_packet_min"], r["cycles_per_packet"])
+        self.assertLessEqual(r["cycles_per_packet"], r["cycles_per_packet_max"])
+        self.assertEqual(set(r["stages"]),
+                         {"port", "parse_hash", "lookup", "track_chain", "forward"})
+        self.assertAlmostEqual(sum(r["stages"].values()), r["cycles_per_packet"], delta=0.1)
+        self.assertAlmostEqual(sum(r["bytes"].values()), r["bytes_per_connection"], delta=0.1)
+        self.assertEqual(r["bytes"]["record"] % 64, 0)
+        self.assertEqual(r["pages"], "4k")
+
+    def test_all_of_it(self):
+        done = run("node", *SMALL, "--connections", "200", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        r = json.loads(done.stdout)["runs"][0]
+        self.check_run(r, 200)
+        self.assertGreater(r["new_connections_per_s"], 0)
+        self.assertEqual(r["copies"], 200)
+        # A record has two tuples and the state of three NFs, and goes to one backup; then its end.
+        self.assertGreater(r["control_bytes"]["open_tx"], 80)
+        self.assertGreater(r["control_bytes_per_connection"], r["control_bytes"]["open_tx"])
+
+    def test_two_sizes_into_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "node.json")
+            done = run("node", *SHORT, "--connections", "30,200", "--json", "--output", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(path, encoding="utf-8") as f:
+                self.assertEqual(json.load(f), json.loads(done.stdout))
+        all_ = json.loads(done.stdout)
+        self.assertEqual(len(all_["runs"]), 2)
+        for r, connections in zip(all_["runs"], (30, 200)):
+            self.check_run(r, connections)
+        self.assertGreater(all_["tsc_ghz"], 0)
+        self.assertTrue(all_["replication"])
+        for key in ("mpps", "cycles_per_packet", "bytes_per_connection"):
+            self.assertEqual(all_[key], all_["runs"][1][key])
+
+    def test_without_replication(self):
+        done = run("node", *SHORT, "--connections", "100", "--no-replication", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        r = json.loads(done.stdout)["runs"][0]
+        self.check_run(r, 100)
+        self.assertEqual(r["copies"], 0)
+        self.assertEqual(r["control_bytes_per_connection"], 0)
+
+    def test_readable(self):
+        done = run("node", *SHORT, "--connections", "64", "--peers", "0", "--inside", "100")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for text in ("Mpps", "cycles", "track_chain", "new connections", "replication off"):
+            self.assertIn(text, done.stdout)
+
+
+class Usage(unittest.TestCase):
+    def test_help_and_version(self):
+        done = run("--help")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("--connections", done.stdout)
+        self.assertRegex(run("--version").stdout, r"^tripod-bench \d+\.\d+\.\d+\n$")
+
+    def test_mistakes_are_told(self):
+        for args, text in (([], "which bench"), (["nothing"], "nothing"),
+                           (["node", "more"], "more"),
+                           (["node", "--connections", "1x"], "1x"),
+                           (["node", "--connections", ","], "empty"),
+                           (["node", "--peers", "9"], "0 to 3"),
+                           (["node", "--bogus"], "bogus")):
+            done = run(*args)
+            self.assertEqual(done.returncode, 2, args)
+            self.assertIn(text, done.stderr)
+
+
+unittest.main()
