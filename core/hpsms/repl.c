@@ -243,7 +243,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	// Nobody can know better than the master itself; nor than a holder whose master is gone, or is
 	// the one who asks.
 	unsigned master = r->part[dir].writer;
-	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
+	bool final =
+		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
 	r->holders |= bit;
 	r->known &= ~bit;
 	r->acked &= ~bit;
