@@ -296,6 +296,8 @@ uint64_t control_tick(struct shard *s)
 	bool was_away = false;
 	uint64_t dead = members_tick(members, s->now_ns, &was_away);
 	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
+	bool ready = atomic_load_explicit(&s->node->ready, memory_order_relaxed);
+	uint8_t flags = leaving ? WIRE_HELLO_LEAVING : ready ? WIRE_HELLO_READY : 0;
 
 	if (was_away)
 		doubt_all(s);
@@ -307,7 +309,7 @@ uint64_t control_tick(struct shard *s)
 		tell_peer(s, node, s->peer[node].mac);
 	}
 	if (members_hello_due(members, s->now_ns))
-		hello_send(s, leaving ? WIRE_HELLO_LEAVING : WIRE_HELLO_READY);
+		hello_send(s, flags);
 	return members->next_hello_ns;
 }
 
