@@ -7,7 +7,9 @@
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
-//   hpsms/repl.c     logs to the holders of a copy, and back
+//   hpsms/repl.c     logs to the holders of a copy
+//   hpsms/repl_rx.c  ... and at the other end
+//   hpsms/repair.c   copies that were lost are made again
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
 //
@@ -320,13 +322,17 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node);
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
-void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
-	uint16_t len);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
-bool repl_repair(struct shard *s); // true: more to do
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
+
+// ---- hpsms/repl_rx.c ----
+void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
+
+// ---- hpsms/repair.c ----
+bool repl_repair(struct shard *s); // true: more to do
 
 // ---- hpsms/place.c ----
 // Up to n nodes of `among` for the copies of a connection: bits.
