@@ -87,10 +87,8 @@ void repl_protect(struct shard *s, uint32_t i)
 
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
-	unsigned copies = (unsigned)__builtin_popcountll(r->holders & others);
-	if (copies < s->conf->backups && r->part[PART_SHARED].writer == s->conf->id) {
-		uint64_t more = place_copies(
-			s, &c->dir[0].key, others & ~r->holders, s->conf->backups - copies);
+	if (r->part[PART_SHARED].writer == s->conf->id) {
+		uint64_t more = place_missing(s, i, others, s->conf->backups);
 		if (more != 0) {
 			r->holders |= more;
 			c->flags |= CONN_REPLICATED;
@@ -769,11 +767,8 @@ bool repl_repair(struct shard *s)
 		if (!responsible(s, i))
 			continue;
 		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
-		unsigned copies =
-			(unsigned)__builtin_popcountll(r->holders & s->live & ~self_bit(s));
-		unsigned others = (unsigned)__builtin_popcountll(s->live & ~self_bit(s));
-		unsigned wanted = s->conf->backups < others ? s->conf->backups : others;
-		if (again == 0 && copies >= wanted)
+		uint64_t others = s->live & ~self_bit(s);
+		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {
 			s->repair_at = i; // the rest when there is budget again
