@@ -472,8 +472,8 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 	size_t len = frames_build(buf, sizeof(buf), &s);
 	if (frames_parse(&p, buf, len, sizeof(buf), from) >= 0)
 		abort();
-	fly(r, hash_tuple(r, &p.tuple, from, ports_up(r)), from == TRIPOD_INCOMING ? 10 : 20, buf, (uint16_t)len,
-		0);
+	fly(r, hash_tuple(r, &p.tuple, from, ports_up(r)), from == TRIPOD_INCOMING ? 10 : 20, buf,
+		(uint16_t)len, 0);
 }
 
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len)
