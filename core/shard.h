@@ -335,8 +335,11 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 bool repl_repair(struct shard *s); // true: more to do
 
 // ---- hpsms/place.c ----
-// Up to n nodes of `among` for the copies of a connection: bits.
-uint64_t place_copies(
+// The nodes of `among` that should have a copy of record i and have none: those to which the switch
+// would send its packets, now and after failures, and others until n of `among` have one.
+uint64_t place_missing(const struct shard *s, uint32_t i, uint64_t among, unsigned n);
+// Up to n nodes of `among`, the same at every node for a key.
+uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
 
 // ---- hpsms/pull.c ----

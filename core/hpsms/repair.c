@@ -49,11 +49,8 @@ bool repl_repair(struct shard *s)
 		if (!responsible(s, i))
 			continue;
 		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
-		unsigned copies =
-			(unsigned)__builtin_popcountll(r->holders & s->live & ~repl_self(s));
-		unsigned others = (unsigned)__builtin_popcountll(s->live & ~repl_self(s));
-		unsigned wanted = s->conf->backups < others ? s->conf->backups : others;
-		if (again == 0 && copies >= wanted)
+		uint64_t others = s->live & ~repl_self(s);
+		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {
 			s->repair_at = i; // the rest when there is budget again

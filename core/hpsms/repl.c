@@ -73,10 +73,8 @@ void repl_protect(struct shard *s, uint32_t i)
 
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
-	unsigned copies = (unsigned)__builtin_popcountll(r->holders & others);
-	if (copies < s->conf->backups && r->part[PART_SHARED].writer == s->conf->id) {
-		uint64_t more = place_copies(
-			s, &c->dir[0].key, others & ~r->holders, s->conf->backups - copies);
+	if (r->part[PART_SHARED].writer == s->conf->id) {
+		uint64_t more = place_missing(s, i, others, s->conf->backups);
 		if (more != 0) {
 			r->holders |= more;
 			c->flags |= CONN_REPLICATED;
