@@ -121,6 +121,8 @@ bool conn_free(struct shard *s, uint32_t i)
 	if (!(c->flags & CONN_ANSWERED))
 		s->store.embryonic--;
 	run_forget(s, i);
+	if (c->flags & CONN_SYNCING)
+		sync_forget(s, i);
 	c->state = CONN_FREE;
 	store_conn_free(&s->store, i);
 	return true;
@@ -162,6 +164,7 @@ static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t a
 	c->incarnation = above + 1 + (rng_next(&s->rng) >> 44);
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
+	c->durability = (uint8_t)s->conf->durability;
 	c->stamp = s->next_stamp += 257;
 	r->holders = r->acked = self;
 	for (unsigned part = 0; part < PARTS; part++)
@@ -333,7 +336,7 @@ static void publish(struct shard *s, uint32_t i)
 	if ((c->flags & CONN_REPLICATED) && (uint16_t)(seen - c->published) >= quarter / 2 &&
 		seen != c->published) {
 		c->published = seen;
-		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1);
+		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1 | REPL_QUIET);
 	}
 }
 

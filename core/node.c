@@ -59,6 +59,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
 	pull_init(s, a);
+	sync_init(s, a);
 	peers_init(s, a, conf);
 }
 
@@ -74,6 +75,8 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
 			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
+		if (n->conf.batch_records == 0 || n->conf.batch_records > CHANNEL_BATCH)
+			n->conf.batch_records = CHANNEL_BATCH;
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}

@@ -19,7 +19,9 @@
 #define ROUTES_MAX 32 // a side
 #define CONTROL_PORT 7117 // UDP, fabric VLAN only
 
-enum durability { DURABILITY_NONE, DURABILITY_ASYNC };
+// When a packet that changed state leaves: at once and nothing is replicated; at once; when the backups
+// have acknowledged the change. Of two, the higher is the stronger.
+enum durability { DURABILITY_NONE, DURABILITY_ASYNC, DURABILITY_SYNC };
 
 struct route {
 	struct tripod_prefix to;
@@ -72,11 +74,15 @@ struct node_conf {
 	bool bfd_enabled;
 
 	// HPSMS.
-	enum durability durability;
+	enum durability durability; // of connections for which no NF chooses
+	bool sync_forward; // a packet that has waited for sync_timeout_ms leaves; else it is dropped
+	bool refuse_short; // no new connections while fewer than k members could back them up
+	uint32_t sync_timeout_ms;
 	uint8_t backups; // k: copies of a connection beside its master's
 	uint8_t peer_workers; // workers of a peer that this node can talk to, 1..WORKERS_MAX
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message
+	uint32_t batch_records; // B: so many leave at once; 0: CHANNEL_BATCH, the most
 	uint32_t pull_timeout_ms;
 	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
 	uint32_t repair_cost_ns; // 10^9 / repair_per_s; node_init() computes it
@@ -85,6 +91,7 @@ struct node_conf {
 	uint32_t connections; // records
 	uint32_t embryonic; // of them, unanswered
 	uint32_t waiting; // packets held for an answer from the peers, or by NFs
+	uint32_t sync_packets; // packets that wait for their state to be acknowledged
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t pull_per_s; // ... and per second, at most
 	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it

@@ -140,8 +140,7 @@ static bool unsettled(const struct shard *s)
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
 	bool asked = p->flags & TRIPOD_PKT_WAITED;
-	bool can_ask = !asked && s->conf->durability != DURABILITY_NONE &&
-		       (s->live & ~(1ull << s->conf->id)) != 0;
+	bool can_ask = !asked && shard_replicates(s) && (s->live & ~(1ull << s->conf->id)) != 0;
 	bool opens;
 
 	if (p->flags & TRIPOD_PKT_RELAYED) {
@@ -203,8 +202,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (conn_uncertain(s, c, dir)) {
-		if (others && !(p->flags & TRIPOD_PKT_WAITED) &&
-			s->conf->durability != DURABILITY_NONE) {
+		if (others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s)) {
 			pull_wait(s, p, store_hash(&s->store, &p->tuple));
 			return false;
 		}
@@ -229,6 +227,21 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	if ((c->flags & CONN_PINNED) && !conn_masters(c, !dir) &&
 		!(s->live & (1ull << r->part[!dir].writer)))
 		conn_take_over(s, i, !dir);
+	return true;
+}
+
+// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
+static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
+		return false;
+	// Before the packet changes anything: it would be dropped afterwards.
+	if ((c->flags & CONN_SYNCING) && sync_full(s, i)) {
+		shard_drop(s, p, C_drop_sync_full);
+		return false;
+	}
 	return true;
 }
 
@@ -268,8 +281,12 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		closed(s, p, i);
 		return;
 	}
-	if (__builtin_expect(!conn_masters(c, dir) || conn_uncertain(s, c, dir), 0) &&
-		!claim(s, p, i, dir))
+	// One compare of flags for two rare things.
+	unsigned masters = CONN_MASTER_0 << dir;
+	if (__builtin_expect(
+		    (c->flags & (masters | CONN_SYNCING)) != masters || conn_uncertain(s, c, dir),
+		    0) &&
+		!exceptional(s, p, i, dir))
 		return;
 	if (__builtin_expect(p->ttl <= 1, 0)) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
@@ -287,12 +304,13 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		conn_answered(s, i);
 		changed |= 1u << dir;
 	}
-	if (run_chain(s, p, i, dir, 0, false) == RUN_OUT)
-		forward_out(s, p, i, dir);
+	enum run_result result = run_chain(s, p, i, dir, 0, false);
 	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {
 		repl_changed(s, i, changed);
 		conn_rewheel(s, i);
 	}
+	if (result == RUN_OUT)
+		forward_out(s, p, i, dir);
 }
 
 // hit: from store_prefetch_record(), or of no record.
@@ -325,7 +343,7 @@ static void icmp_error(struct shard *s, struct tripod_packet *p)
 		forward_icmp_through(s, p, hit.index, hit.dir);
 		return;
 	}
-	if (hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
+	if (hit.what == STORE_MISS && others && shard_replicates(s) &&
 		!(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)))
 		pull_wait(s, p, hash);
 	else
@@ -520,7 +538,7 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 	}
 }
 
-static bool room_for_more(const struct shard *s)
+bool shard_has_room(const struct shard *s)
 {
 	return s->step->n_tx + TX_RESERVE < STEP_TX && s->step->n_done + TX_RESERVE < STEP_DONE;
 }
@@ -539,7 +557,7 @@ static void drain_rings(struct shard *s)
 			continue;
 		while ((m = ring_peek(s->in[w])) != NULL) {
 			if (m->type == RING_FRAME) {
-				if (n == STEP_BURST || !room_for_more(s)) {
+				if (n == STEP_BURST || !shard_has_room(s)) {
 					s->step->more = true;
 					break;
 				}
@@ -597,7 +615,7 @@ static void run_again(struct shard *s)
 		struct waiting w = s->waiting[i];
 		struct tripod_packet p;
 
-		if (!room_for_more(s)) {
+		if (!shard_has_room(s)) {
 			s->step->more = true;
 			return;
 		}
@@ -712,9 +730,15 @@ static void tick(struct shard *s)
 	expire(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
 		next = s->now_ns + TICK_PERIOD_NS;
-	if (s->repair_at != 0 && room_for_more(s))
+	if (s->repair_due_ns != 0 && s->now_ns >= s->repair_due_ns) {
+		s->repair_due_ns = 0;
+		if (s->repair_at == 0)
+			s->repair_at = 1;
+	}
+	if (s->repair_at != 0 && shard_has_room(s))
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
+	next = min64(next, sync_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
 		next = min64(next, control_tick(s));
@@ -747,13 +771,15 @@ void shard_step(struct shard *s, struct step *step)
 	burst(s, step->rx, step->n_rx);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
-	else if (s->overdue && room_for_more(s))
+	else if (s->overdue && shard_has_room(s))
 		expire(s);
 	serve_query(s);
 	run_again(s);
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
+	if (s->sync.ready != 0)
+		sync_run(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);

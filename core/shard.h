@@ -11,6 +11,7 @@
 //   hpsms/repl_rx.c  ... and at the other end
 //   hpsms/repair.c   copies that were lost are made again
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
 //
 // Thread: everything here runs on the shard's worker. Fields that others touch say so.
@@ -33,6 +34,7 @@
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define PULL_HASH 4096
+#define SYNC_HASH 1024
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 #define INCARNATION_MAX (1ull << 62) // of a peer's record: lives enough above it for ever
 
@@ -95,6 +97,19 @@ struct waiting {
 };
 
 enum pull_state { PULL_FREE = 0, PULL_ASKING, PULL_FAILED };
+
+struct parked;
+struct sync_queue;
+// Packets that wait until their state is acknowledged (hpsms/sync.c).
+struct sync {
+	struct parked *parked;
+	struct sync_queue *queues;
+	uint32_t hash[SYNC_HASH]; // first queue of each list, 0: none
+	uint32_t free_parked, free_queue;
+	uint32_t oldest, newest, used;
+	uint32_t ready; // queues to be looked at in this step
+	uint64_t responsive; // members that answered when it was last looked at
+};
 
 struct pull {
 	struct tripod_tuple key;
@@ -160,12 +175,17 @@ struct shard {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker;
+		uint32_t seq;
 	} none; // the WIRE_NONE being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
+	struct sync sync;
+	uint64_t refusing; // members that lately had no room for a copy
+	uint64_t refused_ns[NODES_MAX]; // ... when
+	uint64_t repair_due_ns; // another round of repair is to begin then; 0: none
 	uint64_t relay_tokens_ns;
 
 	struct neigh_table neigh;
@@ -216,6 +236,13 @@ static inline uint64_t shard_responsive(const struct shard *s)
 	return s->live & ~atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
 }
 
+// May connections be known elsewhere?
+static inline bool shard_replicates(const struct shard *s)
+{
+	return s->conf->durability != DURABILITY_NONE ||
+	       s->chain->durability != (unsigned)DURABILITY_NONE;
+}
+
 // ---- shard.c ----
 void shard_done(struct shard *s, void *buf); // the buffer goes back to the driver
 void shard_drop(struct shard *s, const struct tripod_packet *p, int counter);
@@ -231,6 +258,7 @@ uint32_t shard_wait_new(struct shard *s, const struct tripod_packet *p);
 void shard_wait_free(struct shard *s, uint32_t w);
 // The wait is over: the packet goes through once more, later in this step.
 void shard_again(struct shard *s, uint32_t w);
+bool shard_has_room(const struct shard *s); // this step may send and give back some more
 // Runs a packet of record i, direction dir, through tracking and chain, and out.
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 
@@ -238,6 +266,10 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 static inline bool conn_masters(const struct conn *c, unsigned dir)
 {
 	return c->flags & (CONN_MASTER_0 << dir);
+}
+static inline enum durability conn_durability(const struct conn *c)
+{
+	return (enum durability)c->durability;
 }
 static inline bool conn_uncertain(const struct shard *s, const struct conn *c, unsigned dir)
 {
@@ -276,8 +308,10 @@ void run_forget(struct shard *s, uint32_t i); // held packets and timers of a re
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
 // ---- forward.c ----
-// Sends p out on the other side; dir of record i caches the next hop, i == STORE_NONE: no cache.
-void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p, of direction dir of record i, out on the other side: now, or when its state is acknowledged.
+static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p out on the other side now; dir of record i caches the next hop, i == STORE_NONE: no cache.
+void forward_now(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 // Sends p back out on the side that it came from, to the station that sent it.
 void forward_back(struct shard *s, struct tripod_packet *p);
 void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node);
@@ -317,6 +351,7 @@ void control_header(const struct shard *s, struct wire_header *h, enum wire_type
 void control_doubt(struct shard *s);
 
 // ---- hpsms/repl.c ----
+#define REPL_QUIET (1u << PARTS) // beside parts: of activity alone, for which no packet waits
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
 // A full copy to a node that asked for the packets of direction dir.
@@ -333,6 +368,23 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 
 // ---- hpsms/repair.c ----
 bool repl_repair(struct shard *s); // true: more to do
+
+// ---- hpsms/sync.c ----
+void sync_init(struct shard *s, struct arena *a);
+// No packet of record i, which has CONN_SYNCING, could wait.
+bool sync_full(struct shard *s, uint32_t i);
+// p of record i, which has CONN_SYNCING, waits to be sent out (or back to its sender), and is taken;
+// false: it may go at once. cached: with the next hop of dir.
+bool sync_wait_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, bool cached);
+bool sync_wait_back(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+void sync_acked(struct shard *s, uint32_t i, unsigned node, uint16_t stamp);
+void sync_review(struct shard *s, uint32_t i); // its holders have changed
+void sync_members(struct shard *s, uint64_t forgot); // members came, went, or have restarted
+void sync_handed(struct shard *s, uint32_t i, unsigned dir); // another node has taken it over
+void sync_forget(struct shard *s, uint32_t i); // what waits is lost
+void sync_run(struct shard *s); // at the end of a step: what may leave leaves
+uint64_t sync_tick(struct shard *s);
+void *sync_buffer(const struct shard *s, uint32_t place); // of the packet that waits there, or NULL
 
 // ---- hpsms/place.c ----
 // The nodes of `among` that should have a copy of record i and have none: those to which the switch
@@ -352,7 +404,19 @@ void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key: collected, sent by pull_none_flush().
-void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+// seq: of its message that had a record for which there was no room; 0: it had asked.
+void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker,
+	uint32_t seq);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
+
+// ---- Here to be inline ----
+
+static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	if (__builtin_expect(store_conn(&s->store, i)->flags & CONN_SYNCING, 0) &&
+		sync_wait_out(s, p, i, dir, true))
+		return;
+	forward_now(s, p, i, dir);
+}

@@ -185,6 +185,17 @@ unsigned channel_lost(struct channel *c, uint64_t now_ns, channel_ref_fn lost, v
 	return n;
 }
 
+unsigned channel_refused(struct channel *c, uint32_t seq, channel_ref_fn lost, void *ctx)
+{
+	struct channel_message *m = slot(c, seq);
+
+	if (seq == 0 || m->seq != seq)
+		return 0;
+	settle(m, lost, ctx);
+	forget_settled(c);
+	return 1;
+}
+
 uint64_t channel_next_ns(const struct channel *c)
 {
 	if (c->oldest_seq == c->next_seq)
@@ -208,6 +219,18 @@ static void advance(struct channel *c, uint32_t n)
 		n = arrived;
 		arrived = false;
 	} while (n > 0);
+}
+
+enum channel_rx channel_check(const struct channel *c, uint32_t seq)
+{
+	uint32_t ahead = seq_ahead(c->rx_ack, seq);
+	if (seq == 0 || (ahead >= FAR && ahead < 1u << 31))
+		return CHANNEL_FAR;
+	if (ahead == 0 || ahead >= 1u << 31)
+		return CHANNEL_DUPLICATE;
+	if (ahead >= 2 && ahead < BITS + 2 && (c->rx_bits >> (ahead - 2) & 1))
+		return CHANNEL_DUPLICATE;
+	return CHANNEL_NEW;
 }
 
 enum channel_rx channel_received(struct channel *c, uint32_t seq, uint64_t now_ns)

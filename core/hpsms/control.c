@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-#include "core/shard.h"
+#include "core/hpsms/repl.h"
 
 #define ETHERNET 14
 #define HEADERS (ETHERNET + 20 + 8) // Ethernet, IPv4, UDP
@@ -191,6 +191,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	s->live = m->live ? s->live | bit : s->live & ~bit;
 	if (!changed)
 		return;
+	sync_members(s, bit);
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	if (rebooted)
 		s->repair_reboot |= bit;
@@ -377,17 +378,20 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
 		if (hit.what != STORE_CONN)
 			continue;
-		// It could not keep the copy that it was sent. If it had acknowledged that (the message
-		// may be old, or it has lost the copy since), it is sent once more.
+		// It could not keep the copy that it was sent, or was asked for one that it has not. If it
+		// had acknowledged one (the message may be old, or it has lost the copy since), it is
+		// sent once more. An answer may be older than a copy that is on its way.
 		struct conn_repl *r = store_repl(&s->store, hit.index);
-		bool had = r->acked & bit;
+		bool held = r->holders & bit, had = r->acked & bit;
 		r->acked &= ~bit;
 		r->known &= ~bit;
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
-		else
-			r->holders &= ~bit;
+		else if (held && h->ack != 0)
+			repl_no_room(s, hit.index, h->from_node);
 	}
+	// The rest of that message is sent again at once.
+	repl_refused(s, h->from_node, h->from_worker, h->ack);
 }
 
 static bool valid(const struct shard *s, const struct tripod_packet *p, const struct wire_header *h)

@@ -275,6 +275,7 @@ static void none_send(struct shard *s)
 
 	control_header(s, &h, WIRE_NONE, s->none.node, s->none.worker);
 	h.count = s->none.count;
+	h.ack = s->none.seq;
 	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
 }
@@ -285,9 +286,11 @@ void pull_none_flush(struct shard *s)
 		none_send(s);
 }
 
-void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker)
+void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker,
+	uint32_t seq)
 {
-	if (s->none.frame.buf != NULL && (s->none.node != node || s->none.worker != worker))
+	if (s->none.frame.buf != NULL &&
+		(s->none.node != node || s->none.worker != worker || s->none.seq != seq))
 		none_send(s);
 	for (unsigned try = 0; try < 2; try++) {
 		if (s->none.frame.buf == NULL) {
@@ -297,6 +300,7 @@ void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned nod
 			}
 			s->none.node = (uint8_t)node;
 			s->none.worker = (uint8_t)worker;
+			s->none.seq = seq;
 			s->none.used = WIRE_HEADER_SIZE;
 			s->none.count = 0;
 		}
@@ -330,6 +334,6 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
 	} else {
-		pull_say_none(s, key, node, worker);
+		pull_say_none(s, key, node, worker, 0);
 	}
 }

@@ -23,6 +23,17 @@ static inline uint32_t repl_age_ms(const struct shard *s, tick_t seen)
 	return age < 0 ? 0 : (uint32_t)(((uint64_t)age << TICK_SHIFT) / MS);
 }
 
+// Members that may hold a copy of record i.
+static inline uint64_t repl_others(const struct shard *s, uint32_t i)
+{
+	(void)i;
+	return s->live & ~repl_self(s);
+}
+
 // ---- repl.c ----
 // What a message from a worker of a node acknowledges.
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
+// A member has no room for a copy of record i.
+void repl_no_room(struct shard *s, uint32_t i, unsigned node);
+// A worker of a node could not make use of all records of this message.
+void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);

@@ -38,6 +38,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		if (w->version[d].epoch == r->part[d].epoch)
 			count(s, C_epoch_conflicts);
 		count(s, C_handovers);
+		if (c->flags & CONN_SYNCING)
+			sync_handed(s, i, d);
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
@@ -83,6 +85,13 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 	return true;
 }
 
+static enum durability durability_of(const struct wire_record *w)
+{
+	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
+	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
+					     : DURABILITY_ASYNC;
+}
+
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
@@ -101,6 +110,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	c->dir[1].key = w->reversed;
 	c->incarnation = w->incarnation;
 	c->state = CONN_LIVE;
+	c->durability = (uint8_t)durability_of(w);
 	c->stamp = s->next_stamp += 257;
 	c->flags = CONN_REPLICATED;
 	if (w->flags & WIRE_RECORD_ANSWERED)
@@ -139,8 +149,9 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 // whoever sent w?
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
+	// A claim that nobody has acknowledged yet is none that a packet has left on.
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       !(c->flags & CONN_SYNCING) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
 static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
@@ -157,59 +168,91 @@ static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned 
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
-// Another life of the same key. Returns the record that w installed, if it did.
-static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
-	unsigned from, unsigned from_worker, bool final)
+// Who a record came from, and in which message.
+struct source {
+	unsigned node, worker;
+	uint32_t seq;
+};
+
+static void buried(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+		sync_forget(s, i);
+	conn_bury(s, i, why);
+}
+
+static bool refuse(struct shard *s, const struct wire_record *w, const struct source *from)
+{
+	pull_say_none(s, &w->key, from->node, from->worker, from->seq);
+	return false;
+}
+
+// Another life of the same key. true: what w says is kept here.
+static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
+	const struct source *from, bool final)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool full = w->op == WIRE_PUT && (w->parts & 1u << PART_SHARED);
+	uint64_t bit = 1ull << from->node;
 
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		r->holders |= 1ull << from;
-		r->known &= ~(1ull << from);
-		r->acked &= ~(1ull << from);
+		r->holders |= bit;
+		r->known &= ~bit;
+		r->acked &= ~bit;
 		c->flags |= CONN_REPLICATED;
-		repl_queue(s, i, from);
-		return STORE_NONE;
+		repl_queue(s, i, from->node);
+		return w->op == WIRE_BURY;
 	}
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
-			conn_bury(s, i, (enum tripod_reason)w->reason);
+			buried(s, i, (enum tripod_reason)w->reason);
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
-		return STORE_NONE;
+		return true;
 	}
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = w->incarnation + 1;
-		r->holders |= 1ull << from;
+		r->holders |= bit;
 		c->flags |= CONN_REPLICATED;
 		repl_changed(s, i, 1u << PART_SHARED);
-		return STORE_NONE;
+		return false;
 	}
 	if (!full) {
-		ask_whole(s, &w->key, from);
-		return STORE_NONE;
+		ask_whole(s, &w->key, from->node);
+		return false;
 	}
 	if (!same_chain(s, w) || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
-		pull_say_none(s, &w->key, from, from_worker);
-		return STORE_NONE;
+		return refuse(s, w, from);
 	}
-	return install(s, w, from, final);
+	return install(s, w, from->node, final) != STORE_NONE || refuse(s, w, from);
 }
 
-// The same life, both alive.
-static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
+// The other direction's master has not told the new holders what it knows.
+static void tell_new_holders(struct shard *s, uint32_t i, uint64_t before)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	uint64_t grown = store_repl(&s->store, i)->holders & ~before & s->live & ~repl_self(s);
+
+	if (!(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		return;
+	for (; grown != 0; grown &= grown - 1)
+		repl_queue(s, i, (unsigned)__builtin_ctzll(grown));
+}
+
+// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
+static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
+	uint64_t before = r->holders | 1ull << from;
 
 	for (unsigned d = 0; d < 2; d++) {
 		if (!(w->parts & 1u << d))
@@ -219,16 +262,24 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	}
 	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
 		count(s, C_drop_invariant);
+		if (c->flags & CONN_SYNCING)
+			sync_forget(s, i);
 		conn_close(s, i, TRIPOD_TERMINATED);
-		return;
+		return false;
 	}
+	// Claims of one epoch: the sender's has lost, and it may not know.
+	bool lost = false;
+	for (unsigned p = 0; p < PARTS; p++)
+		lost |= (w->parts & 1u << p) && w->version[p].writer == from &&
+			r->part[p].writer != from;
 	if (w->flags & WIRE_RECORD_PINNED)
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
 	r->holders |= 1ull << from;
 	c->flags |= CONN_REPLICATED;
-	if (stale) {
+	tell_new_holders(s, i, before);
+	if (stale || lost) {
 		// An old master that does not know of the take-over yet.
 		count(s, C_log_records_stale);
 		r->acked &= ~(1ull << from);
@@ -241,50 +292,60 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		conn_close(s, i, TRIPOD_TERMINATED);
 	else
 		conn_rewheel(s, i);
+	return !lost;
 }
 
-static void record_rx(
-	struct shard *s, const struct wire_record *w, unsigned from, unsigned from_worker)
+// A record of a key that has one here.
+static bool record_known(struct shard *s, uint32_t i, const struct wire_record *w,
+	const struct source *from, bool final)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL;
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (w->incarnation != c->incarnation)
+		return other_incarnation(s, i, w, from, final);
+	if (c->state == CONN_TOMBSTONE) {
+		if (w->op == WIRE_BURY)
+			return true;
+		// Nothing is reborn: the sender has not heard of the end.
+		count(s, C_log_records_stale);
+		store_repl(&s->store, i)->holders |= 1ull << from->node;
+		repl_queue(s, i, from->node);
+		return false;
+	}
+	if (w->op == WIRE_BURY) {
+		count(s, C_tombstones);
+		buried(s, i, (enum tripod_reason)w->reason);
+		return true;
+	}
+	return merge(s, i, w, from->node);
+}
+
+// false: it is not kept here as the sender believes. Then its message is not acknowledged: an
+// acknowledgement says that there is a copy.
+static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
+{
+	bool final = w->flags & WIRE_RECORD_FINAL, kept;
 	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
-	uint32_t i = hit.index;
 
 	count(s, C_log_records_rx);
-	if (hit.what != STORE_CONN || hit.dir != 0) {
-		if (w->op == WIRE_BURY)
-			return;
-		if (!(w->parts & 1u << PART_SHARED)) {
-			ask_whole(s, &w->key, from);
-			return;
-		}
-		if (install(s, w, from, final) == STORE_NONE) {
-			pull_say_none(s, &w->key, from, from_worker);
-			return;
-		}
+	if (hit.what == STORE_CONN && hit.dir == 0) {
+		kept = record_known(s, hit.index, w, from, final);
+	} else if (w->op == WIRE_BURY) {
+		return true;
+	} else if (!(w->parts & 1u << PART_SHARED)) {
+		ask_whole(s, &w->key, from->node);
+		return false;
+	} else if (install(s, w, from->node, final) == STORE_NONE) {
+		return refuse(s, w, from);
 	} else {
-		struct conn *c = store_conn(&s->store, i);
-		if (w->incarnation != c->incarnation) {
-			other_incarnation(s, i, w, from, from_worker, final);
-		} else if (c->state == CONN_TOMBSTONE) {
-			if (w->op == WIRE_PUT) {
-				// Nothing is reborn: the sender has not heard of the end.
-				count(s, C_log_records_stale);
-				store_repl(&s->store, i)->holders |= 1ull << from;
-				repl_queue(s, i, from);
-			}
-		} else if (w->op == WIRE_BURY) {
-			count(s, C_tombstones);
-			conn_bury(s, i, (enum tripod_reason)w->reason);
-		} else {
-			merge(s, i, w, from);
-		}
+		kept = true;
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
-		pull_found(s, &w->key, final, from);
+		pull_found(s, &w->key, final, from->node);
 		if (w->parts & 1u << PART_SHARED)
-			pull_found(s, &w->reversed, final, from);
+			pull_found(s, &w->reversed, final, from->node);
 	}
+	return kept;
 }
 
 // Could a node have made this record? Protocol 0 marks a reversed tuple that is not known yet, and an
@@ -308,18 +369,23 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	struct channel *c = &peer->channel[h->from_worker];
 	uint16_t at = 0;
 
+	const struct source from = {h->from_node, h->from_worker, h->seq};
+	bool kept = true;
+
 	repl_acks(s, h->from_node, h->from_worker, h);
 	if (h->seq == 0)
 		return;
 	repl_busy(s, h->from_node, h->from_worker);
-	if (channel_received(c, h->seq, s->now_ns) != CHANNEL_NEW)
+	if (channel_check(c, h->seq) != CHANNEL_NEW) {
+		channel_received(c, h->seq, s->now_ns);
 		return;
+	}
 	for (unsigned n = 0; n < h->count; n++) {
 		struct wire_record w;
 		int size = wire_get_record(body + at, len - at, &w);
 		if (size < 0) {
 			count(s, C_drop_control_bad);
-			return;
+			break;
 		}
 		at += (uint16_t)size;
 		unsigned worker = s->conf->workers == 1 ? 0
@@ -329,6 +395,9 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 			count(s, C_drop_control_bad);
 			continue;
 		}
-		record_rx(s, &w, h->from_node, h->from_worker);
+		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
+		kept &= record_rx(s, &w, &from);
 	}
+	if (kept)
+		channel_received(c, h->seq, s->now_ns);
 }

@@ -63,6 +63,10 @@ enum wire_op {
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
 #define WIRE_RECORD_PINNED 8 // CONN_PINNED
+#define WIRE_RECORD_URGENT 16 // the sender waits for the acknowledgement: at once
+// The connection's durability, of a PUT; neither: DURABILITY_ASYNC, both: nothing.
+#define WIRE_RECORD_SYNC 32
+#define WIRE_RECORD_NONE 64
 
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
 struct wire_record {

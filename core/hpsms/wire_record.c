@@ -13,8 +13,10 @@
 #define TUPLE_V6 0x20
 #define TUPLE_ZONE 0x40
 
+#define RECORD_DURABILITY (WIRE_RECORD_SYNC | WIRE_RECORD_NONE)
 #define RECORD_FLAGS                                                                               \
-	(WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL | WIRE_RECORD_ANSWERED | WIRE_RECORD_PINNED)
+	(WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL | WIRE_RECORD_ANSWERED | WIRE_RECORD_PINNED |      \
+		WIRE_RECORD_URGENT | RECORD_DURABILITY)
 #define RECORD_HEAD 4
 #define VERSION_SIZE 7
 #define DIR_SIZE (VERSION_SIZE + 6)
@@ -117,8 +119,11 @@ static bool record_valid(const struct wire_record *r)
 		return false;
 	if ((r->flags & WIRE_RECORD_FINAL) && !(r->flags & WIRE_RECORD_ANSWER))
 		return false;
+	if ((r->flags & RECORD_DURABILITY) == RECORD_DURABILITY)
+		return false;
 	if (r->op == WIRE_BURY)
-		return r->parts == 0 && r->reason <= TRIPOD_TERMINATED;
+		return r->parts == 0 && r->reason <= TRIPOD_TERMINATED &&
+		       !(r->flags & RECORD_DURABILITY);
 	if (r->op != WIRE_PUT || r->parts == 0 || r->reason != 0)
 		return false;
 	for (unsigned p = 0; p < PARTS; p++)

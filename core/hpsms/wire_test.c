@@ -44,6 +44,8 @@ static struct wire_record random_record(struct rng *r, bool v6, uint8_t parts, u
 	struct wire_record w = {
 		.op = WIRE_PUT, .parts = parts, .flags = (uint8_t)(rng_below(r, 4) << 2)};
 	w.flags |= rng_below(r, 3) == 0 ? WIRE_RECORD_ANSWER : 0;
+	w.flags |= rng_below(r, 2) ? WIRE_RECORD_URGENT : 0;
+	w.flags |= parts ? (uint8_t)(rng_below(r, 3) << 5) : 0;
 	w.flags |= (w.flags & WIRE_RECORD_ANSWER) && rng_below(r, 2) ? WIRE_RECORD_FINAL : 0;
 	w.key = random_tuple(r, v6);
 	w.incarnation = rng_next(r);
@@ -227,6 +229,7 @@ static void record__sizes(void **state)
 	w.parts = 5;
 	int create = wire_put_record(b, sizeof(b), &w);
 	w.parts = 0;
+	w.flags = 0;
 	w.op = WIRE_BURY;
 	int bury = wire_put_record(b, sizeof(b), &w);
 	struct wire_record largest = random_record(&r, true, 7, WIRE_NF_MAX);
@@ -282,13 +285,15 @@ static void record__encoder_refuses(void **state)
 	} while (0)
 	REFUSED(w.op = 0);
 	REFUSED(w.op = 3);
-	REFUSED(w.flags = 16);
+	REFUSED(w.flags = 128);
+	REFUSED(w.flags = WIRE_RECORD_SYNC | WIRE_RECORD_NONE);
+	REFUSED(w.op = WIRE_BURY; w.parts = 0; w.flags = WIRE_RECORD_SYNC);
 	REFUSED(w.flags = WIRE_RECORD_FINAL);
 	REFUSED(w.parts = 8);
 	REFUSED(w.parts = 0);
 	REFUSED(w.reason = 1);
 	REFUSED(w.op = WIRE_BURY);
-	REFUSED(w.op = WIRE_BURY; w.parts = 0; w.reason = 3);
+	REFUSED(w.op = WIRE_BURY; w.parts = 0; w.flags = 0; w.reason = 3);
 	REFUSED(w.key.kind = 1);
 	REFUSED(w.key.direction = 2);
 	REFUSED(w.key.dst.b[0] = 0x20);
