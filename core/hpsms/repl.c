@@ -213,7 +213,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 		if (!open_message(s, peer, worker))
 			return false;
 		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_MESSAGE_MAX - o->used, &w);
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;
@@ -542,7 +542,7 @@ static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned 
 	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
 	h.count = 1;
 	int size = wire_put_tuple(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, key);
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key);
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 
+#include "core/hpsms/auth.h"
 #include "core/node.h"
 
 #define MAGIC 0x5450 // "TP"
-#define HELLO_SIZE 20
-#define AUTH_OFFSET 48
-#define AUTH_SIZE 8
+#define HELLO_SIZE 24
+#define GREET_SIZE (HELLO_SIZE + 3 * 8)
+#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING)
+#define AUTH_OFFSET 48 // key id and counter
 
 // First byte of a tuple; bits 0..3 are the kind.
 #define TUPLE_KIND 0x0f
@@ -70,7 +72,10 @@ static bool is_worker(uint8_t id, bool any)
 static bool header_valid(const struct wire_header *h)
 {
 	bool to_all = h->type == WIRE_HELLO || h->type == WIRE_PULL;
-	if (h->length < WIRE_HEADER_SIZE || h->length > WIRE_MESSAGE_MAX || h->boot == 0)
+	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
+		h->boot == 0)
+		return false;
+	if (h->counter == 0 || h->counter > AUTH_COUNTER_MAX)
 		return false;
 	if (!is_node(h->from_node, false) || !is_worker(h->from_worker, false))
 		return false;
@@ -78,7 +83,9 @@ static bool header_valid(const struct wire_header *h)
 		return false;
 	switch (h->type) {
 	case WIRE_HELLO:
-		return h->count == 1 && h->seq == 0;
+		return h->to_node == WIRE_ANY && h->to_worker == 0 && h->count == 1 && h->seq == 0;
+	case WIRE_GREET:
+		return h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_LOG: // a bare acknowledgement is never acknowledged itself
 		return (h->count == 0) == (h->seq == 0);
 	case WIRE_PULL:
@@ -110,18 +117,15 @@ int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h)
 	b = put32(b, h->seq);
 	b = put32(b, h->ack);
 	b = put64(b, h->ack_bits);
-	memset(b, 0, AUTH_SIZE);
+	put64(b, (uint64_t)h->key << 56 | h->counter);
 	return WIRE_HEADER_SIZE;
 }
-_Static_assert(AUTH_OFFSET + AUTH_SIZE == WIRE_HEADER_SIZE, "reserved bytes end the header");
+_Static_assert(AUTH_OFFSET + 8 == WIRE_HEADER_SIZE, "key id and counter end the header");
+_Static_assert(WIRE_AT_COUNTER == AUTH_OFFSET + 1, "the counter follows the key id");
 
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 {
 	if (len < WIRE_HEADER_SIZE || get16(buf) != MAGIC || buf[2] != WIRE_VERSION)
-		return -EINVAL;
-	// A later version says here how the message is authenticated. This one knows of nothing, and
-	// must not take for plain what was meant to be checked.
-	if (get64(buf + AUTH_OFFSET) != 0)
 		return -EINVAL;
 	*h = (struct wire_header){
 		.type = buf[3],
@@ -137,6 +141,8 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 		.seq = get32(buf + 32),
 		.ack = get32(buf + 36),
 		.ack_bits = get64(buf + 40),
+		.key = buf[AUTH_OFFSET],
+		.counter = get64(buf + AUTH_OFFSET) & AUTH_COUNTER_MAX,
 	};
 	if (h->length != len || !header_valid(h))
 		return -EINVAL;
@@ -145,35 +151,74 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 
 // ---- Hello ----
 
-static bool hello_valid(const struct wire_hello *h)
+static bool hello_valid(const struct wire_hello *h, uint8_t flags)
 {
-	return h->workers >= 1 && h->workers <= WORKERS_MAX &&
-	       (h->flags & ~(WIRE_HELLO_READY | WIRE_HELLO_LEAVING)) == 0;
+	return h->workers >= 1 && h->workers <= WORKERS_MAX && (h->flags & ~flags) == 0 &&
+	       (h->mac[0] & 1) == 0;
+}
+
+static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
+{
+	*b++ = h->workers;
+	*b++ = h->flags;
+	memcpy(b, h->mac, sizeof(h->mac));
+	return put64(put64(b + sizeof(h->mac), h->chain), h->live);
+}
+
+static void get_hello(const uint8_t *b, struct wire_hello *h)
+{
+	*h = (struct wire_hello){
+		.workers = b[0],
+		.flags = b[1],
+		.chain = get64(b + 8),
+		.live = get64(b + 16),
+	};
+	memcpy(h->mac, b + 2, sizeof(h->mac));
 }
 
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h)
 {
-	if (!hello_valid(h))
+	if (!hello_valid(h, HELLO_FLAGS))
 		return -EINVAL;
 	if (size < HELLO_SIZE)
 		return -ENOSPC;
-	*buf++ = h->workers;
-	*buf++ = h->flags;
-	put64(put64(put16(buf, 0), h->chain), h->live);
+	put_hello(buf, h);
 	return HELLO_SIZE;
 }
 
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h)
 {
-	if (len < HELLO_SIZE || get16(buf + 2) != 0)
+	if (len < HELLO_SIZE)
 		return -EINVAL;
-	*h = (struct wire_hello){
-		.workers = buf[0],
-		.flags = buf[1],
-		.chain = get64(buf + 4),
-		.live = get64(buf + 12),
-	};
-	return hello_valid(h) ? HELLO_SIZE : -EINVAL;
+	get_hello(buf, h);
+	return hello_valid(h, HELLO_FLAGS) ? HELLO_SIZE : -EINVAL;
+}
+
+static bool greet_valid(const struct wire_greet *g)
+{
+	return hello_valid(&g->hello, HELLO_FLAGS | WIRE_HELLO_WANTED) && g->challenge != 0 &&
+	       g->floor < AUTH_COUNTER_MAX;
+}
+
+int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g)
+{
+	if (!greet_valid(g))
+		return -EINVAL;
+	if (size < GREET_SIZE)
+		return -ENOSPC;
+	put64(put64(put64(put_hello(buf, &g->hello), g->echo), g->challenge), g->floor);
+	return GREET_SIZE;
+}
+
+int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g)
+{
+	if (len < GREET_SIZE)
+		return -EINVAL;
+	get_hello(buf, &g->hello);
+	g->echo = get64(buf + HELLO_SIZE);
+	g->challenge = get64(buf + HELLO_SIZE + 8);
+	g->floor = get64(buf + HELLO_SIZE + 16);
+	return greet_valid(g) ? GREET_SIZE : -EINVAL;
 }
 
 // ---- Tuples ----
