@@ -43,6 +43,12 @@ struct member_conf {
 	struct tripod_addr fabric; // IPv4, own address on the fabric VLAN
 };
 
+// Where the switch sends a packet of this tuple, as it arrives (its direction says on which side),
+// when the ports of exactly these nodes are up: a node, or NEXT_HOP_UNKNOWN. A pure function of its
+// arguments, called by all workers.
+typedef int (*next_hop_fn)(const void *ctx, const struct tripod_tuple *t, uint64_t ports);
+#define NEXT_HOP_UNKNOWN (-1)
+
 struct node_conf {
 	// Identity.
 	uint8_t id; // 0..63
@@ -62,6 +68,8 @@ struct node_conf {
 	// The switch hashes on more than the outside endpoint, so that the two directions of a
 	// connection may arrive at different nodes: unknown UDP asks the peers before it opens one.
 	bool directions_split;
+	next_hop_fn next_hop; // NULL: the switch's hash is not known
+	const void *next_hop_ctx;
 	struct bfd_conf bfd;
 	bool bfd_enabled;
 

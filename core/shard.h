@@ -8,7 +8,9 @@
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
-//   hpsms/repl.c     logs to the holders of a copy, and back
+//   hpsms/repl.c     logs to the holders of a copy
+//   hpsms/repl_rx.c  ... and at the other end
+//   hpsms/repair.c   copies that were lost are made again
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
 //
@@ -357,17 +359,24 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node);
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
-void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
-	uint16_t len);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
-bool repl_repair(struct shard *s); // true: more to do
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
 
+// ---- hpsms/repl_rx.c ----
+void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
+
+// ---- hpsms/repair.c ----
+bool repl_repair(struct shard *s); // true: more to do
+
 // ---- hpsms/place.c ----
-// Up to n nodes of `among` for the copies of a connection: bits.
-uint64_t place_copies(
+// The nodes of `among` that should have a copy of record i and have none: those to which the switch
+// would send its packets, now and after failures, and others until n of `among` have one.
+uint64_t place_missing(const struct shard *s, uint32_t i, uint64_t among, unsigned n);
+// Up to n nodes of `among`, the same at every node for a key.
+uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
 
 // ---- hpsms/pull.c ----

@@ -6,19 +6,13 @@
 #include <sodium.h>
 
 #include "core/hpsms/wire.h"
+#include "core/hpsms/wire_bytes.h"
 
 #define WORDS (AUTH_WINDOW / 64 + 1)
 
 _Static_assert((WORDS & (WORDS - 1)) == 0, "counters wrap around the window");
 _Static_assert(WIRE_TAG_SIZE == crypto_aead_chacha20poly1305_ietf_ABYTES, "tag");
 _Static_assert(AUTH_KEY_SIZE == crypto_aead_chacha20poly1305_ietf_KEYBYTES, "key");
-
-static uint8_t *put64(uint8_t *b, uint64_t v)
-{
-	for (unsigned i = 0; i < 8; i++)
-		b[i] = (uint8_t)(v >> (56 - 8 * i));
-	return b + 8;
-}
 
 void auth_derive(
 	uint8_t out[AUTH_KEY_SIZE], const uint8_t key[AUTH_KEY_SIZE], const struct auth_ends *ends)
@@ -28,10 +22,10 @@ void auth_derive(
 	uint8_t *b = info;
 
 	memcpy(b, label, sizeof(label));
-	b = put64(b + sizeof(label), ends->cluster);
+	b = wire_put64(b + sizeof(label), ends->cluster);
 	*b++ = ends->from;
 	*b++ = ends->to;
-	put64(put64(b, ends->from_boot), ends->to_boot);
+	wire_put64(wire_put64(b, ends->from_boot), ends->to_boot);
 	crypto_generichash(out, AUTH_KEY_SIZE, info, sizeof(info), key, AUTH_KEY_SIZE);
 }
 
@@ -41,7 +35,7 @@ void auth_keys_open(struct auth_keys *keys, uint64_t cluster)
 
 	*keys = (struct auth_keys){.n = 1, .key[0].id = AUTH_ID_OPEN};
 	memcpy(info, "tripod/o", 8);
-	put64(info + 8, cluster);
+	wire_put64(info + 8, cluster);
 	crypto_generichash(keys->key[0].key, AUTH_KEY_SIZE, info, sizeof(info), NULL, 0);
 }
 

@@ -355,14 +355,14 @@ static void place__spread_and_stable(void **state)
 
 	for (unsigned i = 0; i < 250; i++) {
 		struct tripod_tuple key = key_of(i);
-		uint64_t of_four = place_copies(s, &key, 0xf, 1);
-		uint64_t of_three = place_copies(s, &key, 0x7, 1);
-		uint64_t two = place_copies(s, &key, 0xf, 2);
+		uint64_t of_four = place_rendezvous(s, &key, 0xf, 1);
+		uint64_t of_three = place_rendezvous(s, &key, 0x7, 1);
+		uint64_t two = place_rendezvous(s, &key, 0xf, 2);
 		assert_int_equal(__builtin_popcountll(of_four), 1);
 		assert_int_equal(__builtin_popcountll(two), 2);
 		assert_true(two & of_four);
 		assert_true(of_four == 8 || of_four == of_three);
-		assert_true(place_copies(s, &key, 0x5, 3) == 0x5);
+		assert_true(place_rendezvous(s, &key, 0x5, 3) == 0x5);
 		share[__builtin_ctzll(of_four)]++;
 	}
 	for (unsigned n = 0; n < 4; n++)

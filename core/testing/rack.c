@@ -134,7 +134,7 @@ const struct tripod_nf RACK_NF_REWRITE = {
 	.on_packet = rewrite_packet,
 };
 
-// ---- Nodes ----
+// ---- Addresses ----
 
 static struct tripod_addr addr(const char *format, unsigned n)
 {
@@ -160,6 +160,49 @@ static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const
 	tripod_prefix_parse(&c->route[0].to, "0.0.0.0/0");
 }
 
+// ---- The switch ----
+
+// Two-stage ECMP: the primary choice among all, the second among those that are up.
+static unsigned choose(const struct rack *r, uint64_t hash, uint64_t ports)
+{
+	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
+
+	if (ports & 1ull << first)
+		return first;
+	for (unsigned i = 0; i < r->conf.nodes; i++) {
+		if (ports & 1ull << i)
+			up[n++] = i;
+	}
+	return n == 0 ? first : up[(hash >> 32) % n];
+}
+
+static unsigned hash_tuple(const struct rack *r, const struct tripod_tuple *t,
+	enum tripod_direction from, uint64_t ports)
+{
+	struct rng mix = {.state = r->conf.seed};
+	bool outside_is_src = from == TRIPOD_INCOMING;
+	const struct tripod_addr *a = outside_is_src ? &t->src : &t->dst;
+	uint16_t port = outside_is_src ? t->sport : t->dport;
+	uint32_t v4 = tripod_addr_get_v4(a);
+
+	mix.state ^= (uint64_t)v4 << 16 ^ port;
+	mix.state = rng_next(&mix);
+	if (r->conf.split) {
+		mix.state ^= tripod_addr_get_v4(outside_is_src ? &t->dst : &t->src);
+		mix.state ^= (uint64_t)(outside_is_src ? t->dport : t->sport) << 32;
+		mix.state ^= (uint64_t)from << 60;
+	}
+	return choose(r, rng_next(&mix), ports);
+}
+
+// What the nodes are told of the switch when its hash is known.
+static int next_hop(const void *ctx, const struct tripod_tuple *t, uint64_t ports)
+{
+	return (int)hash_tuple(ctx, t, (enum tripod_direction)t->direction, ports);
+}
+
+// ---- Nodes ----
+
 static struct node_conf node_conf(struct rack *r, unsigned i)
 {
 	struct node_conf c = {
@@ -173,6 +216,8 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.hash_seed = r->conf.seed,
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
+		.next_hop = r->conf.predicted ? next_hop : NULL,
+		.next_hop_ctx = r,
 		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
 		.backups = (uint8_t)r->conf.backups,
 		.peer_workers =
@@ -378,7 +423,7 @@ void rack_port(struct rack *r, unsigned i, bool up)
 	r->m[i].port_up = up;
 }
 
-// ---- The switch ----
+// ---- Ports and wires ----
 
 static bool port_is_up(const struct rack *r, unsigned i)
 {
@@ -389,36 +434,13 @@ static bool port_is_up(const struct rack *r, unsigned i)
 	return m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS;
 }
 
-// Two-stage ECMP: the primary choice among all, the second among those that are up.
-static unsigned choose(struct rack *r, uint64_t hash)
+static uint64_t ports_up(const struct rack *r)
 {
-	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
+	uint64_t up = 0;
 
-	if (port_is_up(r, first))
-		return first;
-	for (unsigned i = 0; i < r->conf.nodes; i++) {
-		if (port_is_up(r, i))
-			up[n++] = i;
-	}
-	return n == 0 ? first : up[(hash >> 32) % n];
-}
-
-static unsigned hash_tuple(struct rack *r, const struct tripod_tuple *t, enum tripod_direction from)
-{
-	struct rng mix = {.state = r->conf.seed};
-	bool outside_is_src = from == TRIPOD_INCOMING;
-	const struct tripod_addr *a = outside_is_src ? &t->src : &t->dst;
-	uint16_t port = outside_is_src ? t->sport : t->dport;
-	uint32_t v4 = tripod_addr_get_v4(a);
-
-	mix.state ^= (uint64_t)v4 << 16 ^ port;
-	mix.state = rng_next(&mix);
-	if (r->conf.split) {
-		mix.state ^= tripod_addr_get_v4(outside_is_src ? &t->dst : &t->src);
-		mix.state ^= (uint64_t)(outside_is_src ? t->dport : t->sport) << 32;
-		mix.state ^= (uint64_t)from << 60;
-	}
-	return choose(r, rng_next(&mix));
+	for (unsigned i = 0; i < r->conf.nodes; i++)
+		up |= (uint64_t)port_is_up(r, i) << i;
+	return up;
 }
 
 static void fly(struct rack *r, unsigned to, uint16_t vlan, const uint8_t *bytes, uint16_t len,
@@ -440,7 +462,7 @@ unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direc
 	size_t len = frames_build(buf, sizeof(buf), s);
 
 	frames_parse(&p, buf, len, sizeof(buf), from);
-	return hash_tuple(r, &p.tuple, from);
+	return hash_tuple(r, &p.tuple, from, ports_up(r));
 }
 
 void rack_send(struct rack *r, enum tripod_direction from, const struct frame_spec *spec)
@@ -454,8 +476,8 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 	size_t len = frames_build(buf, sizeof(buf), &s);
 	if (frames_parse(&p, buf, len, sizeof(buf), from) >= 0)
 		abort();
-	fly(r, hash_tuple(r, &p.tuple, from), from == TRIPOD_INCOMING ? 10 : 20, buf, (uint16_t)len,
-		0);
+	fly(r, hash_tuple(r, &p.tuple, from, ports_up(r)), from == TRIPOD_INCOMING ? 10 : 20, buf,
+		(uint16_t)len, 0);
 }
 
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len)

@@ -18,6 +18,7 @@ struct rack_conf {
 	unsigned nodes, workers, backups;
 	uint64_t seed;
 	bool split; // the switch hashes both ends: the directions of a connection may part
+	bool predicted; // the nodes know how the switch hashes
 	bool baseline; // durability none
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096
