@@ -44,11 +44,12 @@ bool repl_repair(struct shard *s)
 		s->repair_at++;
 		if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED))
 			continue;
-		r->acked &= ~s->repair_reboot;
-		r->known &= ~s->repair_reboot;
+		holders_unmark(r, HOLDER_ACKED, s->repair_reboot);
+		holders_unmark(r, HOLDER_KNOWN, s->repair_reboot);
 		if (!responsible(s, i))
 			continue;
-		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
+		uint64_t again =
+			r->holders & s->repair_nodes & s->live & ~holders_with(r, HOLDER_ACKED);
 		uint64_t others = s->live & ~repl_self(s);
 		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
 			continue;
