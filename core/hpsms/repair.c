@@ -48,9 +48,9 @@ bool repl_repair(struct shard *s)
 		holders_unmark(r, HOLDER_KNOWN, s->repair_reboot);
 		if (!responsible(s, i))
 			continue;
+		uint64_t others = s->live & s->chain_nodes[c->chain] & ~repl_self(s);
 		uint64_t again =
-			r->holders & s->repair_nodes & s->live & ~holders_with(r, HOLDER_ACKED);
-		uint64_t others = s->live & ~repl_self(s);
+			r->holders & s->repair_nodes & others & ~holders_with(r, HOLDER_ACKED);
 		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {

@@ -7,7 +7,7 @@
 #include "core/node.h"
 
 #define MAGIC 0x5450 // "TP"
-#define HELLO_SIZE 20
+#define HELLO_SIZE 12 // and 8 bytes a chain
 #define AUTH_OFFSET 48
 #define AUTH_SIZE 8
 
@@ -103,31 +103,49 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 
 static bool hello_valid(const struct wire_hello *h)
 {
-	return h->workers >= 1 && h->workers <= WORKERS_MAX &&
-	       (h->flags & ~(WIRE_HELLO_READY | WIRE_HELLO_LEAVING)) == 0;
+	if (h->workers < 1 || h->workers > WORKERS_MAX ||
+		(h->flags & ~(WIRE_HELLO_READY | WIRE_HELLO_LEAVING)) != 0)
+		return false;
+	if (h->n_chains < 1 || h->n_chains > CHAINS_MAX || h->chains_used >> h->n_chains != 0)
+		return false;
+	for (unsigned i = 0; i < h->n_chains; i++)
+		if (h->chain[i] == 0)
+			return false;
+	return true;
 }
 
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h)
 {
 	if (!hello_valid(h))
 		return -EINVAL;
-	if (size < HELLO_SIZE)
+	size_t n = HELLO_SIZE + 8 * (size_t)h->n_chains;
+	if (size < n)
 		return -ENOSPC;
 	*buf++ = h->workers;
 	*buf++ = h->flags;
-	wire_put64(wire_put64(wire_put16(buf, 0), h->chain), h->live);
-	return HELLO_SIZE;
+	*buf++ = h->n_chains;
+	*buf++ = h->chains_used;
+	buf = wire_put64(buf, h->live);
+	for (unsigned i = 0; i < h->n_chains; i++)
+		buf = wire_put64(buf, h->chain[i]);
+	return (int)n;
 }
 
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h)
 {
-	if (len < HELLO_SIZE || wire_get16(buf + 2) != 0)
+	if (len < HELLO_SIZE || buf[2] > CHAINS_MAX)
+		return -EINVAL;
+	size_t n = HELLO_SIZE + 8 * (size_t)buf[2];
+	if (len < n)
 		return -EINVAL;
 	*h = (struct wire_hello){
 		.workers = buf[0],
 		.flags = buf[1],
-		.chain = wire_get64(buf + 4),
-		.live = wire_get64(buf + 12),
+		.n_chains = buf[2],
+		.chains_used = buf[3],
+		.live = wire_get64(buf + 4),
 	};
-	return hello_valid(h) ? HELLO_SIZE : -EINVAL;
+	for (unsigned i = 0; i < h->n_chains; i++)
+		h->chain[i] = wire_get64(buf + HELLO_SIZE + 8 * i);
+	return hello_valid(h) ? (int)n : -EINVAL;
 }

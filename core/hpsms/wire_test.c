@@ -126,7 +126,7 @@ static struct wire_header some_header(void)
 
 static void header__bytes_as_documented(void **state)
 {
-	static const uint8_t want[WIRE_HEADER_SIZE] = {0x54, 0x50, 1, 2, 0, 56, 0, 1, 3, 1, 5, 2, 1,
+	static const uint8_t want[WIRE_HEADER_SIZE] = {0x54, 0x50, 2, 2, 0, 56, 0, 1, 3, 1, 5, 2, 1,
 		2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc,
 		0xdd, 0xee, 0xff, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0x10, 0x20, 0x30, 0x40, 0x80, 0, 0, 0,
 		0, 0, 0, 1};
@@ -152,7 +152,7 @@ static void header__wrong_fields(void **state)
 	static const struct {
 		unsigned at;
 		uint8_t value;
-	} wrong[] = {{0, 0x55}, {1, 0}, {2, 0}, {2, 2}, {3, 0}, {3, 5}, {4, 1}, {5, 55}, {5, 57},
+	} wrong[] = {{0, 0x55}, {1, 0}, {2, 0}, {2, 1}, {3, 0}, {3, 5}, {4, 1}, {5, 55}, {5, 57},
 		{7, 0}, {8, 64}, {8, 0xff}, {9, 16}, {10, 64}, {10, 0xff}, {11, 16}, {11, 0xff},
 		{48, 1}, {51, 0x80}, {55, 1}};
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -196,23 +196,39 @@ static void header__per_type(void **state)
 
 static void hello__round_trip_and_ranges(void **state)
 {
-	struct wire_hello h = {16, WIRE_HELLO_READY | WIRE_HELLO_LEAVING, 42, UINT64_MAX - 5}, got;
-	uint8_t b[20];
-	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 20);
-	assert_int_equal(wire_put_hello(b, 19, &h), -ENOSPC);
-	assert_int_equal(wire_get_hello(b, 19, &got), -EINVAL);
-	assert_int_equal(wire_get_hello(b, 20, &got), 20);
+	struct wire_hello got, h = {
+				       .workers = 16,
+				       .flags = WIRE_HELLO_READY | WIRE_HELLO_LEAVING,
+				       .n_chains = 2,
+				       .chains_used = 3,
+				       .live = UINT64_MAX - 5,
+				       .chain = {42, 43},
+			       };
+	uint8_t b[12 + 8 * CHAINS_MAX];
+	assert_int_equal(wire_put_hello(b, 28, &h), 28);
+	assert_int_equal(wire_put_hello(b, 27, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 27, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 28, &got), 28);
 	assert_int_equal(got.workers, 16);
 	assert_int_equal(got.flags, 3);
-	assert_true(got.chain == 42 && got.live == UINT64_MAX - 5);
-	for (unsigned i = 0; i < 4; i++) {
-		uint8_t was = b[i];
-		b[i] = i == 0 ? 17 : i == 1 ? 4 : 1;
-		assert_int_equal(wire_get_hello(b, 20, &got), -EINVAL);
-		b[i] = was;
+	assert_true(got.n_chains == 2 && got.chains_used == 3);
+	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
+	static const struct {
+		uint8_t at, value;
+	} bad[] = {
+		{0, 0}, {0, 17}, {1, 4}, {2, 0}, {2, 1}, {2, 9}, {2, 3}, {3, 4}, {19, 0}, {27, 0}};
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint8_t was = b[bad[i].at];
+		b[bad[i].at] = bad[i].value;
+		assert_int_equal(wire_get_hello(b, 28, &got), -EINVAL);
+		b[bad[i].at] = was;
 	}
-	b[0] = 0;
-	assert_int_equal(wire_get_hello(b, 20, &got), -EINVAL);
+	h.n_chains = CHAINS_MAX;
+	for (unsigned i = 0; i < CHAINS_MAX; i++)
+		h.chain[i] = i + 1;
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 12 + 8 * CHAINS_MAX);
+	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 12 + 8 * CHAINS_MAX);
+	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
 static void record__sizes(void **state)
@@ -405,7 +421,13 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	for (unsigned i = 0; i < h.count; i++) {
 		int n;
 		size_t room = WIRE_MESSAGE_MAX - len;
-		struct wire_hello hello = {1, 1, rng_next(r), rng_next(r)};
+		struct wire_hello hello = {.workers = 1,
+			.flags = 1,
+			.n_chains = (uint8_t)(1 + rng_below(r, CHAINS_MAX)),
+			.chains_used = 1,
+			.live = rng_next(r)};
+		for (unsigned k = 0; k < hello.n_chains; k++)
+			hello.chain[k] = rng_next(r) | 1;
 		struct tripod_tuple t = random_tuple(r, rng_below(r, 2));
 		struct wire_record w = random_record(
 			r, rng_below(r, 2), (uint8_t)rng_below(r, 8), (uint16_t)rng_below(r, 64));
