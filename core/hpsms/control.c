@@ -188,7 +188,7 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 		struct channel *c = &peer->channel[w];
 		uint32_t i;
 		while ((i = channel_pop(c)) != 0)
-			store_repl(&s->store, i)->queued &= ~(1ull << node);
+			holders_unmark(store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
 		if (peer->out[w].frame.buf != NULL) {
 			shard_unspare(s, &peer->out[w].frame);
 			peer->out[w].frame.buf = NULL;
@@ -514,13 +514,13 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		// It could not keep the copy that it was sent. If it had acknowledged that (the message
 		// may be old, or it has lost the copy since), it is sent once more.
 		struct conn_repl *r = store_repl(&s->store, hit.index);
-		bool had = r->acked & bit;
-		r->acked &= ~bit;
-		r->known &= ~bit;
+		bool had = holder_is(r, HOLDER_ACKED, h->from_node);
+		holders_unmark(r, HOLDER_ACKED, bit);
+		holders_unmark(r, HOLDER_KNOWN, bit);
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else
-			r->holders &= ~bit;
+			holders_remove(r, bit);
 	}
 }
 

@@ -44,12 +44,13 @@ bool repl_repair(struct shard *s)
 		s->repair_at++;
 		if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED))
 			continue;
-		r->acked &= ~s->repair_reboot;
-		r->known &= ~s->repair_reboot;
+		holders_unmark(r, HOLDER_ACKED, s->repair_reboot);
+		holders_unmark(r, HOLDER_KNOWN, s->repair_reboot);
 		if (!responsible(s, i))
 			continue;
 		uint64_t others = s->live & s->chain_nodes[c->chain] & ~repl_self(s);
-		uint64_t again = r->holders & s->repair_nodes & others & ~r->acked;
+		uint64_t again =
+			r->holders & s->repair_nodes & others & ~holders_with(r, HOLDER_ACKED);
 		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {
