@@ -113,6 +113,11 @@ void control_doubt(struct shard *s)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 }
 
+static uint8_t hello_flags(const struct member *m)
+{
+	return (m->ready ? WIRE_HELLO_READY : 0) | (m->draining ? WIRE_HELLO_DRAINING : 0);
+}
+
 static void peer_message(const struct shard *s, unsigned node, struct ring_message *m)
 {
 	const struct member *member = &s->node->members.m[node];
@@ -122,6 +127,7 @@ static void peer_message(const struct shard *s, unsigned node, struct ring_messa
 		.node = (uint8_t)node,
 		.live = member->live,
 		.workers = member->workers,
+		.hello = hello_flags(member),
 		.peer = {.boot = member->boot, .chain = member->chain},
 	};
 	memcpy(m->mac, s->peer[node].mac, 6);
@@ -172,6 +178,11 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 	s->busy_nodes &= ~(1ull << node);
 }
 
+static void set_bit(uint64_t *set, uint64_t bit, bool to)
+{
+	*set = to ? *set | bit : *set & ~bit;
+}
+
 void control_peer(struct shard *s, const struct ring_message *m)
 {
 	struct peer *peer = &s->peer[m->node];
@@ -187,19 +198,26 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
 	bool changed = peer->live != (bool)m->live || rebooted;
+	bool moved = peer->hello != m->hello;
 	peer->live = m->live;
-	s->live = m->live ? s->live | bit : s->live & ~bit;
-	if (!changed)
+	peer->hello = m->hello;
+	set_bit(&s->live, bit, m->live);
+	set_bit(&s->ports, bit, m->live && m->hello == WIRE_HELLO_READY);
+	set_bit(&s->draining, bit, m->live && (m->hello & WIRE_HELLO_DRAINING));
+	if (!m->live)
+		s->joining &= ~bit;
+	if (!changed && !moved)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
-	if (rebooted)
+	if (rebooted) {
 		s->repair_reboot |= bit;
-	if (m->live)
+		set_bit(&s->joining, bit, m->hello == 0);
+	}
+	if (changed && m->live)
 		s->repair_nodes |= bit;
-	else
+	if (changed && !m->live)
 		pull_peer_died(s, m->node);
-	s->repair_at = 1;
-	s->repair_tokens_ns = s->now_ns;
+	repl_repair_start(s, s->joining & bit);
 	s->next_tick_ns = s->now_ns;
 }
 
@@ -234,7 +252,7 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 	const struct member *member = &members->m[h->from_node];
 	const struct peer *peer = &s->peer[h->from_node];
 	bool moved = memcmp(peer->mac, p->data + 6, 6) != 0 || peer->workers != hello.workers ||
-		     peer->chain != hello.chain;
+		     peer->chain != hello.chain || peer->hello != hello_flags(member);
 	if (hello.flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
@@ -245,13 +263,18 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 		s->heard_by |= 1ull << h->from_node;
 	else
 		s->heard_by &= ~(1ull << h->from_node);
+	if (!same_boot)
+		ready_lost(s, h->from_node);
+	if ((hello.flags & WIRE_HELLO_SERVED) && member->live &&
+		h->to_boot == (uint32_t)s->conf->boot)
+		ready_served_by(s, h->from_node);
 	if (heard_us && !hears_us && same_boot)
 		doubt_all(s);
 	if (news || (moved && member->live))
 		tell_peer(s, h->from_node, p->data + 6);
 }
 
-static void hello_send(struct shard *s, uint8_t flags)
+static void hello_send(struct shard *s, unsigned node, uint8_t flags)
 {
 	struct wire_hello hello = {
 		.workers = s->conf->workers,
@@ -264,11 +287,23 @@ static void hello_send(struct shard *s, uint8_t flags)
 
 	if (!control_begin(s, &f))
 		return;
-	control_header(s, &h, WIRE_HELLO, WIRE_ANY, WIRE_ANY);
+	control_header(s, &h, WIRE_HELLO, node, node == WIRE_ANY ? WIRE_ANY : 0);
 	h.count = 1;
 	int size = wire_put_hello(
 		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+}
+
+// Who waits to be sent its copies is told when it has them all, in its present life (to_boot).
+static void tell_joining(struct shard *s, uint8_t flags)
+{
+	const struct members *members = &s->node->members;
+
+	for (uint64_t left = members->live & ~shard_self(s); left != 0; left &= left - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (hello_flags(&members->m[node]) == 0 && ready_has_served(s, node))
+			hello_send(s, node, flags | WIRE_HELLO_SERVED);
+	}
 }
 
 // The switch may notice a dead node before its silence is long enough to count here.
@@ -285,9 +320,10 @@ static void suspect(struct shard *s)
 			suspects |= 1ull << node;
 	}
 	atomic_store_explicit(&s->node->suspects, suspects, memory_order_relaxed);
-	if (suspects != 0)
-		atomic_store_explicit(
-			&s->node->suspect_ns, s->now_ns + 1000 * MS, memory_order_relaxed);
+	uint64_t until = s->now_ns + 1000 * MS;
+	if (suspects != 0 &&
+		until > atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed))
+		atomic_store_explicit(&s->node->suspect_ns, until, memory_order_relaxed);
 }
 
 uint64_t control_tick(struct shard *s)
@@ -295,9 +331,6 @@ uint64_t control_tick(struct shard *s)
 	struct members *members = &s->node->members;
 	bool was_away = false;
 	uint64_t dead = members_tick(members, s->now_ns, &was_away);
-	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
-	bool ready = atomic_load_explicit(&s->node->ready, memory_order_relaxed);
-	uint8_t flags = leaving ? WIRE_HELLO_LEAVING : ready ? WIRE_HELLO_READY : 0;
 
 	if (was_away)
 		doubt_all(s);
@@ -306,10 +339,14 @@ uint64_t control_tick(struct shard *s)
 	for (; dead != 0; dead &= dead - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(dead);
 		s->heard_by &= ~(1ull << node);
+		ready_lost(s, node);
 		tell_peer(s, node, s->peer[node].mac);
 	}
-	if (members_hello_due(members, s->now_ns))
-		hello_send(s, flags);
+	ready_tick(s);
+	if (members_hello_due(members, s->now_ns)) {
+		hello_send(s, WIRE_ANY, ready_hello(s));
+		tell_joining(s, ready_hello(s));
+	}
 	return members->next_hello_ns;
 }
 
@@ -373,19 +410,21 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 			return;
 		}
 		at += (uint16_t)size;
-		pull_none(s, &key, h->from_node);
+		if (h->type == WIRE_NONE)
+			pull_none(s, &key, h->from_node);
 		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
 		if (hit.what != STORE_CONN)
 			continue;
-		// It could not keep the copy that it was sent. If it had acknowledged that (the message
-		// may be old, or it has lost the copy since), it is sent once more.
+		// What it has acknowledged and has not now (the message may be old, or it has lost the
+		// copy since) is sent once more. What is on its way crosses a NONE, and a refusal is
+		// the end of it.
 		struct conn_repl *r = store_repl(&s->store, hit.index);
 		bool had = r->acked & bit;
 		r->acked &= ~bit;
 		r->known &= ~bit;
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
-		else
+		else if (h->type == WIRE_REFUSED)
 			r->holders &= ~bit;
 	}
 }
@@ -434,7 +473,7 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 			repl_rx(s, peer, &h, body, len);
 	} else if (h.type == WIRE_PULL) {
 		pull_rx(s, &h, body, len);
-	} else if (h.type == WIRE_NONE) {
+	} else if (h.type == WIRE_NONE || h.type == WIRE_REFUSED) {
 		none_rx(s, &h, body, len);
 	}
 	shard_done(s, p->buf);

@@ -26,3 +26,4 @@ static inline uint32_t repl_age_ms(const struct shard *s, tick_t seen)
 // ---- repl.c ----
 // What a message from a worker of a node acknowledges.
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live

@@ -39,6 +39,7 @@ static bool header_valid(const struct wire_header *h)
 		return (h->count == 0) == (h->seq == 0);
 	case WIRE_PULL:
 	case WIRE_NONE:
+	case WIRE_REFUSED:
 		return h->count > 0 && h->seq == 0;
 	default:
 		return false;
@@ -104,7 +105,8 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 static bool hello_valid(const struct wire_hello *h)
 {
 	return h->workers >= 1 && h->workers <= WORKERS_MAX &&
-	       (h->flags & ~(WIRE_HELLO_READY | WIRE_HELLO_LEAVING)) == 0;
+	       (h->flags & ~(WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING |
+				   WIRE_HELLO_SERVED)) == 0;
 }
 
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h)

@@ -12,7 +12,7 @@
 
 #include "core/store.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_MESSAGE_MAX 1440 // bytes of a message: with IPv4 and UDP headers below an MTU of 1500
 #define WIRE_ANY 0xff // to_node: every node; to_worker: whichever the item's key hashes to
 
@@ -21,6 +21,7 @@ enum wire_type {
 	WIRE_LOG = 2, // records; sequenced when it has any, a bare acknowledgement when it has none
 	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
 	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
+	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
 };
 
 struct wire_header {
@@ -39,7 +40,7 @@ struct wire_header {
 #define WIRE_HEADER_SIZE 56 // bytes; with 8 reserved for a key id and flags (authentication)
 
 // Written last, when length and count are known. Bytes, -ENOSPC or -EINVAL. A LOG names the node and
-// the worker that it goes to, a NONE the node; only HELLO and PULL may go to all.
+// the worker that it goes to, a NONE and a REFUSED the node; only HELLO and PULL may go to all.
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
@@ -49,8 +50,10 @@ struct wire_hello {
 	uint64_t chain; // chain_id in use for new connections
 	uint64_t live; // members that the sender hears
 };
-#define WIRE_HELLO_READY 1
+#define WIRE_HELLO_READY 1 // takes traffic: its port is up
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
+#define WIRE_HELLO_DRAINING 4 // gives its connections away: no new copies for it
+#define WIRE_HELLO_SERVED 8 // addressed to one node: the sender's share of copies is all there
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
 
@@ -89,6 +92,6 @@ struct wire_record {
 int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r);
 int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
 
-// Items of WIRE_PULL and WIRE_NONE.
+// Items of WIRE_PULL, WIRE_NONE and WIRE_REFUSED.
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
