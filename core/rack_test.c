@@ -7,9 +7,106 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
-#include "core/testing/flows.h"
+#include "core/testing/rack.h"
 
+#define VIP "198.51.100.1"
+#define SERVER "10.1.0.101"
 #define MAX 4096
+
+// A TCP connection from outside through the load balancer, driven packet by packet.
+struct flow {
+	char client[20];
+	uint16_t port;
+	uint32_t seq, ack; // next of client, next of server
+	struct tripod_tuple key;
+};
+
+static struct flow flow_of(unsigned n)
+{
+	struct flow f = {.port = (uint16_t)(10000 + n), .seq = 1000 + n, .ack = 900000 + n};
+	snprintf(f.client, sizeof(f.client), "198.18.%u.%u", n >> 8 & 255, n & 255);
+	f.key = (struct tripod_tuple){
+		.sport = __builtin_bswap16(f.port), .dport = __builtin_bswap16(80), .proto = 6};
+	tripod_addr_parse(&f.key.src, f.client);
+	tripod_addr_parse(&f.key.dst, VIP);
+	return f;
+}
+
+static void from_client(struct rack *r, struct flow *f, uint8_t flags, unsigned payload)
+{
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.src = f->client,
+			.dst = VIP,
+			.sport = f->port,
+			.dport = 80,
+			.tcp_flags = flags,
+			.seq = f->seq,
+			.ack = flags & TRIPOD_TCP_ACK ? f->ack : 0,
+			.payload_len = payload});
+	f->seq += payload + !!(flags & TRIPOD_TCP_SYN) + !!(flags & TRIPOD_TCP_FIN);
+}
+
+static void from_server(struct rack *r, struct flow *f, uint8_t flags, unsigned payload)
+{
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.src = SERVER,
+			.dst = f->client,
+			.sport = 8080,
+			.dport = f->port,
+			.tcp_flags = flags,
+			.seq = f->ack,
+			.ack = f->seq,
+			.payload_len = payload});
+	f->ack += payload + !!(flags & TRIPOD_TCP_SYN) + !!(flags & TRIPOD_TCP_FIN);
+}
+
+// How many packets with `flags` and `payload` have reached a side since the last look.
+static unsigned arrived(struct rack *r, enum tripod_direction side, uint8_t flags, unsigned payload)
+{
+	static struct rack_arrival a[MAX];
+	unsigned n = rack_arrivals(r, side, a, MAX), hits = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		hits += a[i].tcp_flags == flags && a[i].payload_len == payload;
+	return hits;
+}
+
+static void establish(struct rack *r, struct flow *f, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		f[i] = flow_of(i);
+		from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+		if (i % 4 == 3)
+			rack_run_ms(r, 1); // few wait at a time while next hops are resolved
+	}
+	rack_run_ms(r, 10);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_SYN, 0), n);
+	for (unsigned i = 0; i < n; i++) {
+		from_server(r, &f[i], TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		if (i % 4 == 3)
+			rack_run_ms(r, 1);
+	}
+	rack_run_ms(r, 60);
+	assert_int_equal(arrived(r, TRIPOD_INCOMING, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0), n);
+	for (unsigned i = 0; i < n; i++)
+		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 10);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 0), n);
+}
+
+// Every connection carries data both ways.
+static void exchange(struct rack *r, struct flow *f, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		from_client(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100);
+		from_server(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 50);
+		if (i % 8 == 7)
+			rack_run_ms(r, 1);
+	}
+	rack_run_ms(r, 60);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100), n);
+	assert_int_equal(arrived(r, TRIPOD_INCOMING, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 50), n);
+}
 
 static struct rack *rack_of(struct rack_conf c)
 {
@@ -26,22 +123,30 @@ static struct rack *rack_of(struct rack_conf c)
 	return r;
 }
 
+static unsigned copies_below(struct rack *r, struct flow *f, unsigned n, unsigned want)
+{
+	unsigned below = 0;
+	for (unsigned i = 0; i < n; i++)
+		below += rack_copies(r, &f[i].key) < want;
+	return below;
+}
+
 static void kill_and_go_on(struct rack_conf conf)
 {
 	enum { N = 200 };
 	struct flow f[N];
 	struct rack *r = rack_of(conf);
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
-	assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+	establish(r, f, N);
+	exchange(r, f, N);
+	assert_int_equal(copies_below(r, f, N, 2), 0);
 	assert_int_equal(rack_counter(r, -1, C_drop_invariant), 0);
 	for (unsigned victim = 0; victim < 2; victim++) {
 		rack_kill(r, victim);
 		rack_run_ms(r, 400);
-		flows_exchange(r, f, N);
-		flows_exchange(r, f, N);
-		assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+		exchange(r, f, N);
+		exchange(r, f, N);
+		assert_int_equal(copies_below(r, f, N, 2), 0);
 	}
 	assert_true(rack_counter(r, -1, C_takeovers) > 0);
 	assert_int_equal(rack_counter(r, -1, C_drop_invariant), 0);
@@ -86,13 +191,13 @@ static void predicted(struct rack_conf conf)
 	conf.backups = 1;
 	for (unsigned victim = 0; victim < 3; victim++) {
 		struct rack *r = rack_of(conf);
-		flows_establish(r, f, N);
+		establish(r, f, N);
 		rack_run_ms(r, 20);
-		assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+		assert_int_equal(copies_below(r, f, N, 2), 0);
 		rack_kill(r, victim);
 		rack_port(r, victim, false); // long before anybody repairs anything
 		uint64_t before = rack_counter(r, -1, C_pulls_sent);
-		flows_exchange(r, f, N);
+		exchange(r, f, N);
 		assert_int_equal(rack_counter(r, -1, C_pulls_sent), before);
 		assert_true(rack_counter(r, -1, C_takeovers) > 0);
 		rack_free(r);
@@ -115,12 +220,12 @@ static void rack__baseline_breaks(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.baseline = true});
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f, N);
+	exchange(r, f, N);
 	rack_kill(r, 0);
 	rack_run_ms(r, 400);
 	for (unsigned i = 0; i < N; i++)
-		flow_client(r, &f[i], TRIPOD_TCP_ACK, 10);
+		from_client(r, &f[i], TRIPOD_TCP_ACK, 10);
 	rack_run_ms(r, 100);
 	assert_true(rack_counter(r, -1, C_drop_unknown) > 0);
 	assert_int_equal(rack_counter(r, -1, C_log_records_tx), 0);
@@ -134,15 +239,15 @@ static void rack__close_buries_all_copies(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.loss_percent = 10});
 
-	flows_establish(r, f, N);
+	establish(r, f, N);
 	for (unsigned i = 0; i < N; i++)
-		flow_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+		from_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 10);
 	for (unsigned i = 0; i < N; i++)
-		flow_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+		from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 10);
 	for (unsigned i = 0; i < N; i++)
-		flow_client(r, &f[i], TRIPOD_TCP_ACK, 0);
+		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 12000);
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(rack_copies(r, &f[i].key), 0);
@@ -163,26 +268,25 @@ static void rack__reuse_of_a_closed_tuple(void **state)
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct conn_view v;
 
-	flows_establish(r, &f, 1);
+	establish(r, &f, 1);
 	f = flow_of(0);
 	unsigned node = rack_hash(r,
-		&(struct frame_spec){
-			.src = f.client, .dst = FLOW_VIP, .sport = f.port, .dport = 80},
+		&(struct frame_spec){.src = f.client, .dst = VIP, .sport = f.port, .dport = 80},
 		TRIPOD_INCOMING);
 	assert_true(rack_conn(r, node, &f.key, &v));
 	uint64_t first = v.incarnation;
 	f.seq = 1001, f.ack = 900001;
-	flow_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 5);
-	flow_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 5);
-	flow_client(r, &f, TRIPOD_TCP_ACK, 0);
+	from_client(r, &f, TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 50);
 	struct flow again[1];
-	flows_arrived(r, TRIPOD_OUTGOING, 0, 0);
-	flows_arrived(r, TRIPOD_INCOMING, 0, 0);
-	flows_establish(r, again, 1);
-	flows_exchange(r, again, 1);
+	arrived(r, TRIPOD_OUTGOING, 0, 0);
+	arrived(r, TRIPOD_INCOMING, 0, 0);
+	establish(r, again, 1);
+	exchange(r, again, 1);
 	assert_true(rack_conn(r, node, &f.key, &v));
 	assert_true(v.incarnation > first);
 	assert_int_equal(rack_copies(r, &f.key), 2);
@@ -196,17 +300,17 @@ static void rack__freeze_and_thaw(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 47});
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f, N);
+	exchange(r, f, N);
 	rack_freeze(r, 1);
 	rack_run_ms(r, 500);
-	flows_exchange(r, f, N);
+	exchange(r, f, N);
 	rack_run_ms(r, 4500);
 	rack_thaw(r, 1);
 	rack_run_ms(r, 2);
-	flows_exchange(r, f, N); // the switch sends to it again at once
+	exchange(r, f, N); // the switch sends to it again at once
 	rack_run_ms(r, 300);
-	flows_exchange(r, f, N);
+	exchange(r, f, N);
 	assert_true(rack_counter(r, 1, C_handovers) > 0);
 	assert_int_equal(rack_counter(r, -1, C_drop_invariant), 0);
 	rack_free(r);
@@ -219,17 +323,17 @@ static void rack__restart(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 48});
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f, N);
+	exchange(r, f, N);
 	for (unsigned victim = 0; victim < 4; victim++) {
 		rack_kill(r, victim);
 		rack_run_ms(r, 300);
-		flows_exchange(r, f, N);
+		exchange(r, f, N);
 		rack_start(r, victim);
 		rack_run_ms(r, 500);
-		flows_exchange(r, f, N);
-		flows_exchange(r, f, N);
-		assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+		exchange(r, f, N);
+		exchange(r, f, N);
+		assert_int_equal(copies_below(r, f, N, 2), 0);
 	}
 	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
 	rack_free(r);
@@ -242,17 +346,17 @@ static void rack__port_flap(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 49});
 
-	flows_establish(r, f, N);
+	establish(r, f, N);
 	for (unsigned round = 0; round < 3; round++) {
 		rack_port(r, 2, false);
-		flows_exchange(r, f, N);
+		exchange(r, f, N);
 		rack_port(r, 2, true);
 		rack_run_ms(r, 200);
-		flows_exchange(r, f, N);
+		exchange(r, f, N);
 	}
 	assert_true(rack_counter(r, -1, C_takeovers) >= rack_counter(r, -1, C_handovers));
 	assert_true(rack_counter(r, -1, C_handovers) > 0);
-	assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+	assert_int_equal(copies_below(r, f, N, 2), 0);
 	rack_free(r);
 }
 
@@ -263,15 +367,15 @@ static void rack__stragglers_are_relayed(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 50});
 
-	flows_establish(r, f, N);
+	establish(r, f, N);
 	rack_port(r, 3, false);
-	flows_exchange(r, f, N);
+	exchange(r, f, N);
 	rack_port(r, 3, true);
 	rack_run_ms(r, 1);
 	for (unsigned i = 0; i < N; i++)
-		flow_client(r, &f[i], TRIPOD_TCP_ACK, 20);
+		from_client(r, &f[i], TRIPOD_TCP_ACK, 20);
 	rack_run_ms(r, 20);
-	assert_int_equal(flows_arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 20), N);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 20), N);
 	assert_true(rack_counter(r, -1, C_relay_tx) > 0);
 	assert_int_equal(rack_counter(r, -1, C_relay_tx), rack_counter(r, -1, C_relay_rx));
 	assert_int_equal(rack_counter(r, -1, C_drop_relay_loop), 0);
@@ -337,12 +441,12 @@ static void rack__unknown_flood_is_bounded(void **state)
 	for (unsigned round = 0; round < 100; round++) {
 		for (unsigned i = 0; i < 100; i++) {
 			struct flow f = flow_of(round * 100 + i);
-			flow_client(r, &f, TRIPOD_TCP_ACK, 10);
+			from_client(r, &f, TRIPOD_TCP_ACK, 10);
 		}
 		rack_run_ms(r, 1);
 	}
 	rack_run_ms(r, 200);
-	assert_int_equal(flows_arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10), 0);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10), 0);
 	uint64_t dropped =
 		rack_counter(r, -1, C_drop_unknown) + rack_counter(r, -1, C_drop_wait_full);
 	assert_int_equal(dropped, 10000);

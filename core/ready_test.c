@@ -25,6 +25,25 @@ static struct rack *rack_of(struct rack_conf c)
 	return r;
 }
 
+static void establish(struct rack *r, struct flow *f)
+{
+	assert_int_equal(flows_open(r, f, 0, N, "10.1.0.101"), N);
+}
+
+static void exchange(struct rack *r, struct flow *f)
+{
+	assert_int_equal(flows_exchange(r, f, N), N);
+}
+
+static unsigned copies_below(struct rack *r, struct flow *f, unsigned want)
+{
+	unsigned below = 0;
+
+	for (unsigned i = 0; i < N; i++)
+		below += rack_copies(r, &f[i].key) < want;
+	return below;
+}
+
 static enum node_phase phase_of(struct rack *r, unsigned i)
 {
 	struct node_status st;
@@ -98,22 +117,22 @@ static void comes_back(struct rack_conf conf)
 	struct flow f[N];
 	struct rack *r = rack_of(conf);
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f);
+	exchange(r, f);
 	for (unsigned victim = 0; victim < 2; victim++) {
 		rack_kill(r, victim);
 		rack_run_ms(r, 400);
-		flows_exchange(r, f, N);
+		exchange(r, f);
 		rack_start(r, victim);
 		rack_run_ms(r, 150);
 		assert_int_equal(phase_of(r, victim), NODE_JOINING);
 		wait_phase(r, victim, NODE_READY, 500);
 		uint64_t pulls = rack_counter(r, -1, C_pulls_sent);
-		flows_exchange(r, f, N);
+		exchange(r, f);
 		assert_true(mastered(r, victim, f) > 0);
 		if (!conf.split)
 			assert_int_equal(rack_counter(r, -1, C_pulls_sent), pulls);
-		assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+		assert_int_equal(copies_below(r, f, 2), 0);
 	}
 	assert_int_equal(rack_counter(r, -1, C_join_timeouts), 0);
 	assert_unbroken(r);
@@ -154,12 +173,12 @@ static void ready__a_new_node_is_sent_its_share(void **state)
 
 	rack_kill(r, 3);
 	rack_run_ms(r, 300);
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f);
+	exchange(r, f);
 	rack_start(r, 3);
 	wait_phase(r, 3, NODE_READY, 1000);
 	uint64_t pulls = rack_counter(r, -1, C_pulls_sent);
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	assert_true(mastered(r, 3, f) > N / 8);
 	assert_int_equal(rack_counter(r, -1, C_pulls_sent), pulls);
 	assert_unbroken(r);
@@ -173,8 +192,8 @@ static void ready__a_quick_restart(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 7, .backups = 2});
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f);
+	exchange(r, f);
 	uint64_t had = mastered(r, 2, f);
 	assert_true(had > 0);
 	rack_kill(r, 2);
@@ -189,7 +208,7 @@ static void ready__a_quick_restart(void **state)
 		held += rack_conn(r, 2, &f[i].key, &v);
 	assert_true(held >= had);
 	rack_port(r, 2, true);
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	assert_int_equal(mastered(r, 2, f), had);
 	assert_int_equal(rack_counter(r, -1, C_pulls_sent), 0);
 	assert_int_equal(rack_counter(r, -1, C_epoch_conflicts), 0);
@@ -214,11 +233,11 @@ static void ready__join_timeout(void **state)
 	struct node_status st;
 	struct rack *r = rack_of((struct rack_conf){.seed = 8});
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f);
+	exchange(r, f);
 	rack_kill(r, 1);
 	rack_run_ms(r, 400);
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	deaf = 2;
 	rack_tap(r, lose_logs, NULL);
 	rack_start(r, 1);
@@ -247,7 +266,7 @@ static bool record_served(void *ctx, unsigned from, const struct frame *f)
 	const unsigned message = 14 + 20 + 8;
 
 	if (from == 2 && f->vlan == 30 && f->len <= sizeof(recorded.bytes) &&
-		f->data[message + 3] == WIRE_HELLO && f->data[message + 10] == 1) {
+		f->data[message + 3] == WIRE_GREET && f->data[message + 10] == 1) {
 		memcpy(recorded.bytes, f->data, f->len);
 		recorded.len = f->len;
 	}
@@ -261,18 +280,18 @@ static void ready__served_in_a_former_life(void **state)
 	struct node_status st;
 	struct rack *r = rack_of((struct rack_conf){.seed = 9});
 
-	flows_establish(r, f, N);
+	establish(r, f);
 	for (unsigned life = 0; life < 2; life++) {
 		rack_kill(r, 1);
 		rack_run_ms(r, 400);
-		flows_exchange(r, f, N);
+		exchange(r, f);
 		deaf = 2;
 		rack_tap(r, record_served, life == 0 ? NULL : r);
 		rack_start(r, 1);
 		if (life == 0) {
 			wait_phase(r, 1, NODE_READY, 1000);
 			assert_true(recorded.len > 0);
-			flows_exchange(r, f, N);
+			exchange(r, f);
 		}
 	}
 	for (unsigned n = 0; n < 20; n++) {
@@ -292,13 +311,13 @@ static void ready__changes_reach_new_holders(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 10, .split = true});
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f);
+	exchange(r, f);
 	rack_kill(r, 1);
 	rack_port(r, 1, false);
 	rack_run_ms(r, 70);
 	for (unsigned i = 0; i < N; i++) { // copies are repaired in this time
-		flow_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+		flow_from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 		if (i % 3 == 2)
 			rack_run_ms(r, 1);
 	}
@@ -328,13 +347,13 @@ static void drains(struct rack_conf conf, unsigned who)
 	struct flow f[N];
 	struct rack *r = rack_of(conf);
 
-	flows_establish(r, f, N);
-	flows_exchange(r, f, N);
+	establish(r, f);
+	exchange(r, f);
 	assert_true(mastered(r, who, f) > 0);
 	node_set_draining(rack_node(r, who), true);
 	wait_phase(r, who, NODE_MOVING, 1000);
 	assert_true(others(r, who, f) >= 2); // as many as ever, without the one that is about to go
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	assert_int_equal(mastered(r, who, f), 0);
 	wait_phase(r, who, NODE_DRAINED, 200);
 	rack_run_ms(r, 100);
@@ -343,10 +362,10 @@ static void drains(struct rack_conf conf, unsigned who)
 	node_set_leaving(rack_node(r, who));
 	rack_run_ms(r, 30);
 	rack_kill(r, who);
-	flows_exchange(r, f, N);
-	flows_exchange(r, f, N);
+	exchange(r, f);
+	exchange(r, f);
 	assert_true(conf.split || rack_counter(r, -1, C_pulls_sent) <= pulls);
-	assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+	assert_int_equal(copies_below(r, f, 2), 0);
 	assert_unbroken(r);
 	rack_free(r);
 }
@@ -366,7 +385,7 @@ static void ready__idle_connections_of_a_drained_node(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 15});
 
-	flows_establish(r, f, N);
+	establish(r, f);
 	node_set_draining(rack_node(r, 1), true);
 	wait_phase(r, 1, NODE_DRAINED, 1000);
 	uint64_t idle = mastered(r, 1, f);
@@ -375,8 +394,7 @@ static void ready__idle_connections_of_a_drained_node(void **state)
 	rack_run_ms(r, 30);
 	rack_kill(r, 1);
 	rack_run_ms(r, 300);
-	assert_int_equal(
-		flows_copies_below(r, f, N, 2), 0); // and one of the holders looks after them
+	assert_int_equal(copies_below(r, f, 2), 0); // and one of the holders looks after them
 	for (unsigned i = 0; i < N; i++) {
 		struct conn_view v;
 		unsigned owners = 0;
@@ -384,7 +402,7 @@ static void ready__idle_connections_of_a_drained_node(void **state)
 			owners += k != 1 && rack_conn(r, k, &f[i].key, &v) && v.shared == k;
 		assert_int_equal(owners, 1);
 	}
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	assert_unbroken(r);
 	rack_free(r);
 }
@@ -398,17 +416,17 @@ static void ready__undrain(void **state)
 		struct flow f[N];
 		struct rack *r = rack_of((struct rack_conf){.seed = 16 + k, .predicted = k == 1});
 
-		flows_establish(r, f, N);
-		flows_exchange(r, f, N);
+		establish(r, f);
+		exchange(r, f);
 		uint64_t had = mastered(r, 2, f);
 		node_set_draining(rack_node(r, 2), true);
 		wait_phase(r, 2, stages[k], 1000);
 		if (k == 2)
-			flows_exchange(r, f, N);
+			exchange(r, f);
 		node_set_draining(rack_node(r, 2), false);
 		wait_phase(r, 2, NODE_READY, 100);
 		rack_run_ms(r, 50);
-		flows_exchange(r, f, N);
+		exchange(r, f);
 		assert_int_equal(mastered(r, 2, f), had);
 		assert_int_equal(node_shard(rack_node(r, 0), 0)->draining, 0);
 		assert_int_equal(node_shard(rack_node(r, 0), 0)->ports, 0xf);
@@ -423,17 +441,17 @@ static void ready__the_last_node_stays(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 19, .nodes = 2});
 
-	flows_establish(r, f, N);
+	establish(r, f);
 	rack_kill(r, 1);
 	rack_run_ms(r, 400);
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	node_set_draining(rack_node(r, 0), true);
 	rack_run_ms(r, 2000);
 	assert_int_equal(phase_of(r, 0), NODE_DRAINING);
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	rack_start(r, 1);
 	wait_phase(r, 0, NODE_MOVING, 2000);
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	assert_int_equal(mastered(r, 1, f), N);
 	assert_unbroken(r);
 	rack_free(r);
@@ -445,7 +463,7 @@ static void ready__baseline_drains_at_once(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 18, .baseline = true});
 
-	flows_establish(r, f, N);
+	establish(r, f);
 	node_set_draining(rack_node(r, 1), true);
 	wait_phase(r, 1, NODE_DRAINED, 200);
 	rack_kill(r, 1);
@@ -513,7 +531,7 @@ static void ready__two_drain(void **state)
 	struct flow f[N];
 	struct rack *r = rack_of((struct rack_conf){.seed = 20, .predicted = true});
 
-	flows_establish(r, f, N);
+	establish(r, f);
 	node_set_draining(rack_node(r, 1), true);
 	node_set_draining(rack_node(r, 2), true);
 	wait_phase(r, 1, NODE_DRAINED, 1000);
@@ -523,7 +541,7 @@ static void ready__two_drain(void **state)
 		rack_run_ms(r, 30);
 		rack_kill(r, i);
 	}
-	flows_exchange(r, f, N);
+	exchange(r, f);
 	assert_int_equal(mastered(r, 0, f) + mastered(r, 3, f), N);
 	assert_unbroken(r);
 	rack_free(r);
@@ -535,12 +553,12 @@ static void rolling(struct rack_conf conf)
 	struct flow f[N];
 	struct rack *r = rack_of(conf);
 
-	flows_establish(r, f, N);
+	establish(r, f);
 	for (unsigned i = 0; i < 4; i++) {
 		node_set_draining(rack_node(r, i), true);
 		for (unsigned n = 0; n < 50 && phase_of(r, i) != NODE_DRAINED; n++) {
 			rack_run_ms(r, 60);
-			flows_exchange(r, f, N);
+			exchange(r, f);
 			rack_run_ms(r, 60);
 		}
 		assert_int_equal(phase_of(r, i), NODE_DRAINED);
@@ -548,15 +566,15 @@ static void rolling(struct rack_conf conf)
 		rack_run_ms(r, 30);
 		assert_int_equal(rack_counter(r, (int)i, C_pulls_failed), 0);
 		rack_kill(r, i);
-		flows_exchange(r, f, N);
+		exchange(r, f);
 		rack_start(r, i);
 		for (unsigned n = 0; n < 50 && phase_of(r, i) != NODE_READY; n++)
-			flows_exchange(r, f, N);
+			exchange(r, f);
 		assert_int_equal(phase_of(r, i), NODE_READY);
 		assert_int_equal(rack_counter(r, (int)i, C_join_timeouts), 0);
 	}
-	flows_exchange(r, f, N);
-	assert_int_equal(flows_copies_below(r, f, N, 2), 0);
+	exchange(r, f);
+	assert_int_equal(copies_below(r, f, 2), 0);
 	rack_run_ms(r, 300);
 	assert_copies_agree(r, f);
 	assert_unbroken(r);

@@ -106,8 +106,8 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
 	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
-	if ((r->holders & to & s->live & ~r->acked & ~r->queued) != 0 || orphan ||
-		(gives && place_missing(s, i) != 0)) {
+	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~r->acked & ~r->queued) != 0 ||
+		orphan || (gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);

@@ -115,11 +115,11 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 	w->parts |= 1u << PART_SHARED;
 	w->version[PART_SHARED] = r->part[PART_SHARED];
 	w->reversed = c->dir[1].key;
-	w->chain = s->chain->id;
+	w->chain = conn_chain(s, c)->id;
 	w->holders = r->holders;
-	w->nf_size = s->chain->wire_size;
+	w->nf_size = conn_chain(s, c)->wire_size;
 	w->nf = nf;
-	chain_pack(s->chain, c->nf, nf);
+	chain_pack(conn_chain(s, c), c->nf, nf);
 }
 
 static bool open_message(struct shard *s, struct peer *peer, unsigned worker)
@@ -189,7 +189,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 		if (!open_message(s, peer, worker))
 			return false;
 		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_MESSAGE_MAX - o->used, &w);
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;

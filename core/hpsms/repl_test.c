@@ -138,14 +138,12 @@ static void forge_from(
 {
 	struct wire_header h = header_of(r, from, to, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, w);
+	int size = wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, w);
 
 	assert_true(size > 0);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 	h.from_worker = (uint8_t)worker;
 	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[worker].rx_ack + 1;
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, from, to, message, h.length);
 	rack_run_ms(r, 1);
 }
@@ -167,9 +165,9 @@ static struct wire_record record_of(struct rack *r, unsigned n, unsigned writer,
 		.parts = 7,
 		.key = key_of(n),
 		.incarnation = 1000,
-		.chain = s->chain->id,
+		.chain = s->chain[0]->id,
 		.holders = 3,
-		.nf_size = s->chain->wire_size,
+		.nf_size = s->chain[0]->wire_size,
 		.nf = nf,
 	};
 	for (unsigned p = 0; p < PARTS; p++)
@@ -269,10 +267,9 @@ static void repl__a_number_counts_once(void **state)
 	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
 	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, 0, 1, message, h.length);
 	rack_run_ms(r, 1);
 	assert_null(find(r, 1, 2, NULL));
@@ -286,22 +283,22 @@ static void repl__messages_of_others(void **state)
 	struct wire_record w = record_of(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 		unsigned as = 0;
-		h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 		h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack + 1;
 		h.cluster += i == 0;
 		as = i == 1 ? 2 : as;
 		h.to_boot += i == 2;
 		h.boot += i == 3;
-		assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+		rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 		send_as(r, as, 1, message, h.length);
 		rack_run_ms(r, 1);
 		assert_null(find(r, 1, 1, NULL));
 		assert_int_equal(rack_counter(r, 1, C_drop_control_bad), i == 0 ? 1 : 2);
+		assert_int_equal(rack_counter(r, 1, C_drop_control_stale), i < 2 ? 0 : i - 1);
 	}
 	rack_free(r);
 }
@@ -404,7 +401,7 @@ static void repl__absurd_claims(void **state)
 			w.nf = c->nf;
 			w.dir[0].age_ms = w.dir[1].age_ms = claims[i].age_ms;
 			uint8_t packed[WIRE_NF_MAX];
-			chain_pack(node_shard(rack_node(r, to), 0)->chain, c->nf, packed);
+			chain_pack(node_shard(rack_node(r, to), 0)->chain[0], c->nf, packed);
 			w.nf = packed;
 			forge(r, (to + 1) % 3, to, &w);
 		}
@@ -429,7 +426,7 @@ static void repl__broken_invariant_ends_its_connection(void **state)
 	struct wire_record w = record_of(r, 1, 1, 50);
 	w.incarnation = c->incarnation;
 	w.reversed = c->dir[1].key;
-	chain_pack(node_shard(rack_node(r, 0), 0)->chain, c->nf, packed);
+	chain_pack(node_shard(rack_node(r, 0), 0)->chain[0], c->nf, packed);
 	packed[0] ^= 0xff;
 	w.nf = packed;
 	forge(r, 1, 0, &w);
@@ -557,8 +554,7 @@ static void late_refusal(enum wire_type type)
 		TRIPOD_INCOMING);
 	struct wire_header h = header_of(r, !node, node, type);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
 	rack_run_ms(r, 20);
 	struct conn_repl *cr = find(r, node, 1, NULL);
@@ -566,6 +562,7 @@ static void late_refusal(enum wire_type type)
 	assert_true(cr->acked == 3);
 	// On its way, it crosses a NONE, and is not given up; a refusal is the end of it.
 	cr->acked = cr->known = 1ull << node;
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
 	rack_run_ms(r, 1);
 	assert_true(cr->holders == (type == WIRE_NONE ? 3u : 1u << node));
@@ -714,15 +711,16 @@ static void repl__hello_from_a_group_address(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_header h = header_of(r, 1, 0, WIRE_HELLO);
-	struct wire_hello hello = {.workers = 1, .flags = WIRE_HELLO_READY, .live = 7};
+	struct wire_hello hello = {
+		.workers = 1, .flags = WIRE_HELLO_READY, .n_chains = 1, .live = 7, .chain = {1}};
 	uint8_t message[128], frame[256];
 	static const uint8_t group[6] = {3, 0, 0, 0, 0, 2};
 
-	h.to_node = h.to_worker = WIRE_ANY;
+	h.to_node = WIRE_ANY;
 	h.to_boot = 0;
 	int size = wire_put_hello(message + WIRE_HEADER_SIZE, 64, &hello);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	memcpy(message + WIRE_HEADER_SIZE + 2, group, 6);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	size_t n = frames_build(frame, sizeof(frame),
 		&(struct frame_spec){.src = "10.255.0.2",
 			.dst = "255.255.255.255",
