@@ -121,9 +121,27 @@ bool conn_free(struct shard *s, uint32_t i)
 	if (!(c->flags & CONN_ANSWERED))
 		s->store.embryonic--;
 	run_forget(s, i);
-	c->state = CONN_FREE;
-	store_conn_free(&s->store, i);
+	conn_delete(s, i);
 	return true;
+}
+
+// ---- Records ----
+
+uint32_t conn_new(struct shard *s, unsigned slot)
+{
+	uint32_t i = store_conn_new(&s->store);
+
+	if (i == STORE_NONE)
+		return STORE_NONE;
+	store_conn(&s->store, i)->chain = (uint8_t)slot;
+	s->chain_used[slot]++;
+	return i;
+}
+
+void conn_delete(struct shard *s, uint32_t i)
+{
+	s->chain_used[store_conn(&s->store, i)->chain]--;
+	store_conn_free(&s->store, i);
 }
 
 // ---- Opening ----
@@ -150,7 +168,7 @@ static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t a
 		shard_drop(s, p, C_drop_embryonic_full);
 		return STORE_NONE;
 	}
-	i = store_conn_new(&s->store);
+	i = conn_new(s, s->chain_current);
 	if (i == STORE_NONE) {
 		shard_drop(s, p, C_drop_table_full);
 		return STORE_NONE;
@@ -175,8 +193,7 @@ static void open_undo(struct shard *s, uint32_t i)
 {
 	s->store.embryonic--;
 	run_forget(s, i);
-	store_conn(&s->store, i)->state = CONN_FREE;
-	store_conn_free(&s->store, i);
+	conn_delete(s, i);
 }
 
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
@@ -388,7 +405,8 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.epoch = {r->part[0].epoch, r->part[1].epoch},
 		.idle_ms = (uint32_t)(((uint64_t)(s->now - last_seen(c)) << TICK_SHIFT) / MS),
 		.expires_ms = left < 0 ? 0 : (uint32_t)(((uint64_t)left << TICK_SHIFT) / MS),
-		.nf_size = s->chain->state_size,
+		.chain = conn_chain(s, c)->id,
+		.nf_size = conn_chain(s, c)->state_size,
 	};
 	memcpy(v->nf_state, c->nf,
 		v->nf_size < sizeof(v->nf_state) ? v->nf_size : sizeof(v->nf_state));

@@ -4,6 +4,16 @@
 
 #include "core/shard.h"
 
+static bool chain_owns(
+	const struct chain *chain, enum tripod_direction side, const struct tripod_addr *a)
+{
+	for (unsigned i = 0; i < chain->n_own; i++) {
+		if (chain->own[i].side == side && tripod_prefix_contains(&chain->own[i].prefix, a))
+			return true;
+	}
+	return false;
+}
+
 bool local_owns(const struct shard *s, enum tripod_direction side, const struct tripod_addr *a)
 {
 	static const struct tripod_addr none;
@@ -13,9 +23,8 @@ bool local_owns(const struct shard *s, enum tripod_direction side, const struct 
 		return false;
 	if (tripod_addr_equal(a, &conf->gateway_v4) || tripod_addr_equal(a, &conf->gateway_v6))
 		return true;
-	for (unsigned i = 0; i < s->chain->n_own; i++) {
-		if (s->chain->own[i].side == side &&
-			tripod_prefix_contains(&s->chain->own[i].prefix, a))
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (s->chain[k] != NULL && chain_owns(s->chain[k], side, a))
 			return true;
 	}
 	return false;

@@ -45,7 +45,6 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 
 	s->node = node;
 	s->conf = conf;
-	s->chain = conf->chain;
 	s->worker = (uint8_t)worker;
 	s->now_ns = s->last_step_ns = now_ns;
 	s->now = now;
@@ -56,7 +55,9 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	s->live = 1ull << conf->id;
 	s->unsettled_ns = now_ns + 10 * 1000 * MS;
 	store_init(&s->store, a, conf->connections, conf->workers > 1 ? conf->connections : 0,
-		conf->chain->state_size, conf->hash_seed, now);
+		conf->nf_state_bytes > conf->chain->state_size ? conf->nf_state_bytes
+							       : conf->chain->state_size,
+		conf->hash_seed, now);
 	timers_init(&s->timers, a, conf->timers, now);
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
@@ -156,8 +157,11 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 	members_init(&n->members, conf->id, configured, conf->heartbeat_ms * MS,
 		conf->dead_after_ms * MS, now_ns);
 	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
-	for (unsigned w = 0; w < conf->workers; w++)
+	chain_set_init(&n->chains, conf->chain);
+	for (unsigned w = 0; w < conf->workers; w++) {
 		n->progress_ns[w] = now_ns;
+		chain_set_adopt(n->shard[w]);
+	}
 	return n;
 }
 
@@ -218,14 +222,14 @@ void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS])
 	}
 }
 
-void node_nf_counters(const struct node *n, int worker, unsigned nf, uint64_t *out)
+void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned nf, uint64_t *out)
 {
 	memset(out, 0, NF_COUNTERS_MAX * sizeof(*out));
 	for (unsigned w = 0; w < n->conf.workers; w++) {
 		if (worker >= 0 && (unsigned)worker != w)
 			continue;
 		for (unsigned c = 0; c < NF_COUNTERS_MAX; c++)
-			out[c] += peek(&n->shard[w]->nf_counters[nf][c]);
+			out[c] += peek(&n->shard[w]->nf_counters[slot][nf][c]);
 	}
 }
 
@@ -259,6 +263,7 @@ void node_status(const struct node *n, struct node_status *out)
 
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max)
 {
+	const struct chain *current = n->chains.chain[n->chains.current];
 	uint64_t now = peek(&n->shard[0]->now_ns);
 	unsigned count = 0;
 
@@ -274,7 +279,7 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 			.live = self || m->live,
 			.workers = self ? n->conf.workers : m->workers,
 			.boot = self ? n->conf.boot : m->boot,
-			.chain = self ? n->conf.chain->id : m->chain,
+			.chain = self ? current->id : m->chain[0],
 			.last_heard_ns = self || m->heard_ns == 0 || now < m->heard_ns
 						 ? 0
 						 : now - m->heard_ns,

@@ -93,13 +93,16 @@ struct node_conf {
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
 	uint32_t timers; // of NFs
+	// Bytes that a record has for the states of NFs, at least: no version of the chain may need
+	// more. 0: what the first one needs, rounded up to a cache line.
+	uint32_t nf_state_bytes;
 
 	// Time-outs.
 	struct tcp_timeouts tcp;
 	uint32_t udp_ms, udp_embryonic_ms, icmp_ms, tombstone_ms;
 	bool unknown_tcp_reset; // answer unknown TCP with RST instead of silence
 
-	const struct chain *chain;
+	const struct chain *chain; // current at first
 };
 
 struct node;
@@ -108,7 +111,7 @@ struct shard;
 // Bytes of memory that a node of this configuration needs.
 size_t node_size(const struct node_conf *conf);
 // Builds the node in mem (zeroed, 64-byte aligned, node_size() bytes). conf is copied; the chain
-// must outlive the node.
+// must outlive the node, or be given back by node_chain_retire().
 struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uint64_t now_ns);
 struct shard *node_shard(struct node *n, unsigned worker);
 
@@ -139,8 +142,36 @@ void node_set_leaving(struct node *n);
 
 // A copy of counters, summed over workers (worker < 0) or of one.
 void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS]);
-// Of NF number nf of the chain; out has NF_COUNTERS_MAX places.
-void node_nf_counters(const struct node *n, int worker, unsigned nf, uint64_t *out);
+// Of NF number nf of the chain in a slot; out has NF_COUNTERS_MAX places. They begin at 0 when the slot
+// is given a chain.
+void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned nf, uint64_t *out);
+
+// ---- Versions of the chain: control thread, while the workers run ----
+//
+// A connection keeps the chain under which it began. A node holds up to CHAINS_MAX, each in a slot; one
+// is current, and new connections get it. The chains themselves belong to the caller.
+
+// Gives the node a chain. announce: it is about to become current here, and the peers should fetch it
+// before. Its slot, or -EEXIST (held already), -ENOSPC (each slot has connections), -EFBIG (its NFs'
+// states do not fit into a record: nf_state_bytes).
+int node_chain_add(struct node *n, const struct chain *chain, bool announce);
+int node_chain_current(struct node *n, uint64_t id); // 0, or -ENOENT: it is not held
+const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL: not held
+// To be called now and then: gives up a chain that neither this node nor a live member has had any use
+// for lately. When no worker can see it any more it is returned, once, for the caller to free; its
+// counters can be read until the next node_chain_add(). NULL: none this time.
+const struct chain *node_chain_retire(struct node *n, unsigned *slot);
+
+struct chain_status {
+	const struct chain *chain;
+	unsigned slot;
+	bool current;
+	bool announced; // is to be current soon
+	bool wanted; // a live member has it as current, or has connections under it
+	uint64_t connections; // records here, copies and tombstones included
+	uint64_t nodes; // live members that hold it, this node included
+};
+unsigned node_chains(const struct node *n, struct chain_status out[CHAINS_MAX]);
 
 struct node_status {
 	uint64_t live; // members heard, this node included
@@ -160,7 +191,8 @@ struct member_status {
 	uint8_t id;
 	bool self, live;
 	uint8_t workers;
-	uint64_t boot, chain, last_heard_ns; // age
+	uint64_t boot, last_heard_ns; // age
+	uint64_t chain; // current there
 	uint64_t deaths; // times declared dead
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
 	uint64_t queued; // records waiting for it
@@ -172,6 +204,7 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 struct conn_view {
 	struct tripod_tuple key[2];
 	uint64_t incarnation, holders, acked;
+	uint64_t chain; // id
 	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
 	uint8_t master[2];
 	uint16_t epoch[2];

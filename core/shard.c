@@ -732,6 +732,7 @@ void shard_step(struct shard *s, struct step *step)
 	step->n_tx = 0;
 	step->n_done = 0;
 	step->more = false;
+	chain_set_step(s);
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)

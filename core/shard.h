@@ -3,6 +3,7 @@
 //
 //   shard.c          the step: messages from other workers, the burst, due work
 //   conn.c           a connection's life: open, install, take over, close, expire
+//   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
@@ -51,6 +52,7 @@ enum ring_type {
 struct ring_message {
 	uint8_t type; // enum ring_type
 	uint8_t node, worker, live, workers, final, net;
+	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
 	uint8_t mac[6];
 	union {
 		struct frame frame;
@@ -62,7 +64,7 @@ struct ring_message {
 		struct tripod_tuple key;
 		struct tripod_addr addr;
 		struct {
-			uint64_t boot, chain, floor;
+			uint64_t boot, floor;
 		} peer;
 	};
 };
@@ -72,7 +74,7 @@ struct peer {
 	bool configured, live;
 	uint8_t workers; // 0: never heard
 	uint8_t mac[6];
-	uint64_t boot, chain;
+	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
 	struct auth_peer *auth;
@@ -119,7 +121,6 @@ struct shard {
 	// Fixed.
 	struct node *node;
 	const struct node_conf *conf;
-	const struct chain *chain;
 	uint8_t worker;
 	struct ring *in[WORKERS_MAX]; // from each worker of this node
 	struct ring *out[WORKERS_MAX]; // to each
@@ -128,6 +129,14 @@ struct shard {
 	struct step *step;
 	uint64_t now_ns;
 	tick_t now;
+
+	// The node's chains as this worker knows them (chain_set.c): they change between two steps.
+	const struct chain *chain[CHAINS_MAX]; // by slot, as in struct conn; NULL: free
+	uint8_t chain_current; // slot of what new connections get
+	uint8_t chains_closing; // bit k: about to be given up, no record may begin to use it
+	uint32_t chains_generation;
+	uint32_t chain_used[CHAINS_MAX]; // records under each; worker: rw, control: ro
+	uint64_t chain_nodes[CHAINS_MAX]; // members that hold it, too
 
 	// The connections.
 	struct store store;
@@ -178,7 +187,8 @@ struct shard {
 	struct conn_query *query; // under way
 
 	uint64_t counters[COUNTERS]; // worker: rw, control: ro
-	uint64_t nf_counters[CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
+	// By slot and position in its chain; zeroed when the slot is given a chain.
+	uint64_t nf_counters[CHAINS_MAX][CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
@@ -192,6 +202,23 @@ struct shard {
 	_Atomic uint64_t sent_all; // worker: rw, worker 0: ro
 	_Atomic uint32_t keys_taken; // generation; worker: wo, control: ro
 	_Alignas(64) _Atomic(struct conn_query *) posted; // control: w, worker: takes
+	_Atomic uint32_t chains_seen; // generation adopted; worker: wo, control: ro
+};
+
+// The chains of a node. Slots are filled, chosen and emptied by the control thread; each change is a
+// generation, which every worker adopts at the start of a step.
+struct chain_set {
+	_Atomic(const struct chain *) chain[CHAINS_MAX]; // control: w, workers: ro
+	_Atomic uint8_t current, closing; // control: w, workers: ro
+	_Atomic uint8_t announced; // bit k: slot k is to be current soon; control: w, worker 0: ro
+	_Atomic uint32_t generation; // control: w, workers: ro; written last
+	_Atomic uint8_t wanted; // bit k: a live member names it; worker 0: wo, control: ro
+
+	// Control thread: a slot on its way out, and since when each has had no use.
+	enum { CHAIN_SET_STAYS, CHAIN_SET_CLOSING, CHAIN_SET_EMPTIED } phase;
+	uint8_t leaving;
+	const struct chain *left;
+	uint64_t idle_ns[CHAINS_MAX];
 };
 
 struct node {
@@ -215,6 +242,7 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	struct chain_set chains;
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
@@ -248,7 +276,23 @@ void shard_again(struct shard *s, uint32_t w);
 // Runs a packet of record i, direction dir, through tracking and chain, and out.
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 
+// ---- chain_set.c ----
+// The chain under which a connection began.
+static inline const struct chain *conn_chain(const struct shard *s, const struct conn *c)
+{
+	return s->chain[c->chain];
+}
+void chain_set_init(struct chain_set *set, const struct chain *first);
+void chain_set_adopt(struct shard *s); // what the control thread has changed
+static inline void chain_set_step(struct shard *s); // at the start of each step
+int chain_set_find(const struct shard *s, uint64_t id); // slot that records may use, or -1
+// Worker 0: which slots this node announces as in use (or soon to be), for its heartbeats.
+uint8_t chain_set_in_use(const struct shard *s);
+
 // ---- conn.c ----
+// A zeroed record under the chain of a slot, and its end; STORE_NONE: the table is full.
+uint32_t conn_new(struct shard *s, unsigned slot);
+void conn_delete(struct shard *s, uint32_t i); // in the state that store_conn_free() wants
 static inline bool conn_masters(const struct conn *c, unsigned dir)
 {
 	return c->flags & (CONN_MASTER_0 << dir);
@@ -335,6 +379,7 @@ void control_transmit(
 	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len);
 void control_hello(const struct shard *s, struct wire_hello *hello); // of this node, as it is now
 void control_doubt(struct shard *s);
+void control_chains(struct shard *s); // worker 0: this node's chains have changed
 
 // ---- hpsms/session.c ----
 void session_init(struct shard *s, struct arena *a);
@@ -393,3 +438,12 @@ void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned nod
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
+
+// ---- Here to be inline ----
+
+static inline void chain_set_step(struct shard *s)
+{
+	uint32_t newest = atomic_load_explicit(&s->node->chains.generation, memory_order_acquire);
+	if (__builtin_expect(newest != s->chains_generation, 0))
+		chain_set_adopt(s);
+}

@@ -117,6 +117,29 @@ void control_doubt(struct shard *s)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 }
 
+// Which of this node's slots a member holds, too.
+static uint8_t held_by(const struct shard *s, const struct member *m)
+{
+	uint8_t slots = 0;
+
+	for (unsigned i = 0; i < m->n_chains; i++) {
+		for (unsigned k = 0; k < CHAINS_MAX; k++) {
+			if (s->chain[k] != NULL && s->chain[k]->id == m->chain[i])
+				slots |= (uint8_t)(1u << k);
+		}
+	}
+	return slots;
+}
+
+static uint8_t told_of(const struct shard *s, unsigned node)
+{
+	uint8_t slots = 0;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++)
+		slots |= (uint8_t)((s->chain_nodes[k] >> node & 1) << k);
+	return slots;
+}
+
 static void peer_message(const struct shard *s, unsigned node, struct ring_message *m)
 {
 	const struct member *member = &s->node->members.m[node];
@@ -126,9 +149,8 @@ static void peer_message(const struct shard *s, unsigned node, struct ring_messa
 		.node = (uint8_t)node,
 		.live = member->live,
 		.workers = member->workers,
-		.peer = {.boot = member->boot,
-			.chain = member->chain,
-			.floor = s->peer[node].auth->floor},
+		.chains = held_by(s, member),
+		.peer = {.boot = member->boot, .floor = s->peer[node].auth->floor},
 	};
 	memcpy(m->mac, s->peer[node].mac, 6);
 }
@@ -184,16 +206,26 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	uint64_t bit = 1ull << m->node;
 	bool rebooted = m->live && peer->boot != m->peer.boot;
 
+	chain_set_step(s); // worker 0 speaks of slots as they are now
 	if (m->live)
 		memcpy(peer->mac, m->mac, 6);
 	peer->workers = m->workers;
-	peer->chain = m->peer.chain;
 	if (rebooted) {
 		peer->boot = m->peer.boot;
 		session_reset(s, m->node, m->peer.floor);
 	}
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (!(m->chains & 1u << k)) {
+			s->chain_nodes[k] &= ~bit;
+		} else if (!(s->chain_nodes[k] & bit)) {
+			// A backup more for the connections of that chain: some may lack one.
+			s->chain_nodes[k] |= bit;
+			if (s->chain_used[k] > 0)
+				s->repair_at = 1;
+		}
+	}
 	bool changed = peer->live != (bool)m->live || rebooted;
 	peer->live = m->live;
 	s->live = m->live ? s->live | bit : s->live & ~bit;
@@ -235,7 +267,7 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	const struct member *member = &members->m[h->from_node];
 	const struct peer *peer = &s->peer[h->from_node];
 	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
-		     peer->chain != hello->chain;
+		     held_by(s, member) != told_of(s, h->from_node);
 	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
@@ -250,6 +282,49 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 		doubt_all(s);
 	if (news || (moved && member->live))
 		tell_peer(s, h->from_node, hello->mac);
+}
+
+void control_chains(struct shard *s)
+{
+	const struct members *members = &s->node->members;
+
+	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (held_by(s, &members->m[node]) != told_of(s, node))
+			tell_peer(s, node, s->peer[node].mac);
+	}
+}
+
+// The slots that live members name as current or in use: they stay here as well.
+static void note_wanted(struct shard *s)
+{
+	const struct members *members = &s->node->members;
+	uint8_t wanted = 0;
+
+	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
+		struct member m = members->m[__builtin_ctzll(left)];
+		for (unsigned i = 0; i < m.n_chains; i++) {
+			if (!(m.chains_used & 1u << i))
+				m.chain[i] = 0;
+		}
+		wanted |= held_by(s, &m);
+	}
+	atomic_store_explicit(&s->node->chains.wanted, wanted, memory_order_relaxed);
+}
+
+static void hello_chains(const struct shard *s, struct wire_hello *hello)
+{
+	uint8_t in_use = chain_set_in_use(s);
+
+	hello->chain[hello->n_chains++] = s->chain[s->chain_current]->id;
+	hello->chains_used = 1;
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (s->chain[k] == NULL || k == s->chain_current || (s->chains_closing & 1u << k))
+			continue;
+		if (in_use & 1u << k)
+			hello->chains_used |= (uint8_t)(1u << hello->n_chains);
+		hello->chain[hello->n_chains++] = s->chain[k]->id;
+	}
 }
 
 // What is said must be possible here, and the frame come from where its sender says that it is.
@@ -310,10 +385,10 @@ void control_hello(const struct shard *s, struct wire_hello *hello)
 		.flags = leaving ? WIRE_HELLO_LEAVING
 			 : ready ? WIRE_HELLO_READY
 				 : 0,
-		.chain = s->chain->id,
 		.live = s->node->members.live,
 	};
 	memcpy(hello->mac, s->conf->self.mac, 6);
+	hello_chains(s, hello);
 }
 
 static void hello_send(struct shard *s)
@@ -361,6 +436,7 @@ uint64_t control_tick(struct shard *s)
 		doubt_all(s);
 	tell_workers(s);
 	suspect(s);
+	note_wanted(s);
 	for (; dead != 0; dead &= dead - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(dead);
 		s->heard_by &= ~(1ull << node);

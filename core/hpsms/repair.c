@@ -48,8 +48,8 @@ bool repl_repair(struct shard *s)
 		r->known &= ~s->repair_reboot;
 		if (!responsible(s, i))
 			continue;
-		uint64_t again = r->holders & s->repair_nodes & s->live & ~r->acked;
-		uint64_t others = s->live & ~repl_self(s);
+		uint64_t others = s->live & s->chain_nodes[c->chain] & ~repl_self(s);
+		uint64_t again = r->holders & s->repair_nodes & others & ~r->acked;
 		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
 			continue;
 		if (s->repair_tokens_ns > s->now_ns) {

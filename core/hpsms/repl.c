@@ -74,7 +74,9 @@ void repl_protect(struct shard *s, uint32_t i)
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
 	if (r->part[PART_SHARED].writer == s->conf->id) {
-		uint64_t more = place_missing(s, i, others, s->conf->backups);
+		// Who has not this connection's chain is no backup for it.
+		uint64_t more =
+			place_missing(s, i, others & s->chain_nodes[c->chain], s->conf->backups);
 		if (more != 0) {
 			r->holders |= more;
 			c->flags |= CONN_REPLICATED;
@@ -117,11 +119,11 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 	w->parts |= 1u << PART_SHARED;
 	w->version[PART_SHARED] = r->part[PART_SHARED];
 	w->reversed = c->dir[1].key;
-	w->chain = s->chain->id;
+	w->chain = conn_chain(s, c)->id;
 	w->holders = r->holders;
-	w->nf_size = s->chain->wire_size;
+	w->nf_size = conn_chain(s, c)->wire_size;
 	w->nf = nf;
-	chain_pack(s->chain, c->nf, nf);
+	chain_pack(conn_chain(s, c), c->nf, nf);
 }
 
 static bool open_message(struct shard *s, struct peer *peer, unsigned worker)

@@ -53,10 +53,13 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->flags |= (uint8_t)(CONN_MASTER_0 << d);
 }
 
-// Only then are the bytes of NF state what this node's chain makes of them, and as many.
-static bool same_chain(const struct shard *s, const struct wire_record *w)
+// The slot of the record's chain, or -1: of a chain that is not held here, nobody knows what its bytes
+// of NF state mean.
+static int record_slot(const struct shard *s, const struct wire_record *w)
 {
-	return w->chain == s->chain->id && w->nf_size == s->chain->wire_size;
+	int slot = chain_set_find(s, w->chain);
+
+	return slot >= 0 && w->nf_size == s->chain[slot]->wire_size ? slot : -1;
 }
 
 // false: what is fixed for ever differs, of one life: one of the two is wrong.
@@ -64,20 +67,20 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint8_t nf[1024];
+	const struct chain *chain = conn_chain(s, c);
+	uint8_t nf[CHAIN_STATE_MAX];
 
 	r->holders |= w->holders | repl_self(s);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
 		return true;
-	if (!same_chain(s, w)) {
+	if (w->chain != chain->id || w->nf_size != chain->wire_size) {
 		count(s, C_log_records_refused);
 		return true;
 	}
-	memset(nf, 0, s->chain->state_size);
-	chain_unpack(s->chain, w->nf, nf);
-	if (chain_write_once_differs(s->chain, nf, c->nf))
+	chain_unpack(chain, w->nf, nf);
+	if (chain_write_once_differs(chain, nf, c->nf))
 		return false;
-	chain_unpack(s->chain, w->nf, c->nf);
+	chain_unpack(chain, w->nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	return true;
@@ -87,10 +90,9 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
 {
-	uint32_t i = STORE_NONE;
+	int slot = record_slot(s, w);
+	uint32_t i = slot < 0 ? STORE_NONE : conn_new(s, (unsigned)slot);
 
-	if (same_chain(s, w))
-		i = store_conn_new(&s->store);
 	if (i == STORE_NONE) {
 		count(s, C_log_records_refused);
 		return STORE_NONE;
@@ -122,13 +124,12 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	}
 	r->holders = w->holders | repl_self(s) | 1ull << from;
 	r->acked = r->known = repl_self(s) | 1ull << from;
-	chain_unpack(s->chain, w->nf, c->nf);
+	chain_unpack(conn_chain(s, c), w->nf, c->nf);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
 			s->store.embryonic--;
-		c->state = CONN_FREE;
-		store_conn_free(&s->store, i);
+		conn_delete(s, i);
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
@@ -196,7 +197,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 		ask_whole(s, &w->key, from);
 		return STORE_NONE;
 	}
-	if (!same_chain(s, w) || !conn_free(s, i)) {
+	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		pull_say_none(s, &w->key, from, from_worker);
 		return STORE_NONE;

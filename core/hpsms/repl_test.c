@@ -165,9 +165,9 @@ static struct wire_record record_of(struct rack *r, unsigned n, unsigned writer,
 		.parts = 7,
 		.key = key_of(n),
 		.incarnation = 1000,
-		.chain = s->chain->id,
+		.chain = s->chain[0]->id,
 		.holders = 3,
-		.nf_size = s->chain->wire_size,
+		.nf_size = s->chain[0]->wire_size,
 		.nf = nf,
 	};
 	for (unsigned p = 0; p < PARTS; p++)
@@ -401,7 +401,7 @@ static void repl__absurd_claims(void **state)
 			w.nf = c->nf;
 			w.dir[0].age_ms = w.dir[1].age_ms = claims[i].age_ms;
 			uint8_t packed[WIRE_NF_MAX];
-			chain_pack(node_shard(rack_node(r, to), 0)->chain, c->nf, packed);
+			chain_pack(node_shard(rack_node(r, to), 0)->chain[0], c->nf, packed);
 			w.nf = packed;
 			forge(r, (to + 1) % 3, to, &w);
 		}
@@ -426,7 +426,7 @@ static void repl__broken_invariant_ends_its_connection(void **state)
 	struct wire_record w = record_of(r, 1, 1, 50);
 	w.incarnation = c->incarnation;
 	w.reversed = c->dir[1].key;
-	chain_pack(node_shard(rack_node(r, 0), 0)->chain, c->nf, packed);
+	chain_pack(node_shard(rack_node(r, 0), 0)->chain[0], c->nf, packed);
 	packed[0] ^= 0xff;
 	w.nf = packed;
 	forge(r, 1, 0, &w);
@@ -699,7 +699,8 @@ static void repl__hello_from_a_group_address(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_header h = header_of(r, 1, 0, WIRE_HELLO);
-	struct wire_hello hello = {.workers = 1, .flags = WIRE_HELLO_READY, .live = 7};
+	struct wire_hello hello = {
+		.workers = 1, .flags = WIRE_HELLO_READY, .n_chains = 1, .live = 7, .chain = {1}};
 	uint8_t message[128], frame[256];
 	static const uint8_t group[6] = {3, 0, 0, 0, 0, 2};
 

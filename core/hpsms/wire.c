@@ -8,8 +8,8 @@
 #include "core/node.h"
 
 #define MAGIC 0x5450 // "TP"
-#define HELLO_SIZE 24
-#define GREET_SIZE (HELLO_SIZE + 3 * 8)
+#define HELLO_FIXED 18 // and 8 bytes a chain
+#define GREET_FIXED (3 * 8) // and a hello
 #define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING)
 #define AUTH_OFFSET 48 // key id and counter
 
@@ -109,45 +109,68 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 
 static bool hello_valid(const struct wire_hello *h, uint8_t flags)
 {
-	return h->workers >= 1 && h->workers <= WORKERS_MAX && (h->flags & ~flags) == 0 &&
-	       (h->mac[0] & 1) == 0;
+	if (h->workers < 1 || h->workers > WORKERS_MAX || (h->flags & ~flags) != 0 ||
+		(h->mac[0] & 1) != 0)
+		return false;
+	if (h->n_chains < 1 || h->n_chains > CHAINS_MAX || h->chains_used >> h->n_chains != 0)
+		return false;
+	for (unsigned i = 0; i < h->n_chains; i++)
+		if (h->chain[i] == 0)
+			return false;
+	return true;
+}
+
+static size_t hello_size(unsigned n_chains)
+{
+	return HELLO_FIXED + 8 * (size_t)n_chains;
 }
 
 static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
 {
 	*b++ = h->workers;
 	*b++ = h->flags;
+	*b++ = h->n_chains;
+	*b++ = h->chains_used;
 	memcpy(b, h->mac, sizeof(h->mac));
-	return wire_put64(wire_put64(b + sizeof(h->mac), h->chain), h->live);
+	b = wire_put64(b + sizeof(h->mac), h->live);
+	for (unsigned i = 0; i < h->n_chains; i++)
+		b = wire_put64(b, h->chain[i]);
+	return b;
 }
 
-static void get_hello(const uint8_t *b, struct wire_hello *h)
+// Bytes, or -EINVAL when they do not hold one.
+static int get_hello(const uint8_t *b, size_t len, struct wire_hello *h)
 {
+	if (len < HELLO_FIXED || b[2] > CHAINS_MAX || len < hello_size(b[2]))
+		return -EINVAL;
 	*h = (struct wire_hello){
 		.workers = b[0],
 		.flags = b[1],
-		.chain = wire_get64(b + 8),
-		.live = wire_get64(b + 16),
+		.n_chains = b[2],
+		.chains_used = b[3],
+		.live = wire_get64(b + 10),
 	};
-	memcpy(h->mac, b + 2, sizeof(h->mac));
+	memcpy(h->mac, b + 4, sizeof(h->mac));
+	for (unsigned i = 0; i < h->n_chains; i++)
+		h->chain[i] = wire_get64(b + HELLO_FIXED + 8 * i);
+	return (int)hello_size(h->n_chains);
 }
 
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h)
 {
 	if (!hello_valid(h, HELLO_FLAGS))
 		return -EINVAL;
-	if (size < HELLO_SIZE)
+	size_t n = hello_size(h->n_chains);
+	if (size < n)
 		return -ENOSPC;
 	put_hello(buf, h);
-	return HELLO_SIZE;
+	return (int)n;
 }
 
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h)
 {
-	if (len < HELLO_SIZE)
-		return -EINVAL;
-	get_hello(buf, h);
-	return hello_valid(h, HELLO_FLAGS) ? HELLO_SIZE : -EINVAL;
+	int n = get_hello(buf, len, h);
+	return n >= 0 && hello_valid(h, HELLO_FLAGS) ? n : -EINVAL;
 }
 
 static bool greet_valid(const struct wire_greet *g)
@@ -160,20 +183,21 @@ int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g)
 {
 	if (!greet_valid(g))
 		return -EINVAL;
-	if (size < GREET_SIZE)
+	size_t n = hello_size(g->hello.n_chains) + GREET_FIXED;
+	if (size < n)
 		return -ENOSPC;
 	wire_put64(
 		wire_put64(wire_put64(put_hello(buf, &g->hello), g->echo), g->challenge), g->floor);
-	return GREET_SIZE;
+	return (int)n;
 }
 
 int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g)
 {
-	if (len < GREET_SIZE)
+	int n = get_hello(buf, len, &g->hello);
+	if (n < 0 || len - (size_t)n < GREET_FIXED)
 		return -EINVAL;
-	get_hello(buf, &g->hello);
-	g->echo = wire_get64(buf + HELLO_SIZE);
-	g->challenge = wire_get64(buf + HELLO_SIZE + 8);
-	g->floor = wire_get64(buf + HELLO_SIZE + 16);
-	return greet_valid(g) ? GREET_SIZE : -EINVAL;
+	g->echo = wire_get64(buf + n);
+	g->challenge = wire_get64(buf + n + 8);
+	g->floor = wire_get64(buf + n + 16);
+	return greet_valid(g) ? n + GREET_FIXED : -EINVAL;
 }

@@ -11,6 +11,7 @@
 
 #include <tripod/tuple.h>
 
+#include "core/chain.h"
 #include "core/store.h"
 
 #define WIRE_VERSION 2
@@ -59,9 +60,12 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // b
 struct wire_hello {
 	uint8_t workers;
 	uint8_t flags; // WIRE_HELLO_*
+	uint8_t n_chains; // 1 to CHAINS_MAX
+	// bit i: the sender has connections under chain[i], or new ones get it, now or soon
+	uint8_t chains_used;
 	uint8_t mac[6]; // of the sender, on the fabric VLAN
-	uint64_t chain; // chain_id in use for new connections
 	uint64_t live; // members that the sender hears
+	uint64_t chain[CHAINS_MAX]; // ids of those that the sender holds; first, what new ones get
 };
 #define WIRE_HELLO_READY 1
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait

@@ -223,62 +223,77 @@ static void header__per_type(void **state)
 
 static void hello__round_trip_and_ranges(void **state)
 {
-	struct wire_hello h = {16, WIRE_HELLO_READY | WIRE_HELLO_LEAVING, {2, 3, 4, 5, 6, 7}, 42,
-				  UINT64_MAX - 5},
-			  got;
-	uint8_t b[24];
-	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 24);
-	assert_int_equal(wire_put_hello(b, 23, &h), -ENOSPC);
-	assert_int_equal(wire_get_hello(b, 23, &got), -EINVAL);
-	assert_int_equal(wire_get_hello(b, 24, &got), 24);
+	struct wire_hello got, h = {
+				       .workers = 16,
+				       .flags = WIRE_HELLO_READY | WIRE_HELLO_LEAVING,
+				       .n_chains = 2,
+				       .chains_used = 3,
+				       .mac = {2, 3, 4, 5, 6, 7},
+				       .live = UINT64_MAX - 5,
+				       .chain = {42, 43},
+			       };
+	uint8_t b[18 + 8 * CHAINS_MAX];
+	assert_int_equal(wire_put_hello(b, 34, &h), 34);
+	assert_int_equal(wire_put_hello(b, 33, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 33, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 34, &got), 34);
 	assert_int_equal(got.workers, 16);
 	assert_int_equal(got.flags, 3);
 	assert_memory_equal(got.mac, h.mac, 6);
-	assert_true(got.chain == 42 && got.live == UINT64_MAX - 5);
+	assert_true(got.n_chains == 2 && got.chains_used == 3);
+	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
 	static const struct {
-		unsigned at;
-		uint8_t value;
-	} wrong[] = {{0, 0}, {0, 17}, {1, 4}, {1, 0x80}, {2, 3}};
-	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		uint8_t was = b[wrong[i].at];
-		b[wrong[i].at] = wrong[i].value;
-		assert_int_equal(wire_get_hello(b, 24, &got), -EINVAL);
-		b[wrong[i].at] = was;
+		uint8_t at, value;
+	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3}, {3, 4},
+		{4, 3}, {25, 0}, {33, 0}};
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint8_t was = b[bad[i].at];
+		b[bad[i].at] = bad[i].value;
+		assert_int_equal(wire_get_hello(b, 34, &got), -EINVAL);
+		b[bad[i].at] = was;
 	}
+	h.n_chains = CHAINS_MAX;
+	for (unsigned i = 0; i < CHAINS_MAX; i++)
+		h.chain[i] = i + 1;
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 18 + 8 * CHAINS_MAX);
+	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 18 + 8 * CHAINS_MAX);
+	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
 static void greet__round_trip_and_ranges(void **state)
 {
 	struct wire_greet g = {.hello = {.workers = 2,
 				       .flags = WIRE_HELLO_READY | WIRE_HELLO_WANTED,
+				       .n_chains = 1,
+				       .chains_used = 1,
 				       .mac = {2, 3, 4, 5, 6, 7},
-				       .chain = 9,
-				       .live = 3},
+				       .live = 3,
+				       .chain = {9}},
 				  .echo = 0x1112131415161718,
 				  .challenge = 0x2122232425262728,
 				  .floor = 0x31323334353637},
 			  got;
-	static const uint8_t want[48] = {2, 5, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0,
-		0, 0, 0, 3, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23, 0x24,
-		0x25, 0x26, 0x27, 0x28, 0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37};
-	uint8_t b[48];
-	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 48);
+	static const uint8_t want[50] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
+		0, 0, 0, 0, 0, 9, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23,
+		0x24, 0x25, 0x26, 0x27, 0x28, 0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37};
+	uint8_t b[50];
+	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 50);
 	assert_memory_equal(b, want, sizeof(want));
-	assert_int_equal(wire_put_greet(b, 47, &g), -ENOSPC);
-	assert_int_equal(wire_get_greet(b, 47, &got), -EINVAL);
-	assert_int_equal(wire_get_greet(b, 48, &got), 48);
+	assert_int_equal(wire_put_greet(b, 49, &g), -ENOSPC);
+	assert_int_equal(wire_get_greet(b, 49, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 50, &got), 50);
 	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
 	assert_int_equal(got.hello.flags, g.hello.flags);
 	b[1] = 8;
-	assert_int_equal(wire_get_greet(b, 48, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
 	b[1] = 5;
-	memset(b + 40, 0xff, 8); // a floor above which nothing could come
-	assert_int_equal(wire_get_greet(b, 48, &got), -EINVAL);
+	memset(b + 42, 0xff, 8); // a floor above which nothing could come
+	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
 	memcpy(b, want, sizeof(want));
-	memset(b + 32, 0, 8); // no challenge
-	assert_int_equal(wire_get_greet(b, 48, &got), -EINVAL);
+	memset(b + 34, 0, 8); // no challenge
+	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
 	g.challenge = 0;
-	assert_int_equal(wire_put_greet(b, 48, &g), -EINVAL);
+	assert_int_equal(wire_put_greet(b, 50, &g), -EINVAL);
 }
 
 static void record__sizes(void **state)
@@ -476,7 +491,13 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	for (unsigned i = 0; i < h.count; i++) {
 		int n;
 		size_t room = WIRE_BODY_MAX - len;
-		struct wire_hello hello = {1, 1, {2}, rng_next(r), rng_next(r)};
+		struct wire_hello hello = {.workers = 1,
+			.flags = 1,
+			.n_chains = (uint8_t)(1 + rng_below(r, CHAINS_MAX)),
+			.chains_used = 1,
+			.live = rng_next(r)};
+		for (unsigned k = 0; k < hello.n_chains; k++)
+			hello.chain[k] = rng_next(r) | 1;
 		struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
 		struct tripod_tuple t = random_tuple(r, rng_below(r, 2));
 		struct wire_record w = random_record(
