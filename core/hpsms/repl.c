@@ -27,7 +27,7 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 	unsigned worker = repl_worker(s, node, &c->dir[0].key);
 	if (c->flags & CONN_SYNCING)
 		s->peer[node].out[worker].urgent = true;
-	if (r->queued & bit)
+	if (holder_is(r, HOLDER_QUEUED, node))
 		return;
 	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
 		// The connection is unprotected until the repair comes by.
@@ -37,17 +37,17 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 			s->repair_at = 1;
 		return;
 	}
-	r->queued |= bit;
+	holders_mark(r, HOLDER_QUEUED, bit);
 	repl_busy(s, node, worker);
 }
 
-static void queue_all(struct shard *s, uint32_t i)
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t to = r->holders & s->live & ~r->acked & ~repl_self(s);
 
-	for (; to != 0; to &= to - 1)
-		repl_queue(s, i, (unsigned)__builtin_ctzll(to));
+	nodes &= s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
+	for (; nodes != 0; nodes &= nodes - 1)
+		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
 void repl_changed(struct shard *s, uint32_t i, unsigned parts)
@@ -60,36 +60,24 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 			r->part[p].version++;
 	}
 	c->stamp++;
-	r->acked = repl_self(s);
+	holders_mark_only(r, HOLDER_ACKED, repl_self(s));
 	if (parts & 1u << PART_SHARED) {
-		r->known = repl_self(s);
+		holders_mark_only(r, HOLDER_KNOWN, repl_self(s));
 		r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	}
 	if (conn_durability(c) == DURABILITY_SYNC && (c->flags & CONN_ANSWERED) &&
 		!(parts & REPL_QUIET))
 		c->flags |= CONN_SYNCING;
 	if (c->flags & CONN_REPLICATED)
-		queue_all(s, i);
-}
-
-// Members that lately had no room for a copy.
-static uint64_t refusing(struct shard *s)
-{
-	for (uint64_t left = s->refusing; left != 0; left &= left - 1) {
-		unsigned node = (unsigned)__builtin_ctzll(left);
-		if (s->now_ns - s->refused_ns[node] >= REFUSED_NS)
-			s->refusing &= ~(1ull << node);
-	}
-	return s->refusing;
+		repl_queue_all(s, i, r->holders);
 }
 
 void repl_no_room(struct shard *s, uint32_t i, unsigned node)
 {
-	store_repl(&s->store, i)->holders &= ~(1ull << node);
+	holders_remove(store_repl(&s->store, i), 1ull << node);
 	s->refusing |= 1ull << node;
-	s->refused_ns[node] = s->now_ns;
-	if (s->repair_due_ns == 0)
-		s->repair_due_ns = s->now_ns + REFUSED_NS;
+	if (s->forgive_ns == 0)
+		s->forgive_ns = s->now_ns + REFUSED_NS;
 	repl_protect(s, i);
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
@@ -99,24 +87,22 @@ void repl_protect(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t others = repl_others(s, i);
 	bool shared = r->part[PART_SHARED].writer == s->conf->id;
 
 	// Of sync, the other direction's master does not wait for the shared part's to find another
 	// backup. Both choose the same, if they see the same members.
 	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
-		uint64_t more = place_missing(
-			s, i, others & shard_responsive(s) & ~refusing(s), s->conf->backups);
+		uint64_t more = place_missing(s, i);
 		if (more != 0) {
-			r->holders |= more;
+			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
-			repl_changed(s, i, 1u << PART_SHARED);
+			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 			return;
 		}
 	}
-	if (r->holders & others)
+	if (r->holders & s->live & ~repl_self(s))
 		c->flags |= CONN_REPLICATED;
-	queue_all(s, i);
+	repl_queue_all(s, i, r->holders);
 }
 
 // What goes to a node that has the whole record (full == false: the directions handled here), or has
@@ -153,11 +139,11 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 	w->parts |= 1u << PART_SHARED;
 	w->version[PART_SHARED] = r->part[PART_SHARED];
 	w->reversed = c->dir[1].key;
-	w->chain = s->chain->id;
+	w->chain = conn_chain(s, c)->id;
 	w->holders = r->holders;
-	w->nf_size = s->chain->wire_size;
+	w->nf_size = conn_chain(s, c)->wire_size;
 	w->nf = nf;
-	chain_pack(s->chain, c->nf, nf);
+	chain_pack(conn_chain(s, c), c->nf, nf);
 }
 
 static bool open_message(struct shard *s, struct peer *peer, unsigned worker)
@@ -212,7 +198,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	struct peer *peer = &s->peer[node];
 	struct outgoing *o = &peer->out[worker];
 	const struct conn_repl *r = store_repl(&s->store, i);
-	bool full = flags != 0 || !(r->known & 1ull << node);
+	bool full = flags != 0 || !holder_is(r, HOLDER_KNOWN, node);
 	uint8_t nf[1024];
 	struct wire_record w;
 
@@ -226,7 +212,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 		if (!open_message(s, peer, worker))
 			return false;
 		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_MESSAGE_MAX - o->used, &w);
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;
@@ -249,7 +235,6 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	unsigned worker = repl_worker(s, node, &c->dir[0].key);
-	uint64_t bit = 1ull << node;
 
 	if (!s->peer[node].live)
 		return;
@@ -258,9 +243,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	unsigned master = r->part[dir].writer;
 	bool final =
 		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
-	r->holders |= bit;
-	r->known &= ~bit;
-	r->acked &= ~bit;
+	conn_hold(s, r, 1ull << node);
+	repl_forget(r, node);
 	c->flags |= CONN_REPLICATED;
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
@@ -286,10 +270,10 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 		return;
 	// A whole record, and the shared part has not changed since it was sent.
 	if (ref & REF_FULL && (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0)
-		r->known |= bit;
+		holders_mark(r, HOLDER_KNOWN, bit);
 	if (c->stamp == (uint16_t)stamp) {
-		r->known |= bit;
-		r->acked |= bit;
+		holders_mark(r, HOLDER_KNOWN, bit);
+		holders_mark(r, HOLDER_ACKED, bit);
 	}
 	if (c->flags & CONN_SYNCING)
 		sync_acked(x->s, i, x->node, (uint16_t)stamp);
@@ -309,9 +293,9 @@ static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 	uint32_t i = ref & ~REF_FULL;
 	const struct conn *c = store_conn(&x->s->store, i);
 	const struct conn_repl *r = store_repl(&x->s->store, i);
-	uint64_t bit = 1ull << x->node;
 
-	if (c->state != CONN_FREE && (r->holders & bit) && !(r->acked & bit))
+	if (c->state != CONN_FREE && (r->holders & 1ull << x->node) &&
+		!holder_is(r, HOLDER_ACKED, x->node))
 		repl_queue(x->s, i, x->node);
 }
 
@@ -355,7 +339,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 			break;
 		uint32_t i = channel_pop(c);
 		struct conn_repl *r = store_repl(&s->store, i);
-		r->queued &= ~(1ull << node);
+		holders_unmark(r, HOLDER_QUEUED, 1ull << node);
 		if (store_conn(&s->store, i)->state == CONN_FREE || !(r->holders & 1ull << node))
 			continue;
 		if (!add_record(s, i, node, worker, 0)) {

@@ -87,7 +87,7 @@ static uint32_t queue_new(struct shard *s, uint32_t i)
 	*bucket(s, i) = at;
 	q->first[0] = q->first[1] = 0;
 	q->n = 0;
-	q->heard = store_repl(&s->store, i)->acked & ~repl_self(s);
+	q->heard = holders_with(store_repl(&s->store, i), HOLDER_ACKED) & ~repl_self(s);
 	for (uint64_t left = q->heard; left != 0; left &= left - 1)
 		q->stamp[__builtin_ctzll(left)] = c->stamp;
 	return at;
@@ -153,14 +153,13 @@ static void lose(struct shard *s, uint32_t at, unsigned dir)
 // Do these nodes, which have acknowledged, suffice for record i?
 static bool enough(const struct shard *s, uint32_t i, uint64_t acked)
 {
-	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t others = repl_others(s, i);
-	unsigned members = (unsigned)__builtin_popcountll(others);
-	unsigned need = s->conf->backups < members ? s->conf->backups : members;
+	uint64_t holders = store_repl(&s->store, i)->holders & s->live & ~repl_self(s);
+	unsigned takers = (unsigned)__builtin_popcountll(repl_takers(s, i));
+	unsigned need = s->conf->backups < takers ? s->conf->backups : takers;
 
-	if (r->holders & others & shard_responsive(s) & ~acked)
+	if (holders & shard_responsive(s) & ~acked)
 		return false;
-	return (unsigned)__builtin_popcountll(r->holders & others & acked) >= need;
+	return (unsigned)__builtin_popcountll(holders & acked) >= need;
 }
 
 static bool may_leave(const struct shard *s, const struct sync_queue *q, uint16_t stamp)
@@ -178,7 +177,7 @@ static bool may_leave(const struct shard *s, const struct sync_queue *q, uint16_
 // All that matters of record i is acknowledged: nothing has to wait from now on.
 static bool settle(struct shard *s, uint32_t i)
 {
-	if (!enough(s, i, store_repl(&s->store, i)->acked))
+	if (!enough(s, i, holders_with(store_repl(&s->store, i), HOLDER_ACKED)))
 		return false;
 	store_conn(&s->store, i)->flags &= (uint8_t)~CONN_SYNCING;
 	return true;
@@ -187,7 +186,7 @@ static bool settle(struct shard *s, uint32_t i)
 // Fewer copies, present or on their way, than are waited for.
 static void protect_if_short(struct shard *s, uint32_t i)
 {
-	uint64_t others = repl_others(s, i) & shard_responsive(s);
+	uint64_t others = repl_takers(s, i) & shard_responsive(s);
 	const struct conn_repl *r = store_repl(&s->store, i);
 
 	if ((unsigned)__builtin_popcountll(r->holders & others) < s->conf->backups)
