@@ -155,6 +155,8 @@ enum counter conn_error_counter(int error)
 		return C_drop_tuple_clash;
 	case -ENOBUFS:
 		return C_drop_ring_full;
+	case -EPERM:
+		return C_drop_unprotected;
 	default:
 		return C_drop_index_full;
 	}
@@ -200,13 +202,22 @@ static void open_undo(struct shard *s, uint32_t i)
 	conn_delete(s, i);
 }
 
+// Are there as many members to back it up as the connection is promised?
+static bool admitted(const struct shard *s, const struct conn *c)
+{
+	uint64_t takers = shard_takers(s) & s->chain_nodes[c->chain];
+
+	return !s->conf->refuse_short || conn_durability(c) == DURABILITY_NONE ||
+	       (unsigned)__builtin_popcountll(takers) >= s->conf->backups;
+}
+
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 {
 	struct conn *c = store_conn(&s->store, i);
 	int error;
 
 	c->dir[1].key = tripod_tuple_reverse(&p->tuple);
-	error = index_reversed(s, i, true);
+	error = admitted(s, c) ? index_reversed(s, i, true) : -EPERM;
 	if (error != 0) {
 		c->dir[1].key.proto = 0;
 		conn_free(s, i);
@@ -415,6 +426,7 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.holders = r->holders,
 		.acked = holders_with(r, HOLDER_ACKED),
 		.state = c->state,
+		.durability = c->durability,
 		.flags = c->flags,
 		.tcp = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp),
 		.master = {r->part[0].writer, r->part[1].writer},

@@ -18,6 +18,7 @@
 #define NODES_MAX 64 // node ids are 0..63: sets of nodes are 64-bit masks
 #define WORKERS_MAX 16
 #define ROUTES_MAX 32 // a side
+#define COPIES_MAX 10 // k is no higher
 #define CONTROL_PORT 7117 // UDP, fabric VLAN only
 
 // When a packet that changed state leaves: at once and nothing is replicated; at once; when the backups
@@ -210,8 +211,11 @@ struct node_status {
 	uint64_t connections, connections_max, embryonic, tombstones;
 	uint64_t mastered; // with a direction handled here
 	uint64_t backup; // kept for another node
-	// mastered here, answered, with fewer than k acknowledged live backups
-	uint64_t unprotected;
+	// Mastered here, answered and of async or sync, ...
+	uint64_t unprotected; // with fewer than k acknowledged copies on live nodes
+	uint64_t copies[COPIES_MAX + 1]; // with so many; the last: with as many or more
+	unsigned survives; // more nodes that may die at once without taking one of them along
+	uint64_t sync_waiting; // packets that wait until their state is acknowledged
 	uint64_t memory_bytes, bytes_per_connection;
 	uint64_t uptime_ns;
 };
@@ -225,6 +229,8 @@ struct member_status {
 	uint64_t chain; // current there
 	uint64_t deaths; // times declared dead
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
+	// From the first change in a log to its acknowledgement, of the last thousands of logs.
+	uint64_t lag_p50_ns, lag_p99_ns;
 	uint64_t queued; // records waiting for it
 };
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
@@ -238,6 +244,7 @@ struct conn_view {
 	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
 	uint8_t master[2], shared; // who writes each part
 	uint16_t epoch[2];
+	uint8_t durability; // enum durability
 	uint32_t idle_ms;
 	uint32_t expires_ms;
 	uint8_t nf_state[256]; // first bytes

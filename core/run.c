@@ -238,6 +238,21 @@ void tripod_terminate(struct tripod_call *call)
 	((struct run *)call)->terminated = true;
 }
 
+void tripod_durability(struct tripod_call *call, enum tripod_durability level)
+{
+	struct conn *c = call->conn;
+
+	_Static_assert((int)TRIPOD_NONE == DURABILITY_NONE &&
+			       (int)TRIPOD_ASYNC == DURABILITY_ASYNC &&
+			       (int)TRIPOD_SYNC == DURABILITY_SYNC,
+		"one order for both");
+	if (!((struct run *)call)->init || level > TRIPOD_SYNC)
+		return;
+	if (!c->chosen || level > (enum tripod_durability)c->durability)
+		c->durability = (uint8_t)level & 7;
+	c->chosen = 1;
+}
+
 void tripod_pin(struct tripod_call *call)
 {
 	struct run *r = (struct run *)call;

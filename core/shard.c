@@ -663,38 +663,6 @@ static void serve_query(struct shard *s)
 	s->step->more = true;
 }
 
-// Walks the table slowly for the gauges, so that no packet pays for them.
-static void census(struct shard *s)
-{
-	for (unsigned n = 0; n < 512; n++) {
-		if (++s->census.at > s->store.capacity) {
-			s->gauge.mastered = s->census.mastered;
-			s->gauge.backup = s->census.backup;
-			s->gauge.unprotected = s->census.unprotected;
-			s->gauge.tombstones = s->census.tombstones;
-			memset(&s->census, 0, sizeof(s->census));
-			break;
-		}
-		const struct conn *c = store_conn(&s->store, s->census.at);
-		if (c->state == CONN_FREE)
-			continue;
-		if (c->state == CONN_TOMBSTONE) {
-			s->census.tombstones++;
-		} else if (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) {
-			const struct conn_repl *r = store_repl(&s->store, s->census.at);
-			s->census.mastered++;
-			if ((c->flags & CONN_ANSWERED) &&
-				(unsigned)__builtin_popcountll(holders_with(r, HOLDER_ACKED) &
-							       shard_takers(s)) < s->conf->backups)
-				s->census.unprotected++;
-		} else {
-			s->census.backup++;
-		}
-	}
-	s->gauge.connections = s->store.used;
-	s->gauge.embryonic = s->store.embryonic;
-}
-
 static uint64_t min64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -746,7 +714,7 @@ static void tick(struct shard *s)
 		next = min64(next, control_tick(s));
 		next = min64(next, local_tick(s));
 	}
-	census(s);
+	census_step(s);
 	s->next_tick_ns = next;
 }
 

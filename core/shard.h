@@ -6,6 +6,7 @@
 //   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
+//   census.c         how many there are of what
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
@@ -84,6 +85,7 @@ struct peer {
 	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
+	struct lag *lag; // of all channels
 	struct auth_peer *auth;
 };
 
@@ -222,9 +224,12 @@ struct shard {
 	uint64_t nf_counters[CHAINS_MAX][CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
+		uint64_t sync_waiting;
+		uint64_t copies[COPIES_MAX + 1];
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones;
+		uint64_t copies[COPIES_MAX + 1];
 		uint32_t at;
 	} census; // the walk under way
 
@@ -360,6 +365,9 @@ static inline void chain_set_step(struct shard *s); // at the start of each step
 int chain_set_find(const struct shard *s, uint64_t id); // slot that records may use, or -1
 // Worker 0: which slots this node announces as in use (or soon to be), for its heartbeats.
 uint8_t chain_set_in_use(const struct shard *s);
+
+// ---- census.c ----
+void census_step(struct shard *s); // some records
 
 // ---- conn.c ----
 // A zeroed record under the chain of a slot, and its end; STORE_NONE: the table is full.

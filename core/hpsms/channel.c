@@ -45,6 +45,7 @@ void channel_reset(struct channel *c, uint32_t peer_boot)
 		.queue_mask = c->queue_mask,
 		.next_seq = 1,
 		.window = c->window,
+		.lag = c->lag,
 		.oldest_seq = 1,
 		.rto_ns = RTO_START_NS,
 	};
@@ -89,6 +90,7 @@ struct channel_message *channel_message_new(struct channel *c, uint64_t now_ns)
 	m->n = 0;
 	m->overtaken = 0;
 	m->sent_ns = now_ns;
+	m->changed_ns = c->queued_since_ns != 0 ? c->queued_since_ns : now_ns;
 	c->next_seq = seq_add(c->next_seq, 1);
 	return m;
 }
@@ -158,6 +160,8 @@ void channel_acked(struct channel *c, uint32_t ack, uint64_t bits, uint64_t now_
 		newer++;
 		// Numbers are never used again, so that every acknowledgement tells a true round trip.
 		sample_rtt(c, now_ns - m->sent_ns);
+		if (c->lag != NULL)
+			lag_add(c->lag, now_ns - m->changed_ns);
 		settle(m, acked, ctx);
 	}
 	forget_settled(c);

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 
 #include "core/arena.h"
+#include "core/hpsms/lag.h"
 
 #define CHANNEL_WINDOW 64 // messages under way
 #define CHANNEL_REFS 40 // records a message, at most
@@ -33,6 +34,7 @@ struct channel_message {
 	uint16_t n;
 	uint16_t overtaken; // messages sent later and acknowledged
 	uint64_t sent_ns;
+	uint64_t changed_ns; // when the first of its records was queued
 	struct channel_ref ref[CHANNEL_REFS];
 };
 
@@ -48,6 +50,7 @@ struct channel {
 	uint32_t oldest_seq; // every message before it is settled
 	uint64_t rtt_ns; // smoothed, from sending to acknowledgement
 	uint64_t rto_ns;
+	struct lag *lag; // where acknowledgements are counted; may be NULL
 
 	// Receiving.
 	uint32_t rx_ack; // every message up to this one has arrived, or been given up by its sender

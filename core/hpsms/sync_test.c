@@ -99,10 +99,39 @@ static void sync__every_pair_at_every_step(void **state)
 	every_pair((struct rack_conf){.seed = 60}, true);
 }
 
+static void sync__every_pair_with_loss(void **state)
+{
+	for (unsigned seed = 61; seed < 64; seed++)
+		every_pair((struct rack_conf){.seed = seed, .loss_percent = 10}, true);
+}
+
+static void sync__every_pair_of_any_roles(void **state)
+{
+	for (unsigned seed = 70; seed < 74; seed++)
+		every_pair((struct rack_conf){.seed = seed}, false);
+}
+
+static void sync__every_pair_with_split_directions(void **state)
+{
+	for (unsigned seed = 80; seed < 84; seed++)
+		every_pair((struct rack_conf){.seed = seed, .split = true}, false);
+}
+
+static void sync__every_pair_with_workers(void **state)
+{
+	every_pair((struct rack_conf){.seed = 90, .workers = 2}, false);
+	every_pair((struct rack_conf){.seed = 91, .workers = 3, .split = true, .loss_percent = 5},
+		false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sync__every_pair_at_every_step),
+		cmocka_unit_test(sync__every_pair_with_loss),
+		cmocka_unit_test(sync__every_pair_of_any_roles),
+		cmocka_unit_test(sync__every_pair_with_split_directions),
+		cmocka_unit_test(sync__every_pair_with_workers),
 	};
 	return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
 }
