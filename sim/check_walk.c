@@ -110,6 +110,33 @@ static void walk_shard(struct world *w, unsigned i, unsigned worker)
 	}
 }
 
+// Who has what, into the trace.
+static void note_copies(struct world *w, const struct tripod_tuple *key)
+{
+	unsigned k = toeplitz_worker(toeplitz_tuple(key), w->o.workers);
+
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		if (w->node[i].node == NULL)
+			continue;
+		const struct store *s = &node_shard(w->node[i].node, k)->store;
+		struct store_hit hit = store_find(s, key, store_hash(s, key));
+		if (hit.what != STORE_CONN)
+			continue;
+		const struct conn *c = store_conn(s, hit.index);
+		const struct conn_repl *r = store_repl(s, hit.index);
+		const struct conn_version *v = r->part;
+		trace_note(&w->trace, w->now_ns, i,
+			"%s life %llx flags %x (%u,%u,%u) (%u,%u,%u) (%u,%u,%u) tcp %x %x holders "
+			"%llx acked %llx",
+			c->state == CONN_LIVE ? "live" : "dead",
+			(unsigned long long)c->incarnation & 0xfff, c->flags, v[0].epoch,
+			v[0].version, v[0].writer, v[1].epoch, v[1].version, v[1].writer,
+			v[2].epoch, v[2].version, v[2].writer, c->dir[0].tcp.flags,
+			c->dir[1].tcp.flags, (unsigned long long)r->holders,
+			(unsigned long long)r->acked);
+	}
+}
+
 // Nothing is opened any more, and everybody is well.
 static void check_quiet(struct world *w)
 {
@@ -126,6 +153,7 @@ static void check_quiet(struct world *w)
 		c->quiet = wrong ? c->quiet + 1 : 0;
 		if (c->quiet != QUIET_WALKS)
 			continue;
+		note_copies(w, &c->key);
 		if (c->wrong != 0 || older)
 			check_violation(
 				w, "replicas", &c->key, 1, "copies of %s differ", text_of(&c->key));

@@ -21,7 +21,7 @@ struct trace_entry {
 	uint8_t node; // 255: none
 	bool relayed;
 	struct peek packet;
-	char note[112];
+	char note[160];
 };
 
 #define TRACE_ENTRIES 32768
