@@ -2,6 +2,7 @@
 #include "core/testing/rack.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@
 #define INBOX 4096
 #define FLIGHT 65536
 #define DETECT_MS 100
+#define CONTROL_NS (5 * 1000 * 1000ull)
 
 static const uint8_t HOST_MAC[6] = {2, 0, 0, 0, 0xaa, 1};
 static const uint8_t GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0, 1, 2}};
@@ -28,7 +30,10 @@ struct member_state {
 	struct node *node;
 	void *mem;
 	bool frozen, port_forced, port_up;
+	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
+	const struct chain *chain; // current when it starts
+	uint64_t control_ns; // when its control thread runs next
 	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
 	unsigned boots;
 	struct step *step[WORKERS_MAX];
@@ -39,6 +44,8 @@ struct rack {
 	struct rng rng;
 	uint64_t now_ns;
 	struct chain chain;
+	const struct chain *known[RACK_CHAINS]; // that a node of this rack can load
+	unsigned n_known;
 	struct member_state m[RACK_NODES];
 	struct flight *flight;
 	unsigned n_flight;
@@ -78,7 +85,7 @@ static enum tripod_verdict rewrite_init(struct tripod_call *c, struct tripod_pac
 	struct rewrite *w = tripod_state_rw(c);
 
 	if (tripod_packet_direction(p) == TRIPOD_INCOMING) {
-		tripod_addr_parse(&w->addr, "10.1.0.101");
+		tripod_addr_parse(&w->addr, c->instance != NULL ? c->instance : "10.1.0.101");
 		w->port = htons(8080);
 		w->what = 1;
 		return TRIPOD_FORWARD;
@@ -209,6 +216,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.id = (uint8_t)i,
 		.workers = (uint8_t)r->conf.workers,
 		.cluster = 7,
+		.keys = r->conf.keys,
 		.boot = rng_next(&r->rng) | 1,
 		.boot_half = r->m[i].boots & 1,
 		.seed = rng_next(&r->rng),
@@ -226,19 +234,22 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
 		.repair_per_s = 100000,
+		.join_timeout_ms = 5000,
+		.drain_quiet_ms = 50,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
 		.waiting = r->conf.waiting ? r->conf.waiting : 512,
 		.pulls = r->conf.pulls ? r->conf.pulls : 512,
 		.pull_per_s = r->conf.pull_per_s ? r->conf.pull_per_s : 50000,
 		.relay_per_s = 100000,
 		.timers = r->conf.timers ? r->conf.timers : 64,
+		.nf_state_bytes = r->conf.nf_state_bytes,
 		.unknown_tcp_reset = r->conf.reset,
 		.tcp = {10000, 7440000, 240000, 10000},
 		.udp_ms = r->conf.udp_ms ? r->conf.udp_ms : 300000,
 		.udp_embryonic_ms = 30000,
 		.icmp_ms = 30000,
 		.tombstone_ms = 5000,
-		.chain = &r->chain,
+		.chain = r->m[i].chain,
 	};
 	c.embryonic = r->conf.embryonic ? r->conf.embryonic : c.connections;
 	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
@@ -273,6 +284,8 @@ void rack_start(struct rack *r, unsigned i)
 	m->node = node_init(m->mem, size, &conf, r->now_ns);
 	m->frozen = false;
 	m->lost_ns = 0;
+	m->wanted = false;
+	m->control_ns = r->now_ns;
 	m->boots++;
 	node_set_ready(m->node, true);
 	for (unsigned w = 0; w < r->conf.workers; w++)
@@ -340,17 +353,23 @@ struct rack *rack_new(const struct rack_conf *conf)
 	const struct tripod_nf *nf = conf->nf ? conf->nf : &RACK_NF_REWRITE;
 
 	r->conf = *conf;
+	if (r->conf.keys.n == 0)
+		r->conf.keys =
+			(struct auth_keys){.n = 1, .key[0] = {1, "the key of a rack for tests"}};
 	r->rng.state = conf->seed;
 	r->now_ns = 1000 * MS;
 	if (chain_add(&r->chain, nf, NULL) != 0 ||
 		(conf->nf2 != NULL && chain_add(&r->chain, conf->nf2, NULL) != 0))
 		abort();
 	chain_seal(&r->chain, "test");
+	r->known[r->n_known++] = &r->chain;
 	r->flight = calloc(FLIGHT, sizeof(*r->flight));
 	for (unsigned s = 0; s < 2; s++)
 		r->inbox[s] = calloc(INBOX, sizeof(**r->inbox));
-	for (unsigned i = 0; i < conf->nodes; i++)
+	for (unsigned i = 0; i < conf->nodes; i++) {
+		r->m[i].chain = &r->chain;
 		rack_start(r, i);
+	}
 	return r;
 }
 
@@ -408,6 +427,36 @@ void rack_thaw(struct rack *r, unsigned i)
 	r->m[i].lost_ns = 0;
 }
 
+const struct chain *rack_chain(struct rack *r)
+{
+	return &r->chain;
+}
+
+void rack_know(struct rack *r, const struct chain *chain)
+{
+	for (unsigned k = 0; k < r->n_known; k++) {
+		if (r->known[k] == chain)
+			return;
+	}
+	if (r->n_known == RACK_CHAINS)
+		abort();
+	r->known[r->n_known++] = chain;
+}
+
+void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain)
+{
+	struct node *n = r->m[i].node;
+	int slot;
+
+	rack_know(r, chain);
+	r->m[i].chain = chain;
+	if (n == NULL)
+		return;
+	slot = node_chain_add(n, chain, false);
+	if ((slot < 0 && slot != -EEXIST) || node_chain_current(n, chain->id) != 0)
+		abort();
+}
+
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled)
 {
 	r->m[i].stalled[worker] = stalled;
@@ -427,7 +476,8 @@ static bool port_is_up(const struct rack *r, unsigned i)
 
 	if (m->port_forced)
 		return m->port_up;
-	return m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS;
+	// Like BFD: a node says at once whether it wants traffic, and its death is found out.
+	return m->wanted && (m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS);
 }
 
 static uint64_t ports_up(const struct rack *r)
@@ -481,6 +531,13 @@ void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes
 	if (len > ROOM)
 		abort();
 	fly(r, node, vlan, bytes, (uint16_t)len, 0);
+}
+
+void rack_seal(struct rack *r, struct wire_header *h, uint8_t *message, size_t size)
+{
+	unsigned worker = h->from_worker < r->conf.workers ? h->from_worker : 0;
+
+	session_seal(node_shard(r->m[h->from_node].node, worker), h, message, (uint16_t)size);
 }
 
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx)
@@ -566,9 +623,22 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 	r->n_flight -= k - kept;
 }
 
+// What the control thread does beside: now and then, between the steps of the workers.
+static void control_node(struct rack *r, unsigned i)
+{
+	unsigned slot;
+
+	node_chain_retire(r->m[i].node, &slot); // the chains are the rack's
+}
+
 static void step_node(struct rack *r, unsigned i)
 {
 	struct member_state *m = &r->m[i];
+
+	if (r->now_ns >= m->control_ns) {
+		m->control_ns = r->now_ns + CONTROL_NS;
+		control_node(r, i);
+	}
 
 	for (unsigned w = 0; w < r->conf.workers; w++) {
 		struct step *step = m->step[w];
@@ -589,6 +659,7 @@ static void step_node(struct rack *r, unsigned i)
 		for (unsigned k = 0; k < step->n_done; k++)
 			buffer_free(r, step->done[k]);
 	}
+	m->wanted = m->node->takes_traffic;
 }
 
 void rack_run_ms(struct rack *r, unsigned ms)
