@@ -14,6 +14,7 @@
 #include "sim/options.h"
 
 struct world;
+struct shard;
 struct step;
 struct hosts_event;
 
@@ -105,4 +106,4 @@ void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
 void check_tables(struct world *w); // each table agrees with itself
 bool check_empty(struct world *w, bool report); // the end: nothing is left
-uint64_t check_once(const struct world *w, unsigned i, const struct conn *c);
+uint64_t check_once(const struct shard *s, const struct conn *c);

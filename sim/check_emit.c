@@ -9,9 +9,9 @@
 // So long may an old master not know: its messages cross, or are sent again.
 #define GRACE_NS (500 * MS)
 
-uint64_t check_once(const struct world *w, unsigned i, const struct conn *c)
+uint64_t check_once(const struct shard *s, const struct conn *c)
 {
-	const struct chain *chain = &w->node[i].chain;
+	const struct chain *chain = conn_chain(s, c);
 	uint64_t h = check_hash(&c->dir[1].key, sizeof(c->dir[1].key), 1);
 
 	for (unsigned r = 0; r < chain->n_once; r++)
@@ -86,7 +86,7 @@ static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t
 				tripod_tuple_format(&k->key, text, sizeof(text)));
 		return;
 	}
-	uint64_t once = check_once(w, i, c);
+	uint64_t once = check_once(s, c);
 	if (k->once_of == c->incarnation && k->once != once) {
 		struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
 		check_violation(w, "write-once", keys, 2,

@@ -39,8 +39,8 @@ static void check_snap(struct world *w, unsigned i, struct snap *before, const s
 }
 
 // Against what other nodes have, and what was there before.
-static void check_known(
-	struct world *w, unsigned i, const struct conn *c, const struct conn_repl *r)
+static void check_known(struct world *w, unsigned i, const struct shard *s, const struct conn *c,
+	const struct conn_repl *r)
 {
 	struct checker *k = &w->check;
 	struct check_conn *known = check_conn_of(w, &c->dir[0].key);
@@ -68,7 +68,7 @@ static void check_known(
 		for (unsigned d = 0; d < 2; d++)
 			known->flags[d] = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 	}
-	uint64_t once = check_once(w, i, c);
+	uint64_t once = check_once(s, c);
 	if (known->once_of == c->incarnation && known->once != once)
 		check_violation(w, "write-once", keys, 2,
 			"node %u has other write-once fields than others for %s", i,
@@ -106,7 +106,7 @@ static void walk_shard(struct world *w, unsigned i, unsigned worker)
 		uint64_t hash = check_hash(&c->dir[0].key, sizeof(c->dir[0].key), 0);
 		check_snap(w, i, &snap[r], c, repl, hash);
 		if (c->state == CONN_LIVE && (c->flags & CONN_ANSWERED))
-			check_known(w, i, c, repl);
+			check_known(w, i, s, c, repl);
 	}
 }
 
@@ -133,7 +133,7 @@ static void note_copies(struct world *w, const struct tripod_tuple *key)
 			v[0].version, v[0].writer, v[1].epoch, v[1].version, v[1].writer,
 			v[2].epoch, v[2].version, v[2].writer, c->dir[0].tcp.flags,
 			c->dir[1].tcp.flags, (unsigned long long)r->holders,
-			(unsigned long long)r->acked);
+			(unsigned long long)holders_with(r, HOLDER_ACKED));
 	}
 }
 
