@@ -105,6 +105,7 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	struct node_conf *n = &r->conf;
 	const char *secret = tripod_conf_string(c, "secret");
 	r->name = tripod_conf_string(c, "name");
+	r->key_file = is(c, "authentication", "key") ? tripod_conf_string(c, "key_file") : NULL;
 	if (secret == NULL)
 		secret = r->name;
 	n->cluster = XXH64(r->name, strlen(r->name), 0);

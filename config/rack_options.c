@@ -3,6 +3,7 @@
 #include "config/rack.h"
 
 static const char *const durabilities[] = {"none", "async", NULL}; // enum durability
+static const char *const authentication[] = {"key", "none", NULL};
 static const char *const unknown_tcp[] = {"drop", "reset", NULL};
 static const char *const hugepages[] = {"auto", "never", "require", NULL}; // enum rack_hugepages
 static const char *const switch_hash[] = {"outside-endpoint", "symmetric", "5-tuple", NULL};
@@ -44,6 +45,19 @@ static const struct tripod_option rack_section_options[] = {
 	{.name = "secret",
 		.type = TRIPOD_OPT_STRING,
 		.help = "keys the hashes that strangers must not guess; without it the name does"},
+	{.name = "authentication",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = authentication,
+		.standard = "key",
+		.help = "key: nodes know each other by the key file; none: anybody on the fabric "
+			"VLAN "
+			"is believed"},
+	{.name = "key_file",
+		.type = TRIPOD_OPT_STRING,
+		.standard = "/etc/tripod/keys",
+		.help = "cluster keys, one \"ID KEY\" a line, the same on all nodes; only its "
+			"owner "
+			"may read it"},
 	{.name = "backups",
 		.type = TRIPOD_OPT_UINT,
 		.max = NODES_MAX - 1,

@@ -18,6 +18,7 @@ enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct options {
 	const char *command;
+	const char *what; // keys: "reload", or NULL
 	const char *socket;
 	int node; // -1: not given
 	const char *where, *nf;
@@ -43,6 +44,8 @@ static const char usage[] =
 	"      --all                  zeros as well (JSON always has them)\n"
 	"      --watch [SECONDS]      again and again, with rates\n"
 	"  chain                  its network functions\n"
+	"  keys                   the cluster keys: their numbers and use\n"
+	"  keys reload            read the key file again\n"
 	"  version                of the daemon that runs\n"
 	"  stop                   end it in order\n"
 	"\n"
@@ -64,6 +67,7 @@ static const struct command {
 	{"connections", &view_connections},
 	{"counters", &view_counters},
 	{"chain", &view_chain},
+	{"keys", &view_keys},
 	{"version", &view_version},
 	{"stop", &view_stop},
 };
@@ -209,6 +213,9 @@ static const struct command *parse(int argc, char **argv, struct options *o)
 			take_option(opt, argv, o);
 		else if (o->command == NULL)
 			o->command = optarg;
+		else if (strcmp(o->command, "keys") == 0 && o->what == NULL &&
+			 strcmp(optarg, "reload") == 0)
+			o->what = optarg;
 		else
 			bad_usage("unexpected argument", optarg);
 	}
@@ -225,7 +232,8 @@ static const struct command *parse(int argc, char **argv, struct options *o)
 
 static void make_request(const struct options *o, char *out, size_t size)
 {
-	size_t n = (size_t)snprintf(out, size, "%s", o->command);
+	size_t n = (size_t)snprintf(out, size, "%s%s%s", o->what != NULL ? o->what : "",
+		o->what != NULL ? "-" : "", o->command);
 
 	if (strcmp(o->command, "connections") == 0) {
 		long limit = o->limit >= 0 ? o->limit : o->json ? 0 : LIMIT_STANDARD;

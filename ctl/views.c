@@ -123,6 +123,20 @@ static const struct table_column chain_columns[] = {
 };
 const struct view view_chain = {.record = chain_record, .rows = "nfs", .columns = chain_columns};
 
+static const struct table_column keys_record[] = {
+	{"authentication", "Authentication", TABLE_TEXT, NULL, 0},
+	{"key_file", "Key file", TABLE_TEXT, NULL, 0},
+	{0},
+};
+static const struct table_column keys_columns[] = {
+	{"id", "KEY", TABLE_TEXT, NULL, 0},
+	{"sends", "SENDS", TABLE_BOOL, NULL, 0},
+	{"tx", "SENT", TABLE_COUNT, NULL, 8},
+	{"rx", "RECEIVED", TABLE_COUNT, NULL, 8},
+	{0},
+};
+const struct view view_keys = {.record = keys_record, .rows = "keys", .columns = keys_columns};
+
 static const struct table_column version_record[] = {
 	{"version", "Tripod", TABLE_TEXT, NULL, 0},
 	{"dpdk", "DPDK", TABLE_TEXT, NULL, 0},

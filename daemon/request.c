@@ -16,6 +16,8 @@ static const char *const verbs[REQUEST_VERBS] = {
 	[REQUEST_CONNECTIONS] = "connections",
 	[REQUEST_COUNTERS] = "counters",
 	[REQUEST_CHAIN] = "chain",
+	[REQUEST_KEYS] = "keys",
+	[REQUEST_RELOAD_KEYS] = "reload-keys",
 	[REQUEST_VERSION] = "version",
 	[REQUEST_STOP] = "stop",
 };

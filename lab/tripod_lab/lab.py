@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -159,6 +160,9 @@ def _build(lab: Lab, config: str, say: Say) -> None:
     say(f"switch: {counts['groups']} groups, {counts['flows']} flows, hash {lab.hash}")
 
     (lab.run_dir / "rack.yaml").write_text(config)
+    keys = lab.run_dir / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text(f"1 {secrets.token_hex(32)}\n")
     for node in lab.nodes:
         (lab.run_dir / node.name).mkdir()
 

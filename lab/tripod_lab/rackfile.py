@@ -4,7 +4,7 @@
 It is made of top-level sections. `up --config FILE` replaces sections: each one that FILE has takes
 the place of the generated one as a whole, the others stay. So a file with nothing but `chain:`
 changes the network functions, and a complete rack.yaml changes everything. What a node has to itself
-(port, workers, control socket, state) is on its command line, which has the last word.
+(port, workers, control socket, state, key file) is on its command line, which has the last word.
 """
 
 from __future__ import annotations
