@@ -17,6 +17,8 @@ static const char *const verbs[REQUEST_VERBS] = {
 	[REQUEST_COUNTERS] = "counters",
 	[REQUEST_CHAIN] = "chain",
 	[REQUEST_VERSION] = "version",
+	[REQUEST_DRAIN] = "drain",
+	[REQUEST_UNDRAIN] = "undrain",
 	[REQUEST_STOP] = "stop",
 };
 
