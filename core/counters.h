@@ -88,6 +88,7 @@
 	X(log_messages_tx, "log messages sent")                                                    \
 	X(log_messages_lost,                                                                       \
 		"log messages not acknowledged in time; their records are sent again")             \
+	X(holders_full, "copies of one connection beyond the 16 that are kept up to date")         \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(repairs, "connections given another copy after a member was lost")                       \

@@ -666,8 +666,8 @@ static void census(struct shard *s)
 			const struct conn_repl *r = store_repl(&s->store, s->census.at);
 			s->census.mastered++;
 			if ((c->flags & CONN_ANSWERED) &&
-				(unsigned)__builtin_popcountll(r->acked & shard_takers(s)) <
-					s->conf->backups)
+				(unsigned)__builtin_popcountll(holders_with(r, HOLDER_ACKED) &
+							       shard_takers(s)) < s->conf->backups)
 				s->census.unprotected++;
 		} else {
 			s->census.backup++;

@@ -22,6 +22,7 @@
 
 #include <stdatomic.h>
 
+#include "core/holders.h"
 #include "core/hpsms/channel.h"
 #include "core/hpsms/member.h"
 #include "core/hpsms/session.h"
@@ -362,6 +363,8 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why); // becomes 
 void conn_rewheel(struct shard *s, uint32_t i);
 void conn_expire(struct shard *s, uint32_t i); // the wheel came to it
 void conn_view(const struct shard *s, uint32_t i, struct conn_view *v);
+// These nodes have a copy of r's connection, or are to have one.
+void conn_hold(struct shard *s, struct conn_repl *r, uint64_t nodes);
 
 // ---- run.c ----
 enum run_result { RUN_OUT, RUN_GONE /* dropped, consumed or held */, RUN_REFUSED };

@@ -194,7 +194,7 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 		struct channel *c = &peer->channel[w];
 		uint32_t i;
 		while ((i = channel_pop(c)) != 0)
-			store_repl(&s->store, i)->queued &= ~(1ull << node);
+			holders_unmark(store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
 		if (peer->out[w].frame.buf != NULL) {
 			shard_unspare(s, &peer->out[w].frame);
 			peer->out[w].frame.buf = NULL;
@@ -551,13 +551,13 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		// copy since) is sent once more. What is on its way crosses a NONE, and a refusal is
 		// the end of it.
 		struct conn_repl *r = store_repl(&s->store, hit.index);
-		bool had = r->acked & bit;
-		r->acked &= ~bit;
-		r->known &= ~bit;
+		bool had = holder_is(r, HOLDER_ACKED, h->from_node);
+		holders_unmark(r, HOLDER_ACKED, bit);
+		holders_unmark(r, HOLDER_KNOWN, bit);
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else if (h->type == WIRE_REFUSED)
-			r->holders &= ~bit;
+			holders_remove(r, bit);
 	}
 }
 

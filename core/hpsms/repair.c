@@ -53,7 +53,7 @@ static void adopt(struct shard *s, uint32_t i)
 static bool owed(const struct shard *s, uint32_t i, bool gives)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t lack = r->holders & s->live & ~r->known;
+	uint64_t lack = r->holders & s->live & ~holders_with(r, HOLDER_KNOWN);
 
 	if (lack & s->joining)
 		return true;
@@ -61,21 +61,21 @@ static bool owed(const struct shard *s, uint32_t i, bool gives)
 		return false;
 	if (gives)
 		return (lack & shard_takers(s)) != 0 || place_missing(s, i) != 0;
-	return (r->known & shard_takers(s)) == 0;
+	return (holders_with(r, HOLDER_KNOWN) & shard_takers(s)) == 0;
 }
 
-// The node's own bit in `queued`, which no queue needs, marks what is waited for.
+// The node's own mark HOLDER_QUEUED, which no queue needs, says what is waited for.
 static void note_owed(struct shard *s, uint32_t i, bool gives)
 {
 	struct conn_repl *r = store_repl(&s->store, i);
 
-	if (!s->repair_marks && !(r->queued & repl_self(s)))
+	if (!s->repair_marks && !holder_is(r, HOLDER_QUEUED, s->conf->id))
 		return;
 	if (owed(s, i, gives)) {
-		r->queued |= repl_self(s);
+		holders_mark(r, HOLDER_QUEUED, repl_self(s));
 		s->repair_owed++;
 	} else {
-		r->queued &= ~repl_self(s);
+		holders_unmark(r, HOLDER_QUEUED, repl_self(s));
 	}
 }
 
@@ -106,8 +106,9 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
 	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
-	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~r->acked & ~r->queued) != 0 ||
-		orphan || (gives && place_missing(s, i) != 0)) {
+	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
+	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 || orphan ||
+		(gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);
@@ -154,8 +155,8 @@ bool repl_repair(struct shard *s)
 		uint32_t i = s->repair_at;
 		struct conn_repl *r = store_repl(&s->store, i);
 		if (store_conn(&s->store, i)->state != CONN_FREE) {
-			r->acked &= ~s->repair_reboot;
-			r->known &= ~s->repair_reboot;
+			holders_unmark(r, HOLDER_ACKED, s->repair_reboot);
+			holders_unmark(r, HOLDER_KNOWN, s->repair_reboot);
 		}
 		if (!look_at(s, i))
 			return true; // the rest when there is budget again

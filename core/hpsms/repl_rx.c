@@ -81,7 +81,7 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 	const struct chain *chain = conn_chain(s, c);
 	uint8_t nf[CHAIN_STATE_MAX];
 
-	r->holders |= w->holders | repl_self(s);
+	conn_hold(s, r, w->holders);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
 		return true;
 	if (w->chain != chain->id || w->nf_size != chain->wire_size) {
@@ -133,8 +133,10 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
 	}
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
-	r->holders = w->holders | repl_self(s) | 1ull << from;
-	r->acked = r->known = repl_self(s) | 1ull << from;
+	conn_hold(s, r, repl_self(s) | 1ull << from);
+	holders_mark(r, HOLDER_ACKED, r->holders);
+	holders_mark(r, HOLDER_KNOWN, r->holders);
+	conn_hold(s, r, w->holders);
 	chain_unpack(conn_chain(s, c), w->nf, c->nf);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
@@ -180,9 +182,8 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		r->holders |= 1ull << from;
-		r->known &= ~(1ull << from);
-		r->acked &= ~(1ull << from);
+		conn_hold(s, r, 1ull << from);
+		repl_forget(r, from);
 		c->flags |= CONN_REPLICATED;
 		repl_queue(s, i, from);
 		return STORE_NONE;
@@ -199,7 +200,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = w->incarnation + 1;
-		r->holders |= 1ull << from;
+		conn_hold(s, r, 1ull << from);
 		c->flags |= CONN_REPLICATED;
 		repl_changed(s, i, 1u << PART_SHARED);
 		return STORE_NONE;
@@ -239,7 +240,7 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	r->holders |= 1ull << from;
+	conn_hold(s, r, 1ull << from);
 	c->flags |= CONN_REPLICATED;
 	// A new holder was sent this node's directions as the sender knew them.
 	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
@@ -247,8 +248,7 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	if (stale) {
 		// An old master that does not know of the take-over yet.
 		count(s, C_log_records_stale);
-		r->acked &= ~(1ull << from);
-		r->known &= ~(1ull << from);
+		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
 	bool reset = (c->dir[0].tcp.flags | c->dir[1].tcp.flags) & TCP_DIR_RST;
@@ -286,7 +286,7 @@ static void record_rx(
 			if (w->op == WIRE_PUT) {
 				// Nothing is reborn: the sender has not heard of the end.
 				count(s, C_log_records_stale);
-				store_repl(&s->store, i)->holders |= 1ull << from;
+				conn_hold(s, store_repl(&s->store, i), 1ull << from);
 				repl_queue(s, i, from);
 			}
 		} else if (w->op == WIRE_BURY) {

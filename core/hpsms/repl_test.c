@@ -559,9 +559,10 @@ static void late_refusal(enum wire_type type)
 	rack_run_ms(r, 20);
 	struct conn_repl *cr = find(r, node, 1, NULL);
 	assert_true(cr->holders == 3);
-	assert_true(cr->acked == 3);
+	assert_true(holders_with(cr, HOLDER_ACKED) == 3);
 	// On its way, it crosses a NONE, and is not given up; a refusal is the end of it.
-	cr->acked = cr->known = 1ull << node;
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
+	holders_mark_only(cr, HOLDER_KNOWN, 1ull << node);
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
 	rack_run_ms(r, 1);
@@ -621,9 +622,9 @@ static void repl__handed_over_while_queued(void **state)
 	struct shard *s = node_shard(rack_node(r, node), 0);
 	struct conn_repl *cr = find(r, node, 1, &c);
 	unsigned other = (unsigned)__builtin_ctzll(cr->holders & ~(1ull << node));
-	assert_true(cr->known & 1ull << other);
+	assert_true(holder_is(cr, HOLDER_KNOWN, other));
 	c->flags &= (uint8_t) ~(CONN_MASTER_0 | CONN_MASTER_1);
-	cr->acked = 1ull << node;
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
 	uint32_t i = (uint32_t)(cr - s->store.repls);
 	s->now_ns = rack_now_ns(r);
 	repl_queue(s, i, other);
@@ -695,8 +696,8 @@ static void repl__late_acknowledgement(void **state)
 			rack_inject(r, 0, 30, log.bytes[k], log.len[k]);
 		rack_run_ms(r, 1);
 		assert_true(cr->holders & 2);
-		assert_false(cr->known & 2);
-		assert_false(cr->acked & 2);
+		assert_false(holder_is(cr, HOLDER_KNOWN, 1));
+		assert_false(holder_is(cr, HOLDER_ACKED, 1));
 		tried++;
 		rack_tap(r, NULL, NULL);
 		rack_run_ms(r, 30);
