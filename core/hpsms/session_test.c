@@ -328,11 +328,8 @@ static void open__once_among_workers(void **state)
 static void open__address_is_sealed(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_hello hello = {.workers = 1,
-		.n_chains = 1,
-		.mac = {2, 0, 0, 0, 0, 77},
-		.live = 7,
-		.chain = {1}};
+	struct wire_hello hello = {
+		.workers = 1, .n_chains = 1, .mac = {2, 0, 0, 0, 0, 77}, .live = 7, .chain = {1}};
 	struct wire_header h = {
 		.type = WIRE_HELLO, .from_node = 1, .to_node = WIRE_ANY, .count = 1, .cluster = 7};
 	uint8_t message[256];
