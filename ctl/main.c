@@ -443,16 +443,17 @@ static int watch(const char *path, const char *request, const struct options *o)
 // How far the drain is, for people who wait.
 static void print_progress(const struct options *o, const json_t *answer, char *last, size_t size)
 {
+	const char *phase = json_string_value(json_object_get(answer, "phase"));
+	json_int_t owed = json_integer_value(json_object_get(answer, "owed"));
 	char line[160];
 
-	snprintf(line, sizeof(line),
-		"%s: %" JSON_INTEGER_FORMAT " copies under way, last packet "
-		"%s",
-		json_string_value(json_object_get(answer, "phase")),
-		json_integer_value(json_object_get(answer, "owed")),
-		json_integer_value(json_object_get(answer, "workload_age_ms")) < 100
-			? "just now"
-			: "a while ago");
+	if (phase == NULL)
+		return;
+	if (strcmp(phase, "moving") == 0)
+		snprintf(line, sizeof(line), "moving: until no packet comes any more");
+	else
+		snprintf(line, sizeof(line), "%s: %" JSON_INTEGER_FORMAT " copies under way", phase,
+			owed);
 	if (!o->json && strcmp(line, last) != 0)
 		fprintf(stderr, "%s\n", line);
 	snprintf(last, size, "%s", line);
