@@ -24,7 +24,7 @@ static void count_mastered(struct shard *s, uint32_t i)
 void census_step(struct shard *s)
 {
 	for (unsigned n = 0; n < CENSUS_SCAN; n++) {
-		if (++s->census.at > s->store.capacity) {
+		if (++s->census.at > s->store.highest) {
 			s->gauge.mastered = s->census.mastered;
 			s->gauge.backup = s->census.backup;
 			s->gauge.unprotected = s->census.unprotected;

@@ -647,7 +647,7 @@ static void serve_query(struct shard *s)
 		s->query = q;
 	}
 	for (unsigned i = 0; i < 256; i++) {
-		if (q->cursor >= s->store.capacity)
+		if (q->cursor >= s->store.highest)
 			q->cursor = UINT32_MAX;
 		if (q->n == q->max || q->cursor == UINT32_MAX) {
 			if (q->cursor == UINT32_MAX)
