@@ -249,7 +249,7 @@ void tripod_durability(struct tripod_call *call, enum tripod_durability level)
 	if (!((struct run *)call)->init || level > TRIPOD_SYNC)
 		return;
 	if (!c->chosen || level > (enum tripod_durability)c->durability)
-		c->durability = (uint8_t)level & 7;
+		c->durability = (uint8_t)level & 3;
 	c->chosen = 1;
 }
 

@@ -240,7 +240,7 @@ static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
-	if ((c->flags & CONN_SYNCING) && sync_full(s, i)) {
+	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
 		shard_drop(s, p, C_drop_sync_full);
 		return false;
 	}

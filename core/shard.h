@@ -512,8 +512,8 @@ void repl_repair_start(struct shard *s, bool marks);
 
 // ---- hpsms/sync.c ----
 void sync_init(struct shard *s, struct arena *a);
-// No packet of record i, which has CONN_SYNCING, could wait.
-bool sync_full(struct shard *s, uint32_t i);
+// No packet of direction dir of record i, which has CONN_SYNCING, could wait, and it would have to.
+bool sync_full(struct shard *s, uint32_t i, unsigned dir);
 // p of record i, which has CONN_SYNCING, waits to be sent out (or back to its sender), and is taken;
 // false: it may go at once. cached: with the next hop of dir.
 bool sync_wait_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, bool cached);

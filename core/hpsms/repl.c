@@ -66,8 +66,10 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	}
 	if (conn_durability(c) == DURABILITY_SYNC && (c->flags & CONN_ANSWERED) &&
-		!(parts & REPL_QUIET))
+		!(parts & REPL_QUIET)) {
 		c->flags |= CONN_SYNCING;
+		c->waits |= parts & 1u << PART_SHARED ? 3 : parts & 3;
+	}
 	if (c->flags & CONN_REPLICATED)
 		repl_queue_all(s, i, r->holders);
 }

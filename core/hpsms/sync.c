@@ -7,6 +7,8 @@
 // behind could take the connection over with what it was before. Packets of one direction leave in the
 // order in which they came.
 //
+// A change of one direction makes its packets wait, one of the shared part those of both.
+//
 // A connection has CONN_SYNCING while something is not acknowledged or a packet waits, and a queue only
 // while packets wait. Whether the state is acknowledged is looked at when a packet comes, when an
 // acknowledgement does, and when the members change.
@@ -174,12 +176,25 @@ static bool may_leave(const struct shard *s, const struct sync_queue *q, uint16_
 	return enough(s, q->conn, acked);
 }
 
+static bool waits(const struct shard *s, uint32_t i, unsigned dir)
+{
+	return store_conn(&s->store, i)->waits >> dir & 1;
+}
+
+static void settled(struct shard *s, uint32_t i)
+{
+	struct conn *c = store_conn(&s->store, i);
+
+	c->flags &= (uint8_t)~CONN_SYNCING;
+	c->waits = 0;
+}
+
 // All that matters of record i is acknowledged: nothing has to wait from now on.
 static bool settle(struct shard *s, uint32_t i)
 {
 	if (!enough(s, i, holders_with(store_repl(&s->store, i), HOLDER_ACKED)))
 		return false;
-	store_conn(&s->store, i)->flags &= (uint8_t)~CONN_SYNCING;
+	settled(s, i);
 	return true;
 }
 
@@ -195,11 +210,12 @@ static void protect_if_short(struct shard *s, uint32_t i)
 
 // ---- Waiting ----
 
-bool sync_full(struct shard *s, uint32_t i)
+bool sync_full(struct shard *s, uint32_t i, unsigned dir)
 {
 	uint32_t at = find(s, i);
 
-	return at != 0 && (s->sync.free_parked == 0 || s->sync.queues[at].n >= PER_CONNECTION);
+	return waits(s, i, dir) && at != 0 &&
+	       (s->sync.free_parked == 0 || s->sync.queues[at].n >= PER_CONNECTION);
 }
 
 static void park(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir,
@@ -248,7 +264,7 @@ static void park(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned 
 
 bool sync_wait_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, bool cached)
 {
-	if (find(s, i) == 0 && settle(s, i))
+	if (!waits(s, i, dir) || (find(s, i) == 0 && settle(s, i)))
 		return false;
 	park(s, p, i, dir, WAY_OUT, cached);
 	return true;
@@ -256,7 +272,7 @@ bool sync_wait_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigne
 
 bool sync_wait_back(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
-	if (find(s, i) == 0 && settle(s, i))
+	if (!waits(s, i, dir) || (find(s, i) == 0 && settle(s, i)))
 		return false;
 	park(s, p, i, dir, WAY_BACK, false);
 	return true;
@@ -322,7 +338,7 @@ void sync_forget(struct shard *s, uint32_t i)
 {
 	uint32_t at = find(s, i);
 
-	store_conn(&s->store, i)->flags &= (uint8_t)~CONN_SYNCING;
+	settled(s, i);
 	if (at == 0)
 		return;
 	lose(s, at, 0);
