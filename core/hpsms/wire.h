@@ -59,10 +59,11 @@ int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
 
 enum wire_op {
-	WIRE_PUT = 1, // create or update
-	WIRE_BURY = 2, // tombstone: the connection of this incarnation has ended
+	WIRE_PUT = 1, // the whole connection: all parts, under its key
+	WIRE_UPDATE = 2, // directions of a connection that the receiver has, by hash
+	WIRE_BURY = 3, // tombstone, by hash: the connection of this incarnation has ended
 };
-// A PUT has one part at least and no reason; a BURY has no part. FINAL stands only with ANSWER.
+// FINAL stands only with ANSWER, and both in a PUT only; a BURY has no flags.
 #define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
@@ -72,26 +73,45 @@ enum wire_op {
 struct wire_record {
 	uint8_t op; // enum wire_op
 	uint8_t flags; // WIRE_RECORD_*
-	uint8_t parts; // bit p: part p is present (enum conn_part)
+	uint8_t parts; // bit p: part p is present (enum conn_part); PUT: all, UPDATE: directions
 	uint8_t reason; // WIRE_BURY: enum tripod_reason
-	struct tripod_tuple key; // of direction 0
+	struct tripod_tuple key; // WIRE_PUT: of direction 0
+	uint64_t hash; // others: store_hash() of that
 	uint64_t incarnation;
 	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
-		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir
+		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir; wscale with its flag
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
 	// Key of direction 1; family, protocol, kind and zone are key's, direction the other.
 	struct tripod_tuple reversed;
-	uint64_t chain;
+	uint64_t chain; // not 0
 	uint64_t holders;
 	uint16_t nf_size; // bytes of packed NF state, WIRE_NF_MAX at most
-	const uint8_t *nf; // decoded: points into buf
+	const uint8_t *nf; // decoded: in the struct wire_log
 };
-// v4 tuples take 12 bytes less per address than v6 ones. Bytes, -ENOSPC or -EINVAL.
-int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r);
-int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
+
+// What the records of one message share; zeroed before the first.
+struct wire_log {
+	uint64_t chain; // of the last record that has one: the next need not repeat it
+	uint8_t nf[WIRE_NF_MAX]; // decoding: the last record's NF state
+};
+// Bytes, -ENOSPC or -EINVAL, after which the log is as before.
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, struct wire_log *log);
+int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struct wire_log *log);
+
+// Items of WIRE_LACK: hashes of keys.
+#define WIRE_HASH_SIZE 8
+int wire_put_hash(uint8_t *buf, size_t size, uint64_t hash);
+int wire_get_hash(const uint8_t *buf, size_t len, uint64_t *hash);
+
+// ---- wire_state.c ----
+// n bytes of NF state, much of which is zero or stands in the tuples already.
+int wire_put_state(uint8_t *buf, size_t size, const uint8_t *state, size_t n,
+	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
+int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
+	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
 
 // Items of WIRE_PULL and WIRE_NONE.
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
