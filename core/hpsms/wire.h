@@ -26,6 +26,8 @@ enum wire_type {
 	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
 	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
 	WIRE_GREET = 5, // proof that a boot is alive now: one struct wire_greet
+	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
+	WIRE_TYPE_MAX = WIRE_LACK,
 };
 
 struct wire_header {
@@ -117,13 +119,13 @@ struct wire_record {
 	const uint8_t *nf; // decoded: in the struct wire_log
 };
 
-// What the records of one message share; zeroed before the first.
+// What decoding goes on with from record to record of one message; zeroed before the first.
 struct wire_log {
 	uint64_t chain; // of the last record that has one: the next need not repeat it
-	uint8_t nf[WIRE_NF_MAX]; // decoding: the last record's NF state
+	uint8_t nf[WIRE_NF_MAX]; // the last record's NF state
 };
-// Bytes, -ENOSPC or -EINVAL, after which the log is as before.
-int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, struct wire_log *log);
+// Bytes, -ENOSPC or -EINVAL. chain: as in struct wire_log; changes with a record that has one.
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, uint64_t *chain);
 int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struct wire_log *log);
 
 // Items of WIRE_LACK: hashes of keys.

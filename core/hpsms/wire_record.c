@@ -135,9 +135,8 @@ static bool parts_valid(const struct wire_record *r)
 			return false;
 	for (unsigned d = 0; d < 2; d++) {
 		bool has_wscale = r->dir[d].tcp_flags & TCP_DIR_WSCALE;
-		if ((r->parts & 1 << d) &&
-			((r->dir[d].tcp_flags & ~TCP_DIR_DURABLE) != 0 ||
-				r->dir[d].wscale > (has_wscale ? 14 : 0)))
+		if ((r->parts & 1 << d) && ((r->dir[d].tcp_flags & ~TCP_DIR_DURABLE) != 0 ||
+						   r->dir[d].wscale > (has_wscale ? 14 : 0)))
 			return false;
 	}
 	return true;
@@ -150,8 +149,8 @@ static bool record_valid(const struct wire_record *r)
 		return (r->flags & ~(ANSWER_FLAGS | STATE_FLAGS)) == 0 &&
 		       (r->flags & ANSWER_FLAGS) != WIRE_RECORD_FINAL && r->parts == ALL_PARTS &&
 		       r->reason == 0 && parts_valid(r) && tuple_valid(&r->key) &&
-		       reversed_valid(&r->key, &r->reversed) && r->chain != 0 &&
-		       r->holders != 0 && r->nf_size <= WIRE_NF_MAX;
+		       reversed_valid(&r->key, &r->reversed) && r->chain != 0 && r->holders != 0 &&
+		       r->nf_size <= WIRE_NF_MAX;
 	case WIRE_UPDATE:
 		return (r->flags & ~STATE_FLAGS) == 0 && r->parts != 0 &&
 		       (r->parts & ~DIRECTIONS) == 0 && r->reason == 0 && parts_valid(r);
@@ -316,12 +315,12 @@ static const uint8_t *get_nodes(const uint8_t *b, const uint8_t *end, uint64_t *
 }
 
 // Fits: the caller has RECORD_FIXED_MAX bytes.
-static uint8_t *put_whole(uint8_t *b, const struct wire_record *r, const struct wire_log *log)
+static uint8_t *put_whole(uint8_t *b, const struct wire_record *r, uint64_t chain)
 {
 	struct tripod_tuple plain = tripod_tuple_reverse(&r->key);
 	uint8_t form = differences(&r->reversed, &plain);
 
-	form |= (r->chain != log->chain ? PUT_CHAIN : 0) | (owns(r, 1) ? PUT_OWN_DIR1 : 0) |
+	form |= (r->chain != chain ? PUT_CHAIN : 0) | (owns(r, 1) ? PUT_OWN_DIR1 : 0) |
 		(owns(r, PART_SHARED) ? PUT_OWN_SHARED : 0);
 	*b++ = form;
 	b += wire_put_tuple(b, RECORD_FIXED_MAX, &r->key);
@@ -345,7 +344,7 @@ static uint8_t *put_parts(uint8_t *b, const struct wire_record *r, bool own)
 	return b;
 }
 
-int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, struct wire_log *log)
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, uint64_t *chain)
 {
 	uint8_t fixed[RECORD_FIXED_MAX], *b = fixed;
 	bool put = r->op == WIRE_PUT;
@@ -357,23 +356,22 @@ int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, stru
 	uint8_t use = r->op == WIRE_UPDATE ? r->parts : r->reason;
 	*b++ = (uint8_t)(r->op | use << HEAD_USE_SHIFT | r->flags << HEAD_FLAGS_SHIFT |
 			 (both && own ? HEAD_OWN : 0));
-	b = put ? put_whole(b, r, log) : put_parts(b, r, own);
+	b = put ? put_whole(b, r, *chain) : put_parts(b, r, own);
 	size_t n = (size_t)(b - fixed);
 	if (size < n)
 		return -ENOSPC;
 	if (put)
-		state = wire_put_state(
-			buf + n, size - n, r->nf, r->nf_size, &r->key, &r->reversed);
+		state = wire_put_state(buf + n, size - n, r->nf, r->nf_size, &r->key, &r->reversed);
 	if (state < 0)
 		return state;
 	memcpy(buf, fixed, n);
 	if (put)
-		log->chain = r->chain;
+		*chain = r->chain;
 	return (int)n + state;
 }
 
-static const uint8_t *get_whole(const uint8_t *b, const uint8_t *end, struct wire_record *r,
-	const struct wire_log *log)
+static const uint8_t *get_whole(
+	const uint8_t *b, const uint8_t *end, struct wire_record *r, const struct wire_log *log)
 {
 	uint64_t nf_size;
 
@@ -434,7 +432,7 @@ int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struc
 		b = get_whole(b, end, r, log);
 	} else if (r->op == WIRE_UPDATE) {
 		r->parts = use;
-		r->flags &= (uint8_t)~(HEAD_OWN >> HEAD_FLAGS_SHIFT);
+		r->flags &= (uint8_t) ~(HEAD_OWN >> HEAD_FLAGS_SHIFT);
 		b = get_parts(b, end, r, head & HEAD_OWN);
 	} else {
 		r->reason = use;
@@ -444,8 +442,7 @@ int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struc
 		return -EINVAL;
 	if (r->op != WIRE_PUT)
 		return (int)(b - buf);
-	int n = wire_get_state(
-		b, (size_t)(end - b), log->nf, r->nf_size, &r->key, &r->reversed);
+	int n = wire_get_state(b, (size_t)(end - b), log->nf, r->nf_size, &r->key, &r->reversed);
 	if (n < 0)
 		return -EINVAL;
 	r->nf = r->nf_size != 0 ? log->nf : NULL;
