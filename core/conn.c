@@ -415,6 +415,7 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.flags = c->flags,
 		.tcp = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp),
 		.master = {r->part[0].writer, r->part[1].writer},
+		.shared = r->part[PART_SHARED].writer,
 		.epoch = {r->part[0].epoch, r->part[1].epoch},
 		.idle_ms = (uint32_t)(((uint64_t)(s->now - last_seen(c)) << TICK_SHIFT) / MS),
 		.expires_ms = left < 0 ? 0 : (uint32_t)(((uint64_t)left << TICK_SHIFT) / MS),

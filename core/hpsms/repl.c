@@ -36,12 +36,10 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 	repl_busy(s, node, worker);
 }
 
-static void queue_all(struct shard *s, uint32_t i)
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 {
-	uint64_t to = store_repl(&s->store, i)->holders & s->live & ~repl_self(s);
-
-	for (; to != 0; to &= to - 1)
-		repl_queue(s, i, (unsigned)__builtin_ctzll(to));
+	for (nodes &= s->live & ~repl_self(s); nodes != 0; nodes &= nodes - 1)
+		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
 void repl_changed(struct shard *s, uint32_t i, unsigned parts)
@@ -62,7 +60,7 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
 	if (c->flags & CONN_REPLICATED)
-		queue_all(s, i);
+		repl_queue_all(s, i, r->holders);
 }
 
 void repl_protect(struct shard *s, uint32_t i)
@@ -74,9 +72,7 @@ void repl_protect(struct shard *s, uint32_t i)
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
 	if (r->part[PART_SHARED].writer == s->conf->id) {
-		// Who has not this connection's chain is no backup for it.
-		uint64_t more =
-			place_missing(s, i, others & s->chain_nodes[c->chain], s->conf->backups);
+		uint64_t more = place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
@@ -86,7 +82,7 @@ void repl_protect(struct shard *s, uint32_t i)
 	}
 	if (r->holders & others)
 		c->flags |= CONN_REPLICATED;
-	queue_all(s, i);
+	repl_queue_all(s, i, r->holders);
 }
 
 // What goes to a node that has the whole record (full == false: the directions handled here), or has

@@ -20,6 +20,13 @@ static tick_t seen_of(const struct shard *s, uint32_t age)
 	return s->now - ticks_of_ms(age > 1u << 30 ? 1u << 30 : age);
 }
 
+// A claim of this node that it has not made in this life: what else its former life wrote under it,
+// nobody knows. It stands, but what this life writes goes one epoch higher.
+static bool of_former_life(const struct shard *s, const struct conn_version *v)
+{
+	return v->writer == s->conf->id;
+}
+
 static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -34,7 +41,13 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->dir[d].seen = seen;
 	if (!newer(&w->version[d], &r->part[d]))
 		return;
-	if (conn_masters(c, d) && w->version[d].writer != s->conf->id) {
+	bool former = of_former_life(s, &w->version[d]);
+	if (conn_masters(c, d) && former) {
+		r->part[d].epoch = (uint16_t)(w->version[d].epoch + 1);
+		repl_changed(s, i, 1u << d);
+		return;
+	}
+	if (conn_masters(c, d)) {
 		if (w->version[d].epoch == r->part[d].epoch)
 			count(s, C_epoch_conflicts);
 		count(s, C_handovers);
@@ -49,8 +62,6 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 	bool same = r->part[d].writer == w->version[d].writer;
 	r->part[d] = w->version[d];
 	r->part[d].handed = same ? handed : 0;
-	if (r->part[d].writer == s->conf->id)
-		c->flags |= (uint8_t)(CONN_MASTER_0 << d);
 }
 
 // The slot of the record's chain, or -1: of a chain that is not held here, nobody knows what its bytes
@@ -82,6 +93,7 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 		return false;
 	chain_unpack(chain, w->nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
+	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	return true;
 }
@@ -119,9 +131,8 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		c->dir[d].tcp.flags = w->dir[d].tcp_flags & TCP_DIR_DURABLE;
 		c->dir[d].tcp.wscale = w->dir[d].wscale;
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
-		if (r->part[d].writer == s->conf->id)
-			c->flags |= (uint8_t)(CONN_MASTER_0 << d);
 	}
+	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	conn_hold(s, r, repl_self(s) | 1ull << from);
 	holders_mark(r, HOLDER_ACKED, r->holders);
 	holders_mark(r, HOLDER_KNOWN, r->holders);
@@ -240,7 +251,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	}
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
-		pull_say_none(s, &w->key, from, from_worker);
+		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 		return STORE_NONE;
 	}
 	return install(s, w, from, final);
@@ -252,6 +263,7 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
+	uint64_t holders = r->holders | 1ull << from;
 
 	for (unsigned d = 0; d < 2; d++) {
 		if (!(w->parts & 1u << d))
@@ -270,6 +282,9 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		conn_answered(s, i);
 	conn_hold(s, r, 1ull << from);
 	c->flags |= CONN_REPLICATED;
+	// A new holder was sent this node's directions as the sender knew them.
+	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		repl_queue_all(s, i, r->holders & ~holders);
 	if (stale) {
 		// An old master that does not know of the take-over yet.
 		count(s, C_log_records_stale);
@@ -306,7 +321,7 @@ static void record_rx(
 		if (w->op != WIRE_PUT)
 			return;
 		if (install(s, w, from, final) == STORE_NONE) {
-			pull_say_none(s, &w->key, from, from_worker);
+			pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 			return;
 		}
 	} else {

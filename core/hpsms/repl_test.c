@@ -467,7 +467,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	uint8_t type = bytes[BODY + 3];
 
 	log->lacks += type == WIRE_LACK;
-	if (type == WIRE_NONE) {
+	if (type == WIRE_REFUSED) {
 		log->nones++;
 		log->none_to = bytes[BODY + 11];
 	}
@@ -588,7 +588,7 @@ static void repl__refused_copies_do_not_count(void **state)
 }
 
 // "I have no copy" from before there was one, come again: the copy is sent again, not given up.
-static void repl__late_refusal_costs_no_copy(void **state)
+static void late_refusal(enum wire_type type)
 {
 	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
 	struct tripod_tuple key = key_of(1);
@@ -600,7 +600,7 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	unsigned node = rack_hash(r,
 		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
 		TRIPOD_INCOMING);
-	struct wire_header h = header_of(r, !node, node, WIRE_NONE);
+	struct wire_header h = header_of(r, !node, node, type);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
@@ -608,7 +608,20 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	struct conn_repl *cr = find(r, node, 1, NULL);
 	assert_true(cr->holders == 3);
 	assert_true(holders_with(cr, HOLDER_ACKED) == 3);
+	// On its way, it crosses a NONE, and is not given up; a refusal is the end of it.
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
+	holders_mark_only(cr, HOLDER_KNOWN, 1ull << node);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	send_as(r, !node, node, message, h.length);
+	rack_run_ms(r, 1);
+	assert_true(cr->holders == (type == WIRE_NONE ? 3u : 1u << node));
 	rack_free(r);
+}
+
+static void repl__late_refusal_costs_no_copy(void **state)
+{
+	late_refusal(WIRE_NONE);
+	late_refusal(WIRE_REFUSED);
 }
 
 static bool mute(void *ctx, unsigned from, const struct frame *f)
