@@ -759,6 +759,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
+	repl_lack_flush(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);

@@ -89,6 +89,7 @@ struct outgoing {
 	struct frame frame; // buf != NULL: open
 	struct channel_message *message;
 	uint16_t used; // bytes of the message so far
+	uint64_t chain; // of the last record in it that has one
 	uint16_t count;
 	bool urgent; // leaves at the end of this step
 };
@@ -183,7 +184,7 @@ struct shard {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
-	} none; // the WIRE_NONE or WIRE_REFUSED being filled
+	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
@@ -452,6 +453,9 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
+void repl_lack_flush(struct shard *s); // tells who named records that are not here
+void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
 
