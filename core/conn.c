@@ -115,7 +115,7 @@ bool conn_free(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 
-	if (!conn_unindex(s, i))
+	if (!index_forget(s, i) || !conn_unindex(s, i))
 		return false;
 	store_wheel_remove(&s->store, i);
 	if (!(c->flags & CONN_ANSWERED))
@@ -208,6 +208,7 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		conn_free(s, i);
 	} else {
 		count(s, C_connections_opened);
+		index_young(s, i);
 	}
 	return error;
 }
@@ -303,6 +304,7 @@ void conn_answered(struct shard *s, uint32_t i)
 		return;
 	c->flags |= CONN_ANSWERED;
 	s->store.embryonic--;
+	index_young(s, i);
 	repl_protect(s, i);
 }
 

@@ -62,6 +62,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
 	pull_init(s, a);
+	index_shard_init(s, a);
 	peers_init(s, a, conf);
 }
 
@@ -85,6 +86,10 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}
+	struct index measured, *ix = arena_take(a, sizeof(*ix));
+	if (n != NULL)
+		n->index = ix;
+	index_init(ix == NULL ? &measured : ix, a, conf);
 	for (unsigned from = 0; from < conf->workers; from++) {
 		for (unsigned to = 0; to < conf->workers; to++) {
 			struct ring measure = {0};

@@ -231,6 +231,8 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	s->live = m->live ? s->live | bit : s->live & ~bit;
 	if (!changed)
 		return;
+	if (s->worker == 0)
+		index_peer(s, m->node, m->live, rebooted);
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	if (rebooted)
 		s->repair_reboot |= bit;
@@ -554,6 +556,12 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		pull_rx(s, h, body, len);
 	else if (h->type == WIRE_NONE)
 		none_rx(s, h, body, len);
+	else if (h->type == WIRE_INDEX)
+		index_rx(s, h, body, len);
+	else if (h->type == WIRE_SNAPSHOT)
+		index_copy_rx(s, h, body, len);
+	else if (h->type == WIRE_ASK)
+		index_ask_rx(s, h, body, len);
 }
 
 // Of a boot that is not believed, nothing counts but what may make it so.

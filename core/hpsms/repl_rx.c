@@ -133,6 +133,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
+	index_young(s, i);
 	return i;
 }
 
