@@ -48,6 +48,18 @@ bool index_complete(const struct shard *s)
 	return !index_on(s) || (index_blind(s) == 0 && !index_behind(s));
 }
 
+uint64_t index_unknown(const struct node *n)
+{
+	uint64_t unknown = 0, left = n->members.live & ~(1ull << n->conf.id);
+
+	for (; left != 0 && index_on(n->shard[0]); left &= left - 1) {
+		const struct index_member *m = &n->index->m[__builtin_ctzll(left)];
+		if (!m->heard || m->state != INDEX_FOLLOWING)
+			unknown |= left & -left;
+	}
+	return unknown;
+}
+
 bool index_maybe_used(const struct shard *s, const struct tripod_tuple *key)
 {
 	return index_candidates(s, index_print(store_hash(&s->store, key), key->direction)) != 0;
