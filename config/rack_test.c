@@ -110,6 +110,9 @@ static void standards(void **state)
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
 	assert_int_equal(n->pull_timeout_ms, 100);
+	assert_int_equal(n->announce_after_ms, 1000);
+	assert_int_equal(n->index_flush_ms, 5);
+	assert_int_equal(n->index_keys, 1048576);
 	assert_false(n->unknown_tcp_reset);
 	assert_int_equal(n->connections, 1000);
 	assert_int_equal(n->embryonic, 100);
