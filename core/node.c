@@ -61,6 +61,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	timers_init(&s->timers, a, conf->timers, now);
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
+	conn_init(s, a);
 	pull_init(s, a);
 	index_shard_init(s, a);
 	peers_init(s, a, conf);

@@ -135,6 +135,7 @@ struct pull {
 	uint8_t state; // enum pull_state
 	uint8_t n_waiting;
 	bool found; // somebody sent it, but may not have the newest
+	uint64_t found_ns; // ... when
 	bool ask; // stands in the list of what the next PULL messages ask for
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
 	bool rounds; // when all asked have it not, a round may tell of others
@@ -168,6 +169,9 @@ struct shard {
 
 	// The connections.
 	struct store store;
+	uint32_t *
+		unanswered; // ring of the records opened last; many have been answered or have gone since
+	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
 	struct rng rng;
@@ -381,6 +385,7 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 {
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
+void conn_init(struct shard *s, struct arena *a);
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
