@@ -302,7 +302,8 @@ static const struct tripod_option limits_options[] = {
 		.type = TRIPOD_OPT_UINT,
 		.max = 1 << 28,
 		.standard = "1048576",
-		.help = "keys (two a connection) of all other nodes that a node can know of; 0: none, "
+		.help = "keys (two a connection) of all other nodes that a node can know of; 0: "
+			"none, "
 			"so that all are asked for what is unknown"},
 	{.name = "timers",
 		.type = TRIPOD_OPT_UINT,

@@ -133,7 +133,8 @@ static void announce_and_forget(struct rack_conf conf)
 		for (unsigned node = 0; node < nodes; node++) {
 			for (unsigned d = 0; d < 2; d++) {
 				told = index_candidates(shard_of(r, node), print_of(r, &v.key[d]));
-				assert_true((told & ~(1ull << node)) == (holders & ~(1ull << node)));
+				assert_true(
+					(told & ~(1ull << node)) == (holders & ~(1ull << node)));
 			}
 		}
 	}
@@ -144,8 +145,7 @@ static void announce_and_forget(struct rack_conf conf)
 		assert_int_equal(index_of(r, node)->own.used, 0);
 		assert_int_equal(index_of(r, node)->map.used, 0);
 	}
-	assert_int_equal(
-		rack_counter(r, -1, C_index_adds), rack_counter(r, -1, C_index_removes));
+	assert_int_equal(rack_counter(r, -1, C_index_adds), rack_counter(r, -1, C_index_removes));
 	rack_free(r);
 }
 
@@ -390,7 +390,8 @@ static void index__no_reset_without_a_round(void **state)
 	assert_int_equal(flows_open(r, f, 0, 20, SERVER), 20);
 	uint64_t asks = rack_counter(r, -1, C_index_asks);
 	rack_port(r, 2, false);
-	assert_int_equal(flows_exchange(r, f, 20), 20); // young, and nobody knew that anything moves
+	assert_int_equal(
+		flows_exchange(r, f, 20), 20); // young, and nobody knew that anything moves
 	assert_true(rack_counter(r, -1, C_index_asks) > asks);
 	rack_free(r);
 }

@@ -13,6 +13,7 @@
 #define REPEAT_NS (10 * MS) // an unanswered request is repeated
 #define FAILED_NS (200 * MS) // what nobody knows is not asked for again so soon
 #define WAITING_PER_PULL 16
+#define FOUND_NS (3 * MS) // with a copy in hand, nobody waits longer for a better one
 #define FALSE_MS 1000 // so long a fingerprint that led to nobody is mistrusted
 #define SAVED_NS (100 * MS) // of unspent budget, at most
 #define LOOK_NS (MS / 10) // between two looks at what waits for a round
@@ -148,19 +149,24 @@ static uint32_t begin(
 	return i;
 }
 
-// A place for a packet that waits for what nothing points at.
-static uint32_t wait_by_chance(struct shard *s, const struct tripod_packet *p)
+// Of the places to wait, those that a packet may take.
+enum places {
+	PLACES_HALF = 2, // what nothing points at
+	PLACES_MOST = 3, // what a fingerprint points at that has misled lately
+	PLACES_ALL = 4,
+};
+
+static uint32_t wait_in(struct shard *s, const struct tripod_packet *p, enum places quarters)
 {
-	return s->waiting_used < (s->conf->waiting + 1) / 2 ? shard_wait_new(s, p) : 0;
+	uint64_t most = ((uint64_t)s->conf->waiting * quarters + 3) / 4;
+	return s->waiting_used < most ? shard_wait_new(s, p) : 0;
 }
 
-static void join(struct shard *s, uint32_t i, struct tripod_packet *p, bool chance)
+static void join(struct shard *s, uint32_t i, struct tripod_packet *p, enum places places)
 {
 	struct pull *pull = &s->pulls[i];
-	uint32_t w = 0;
+	uint32_t w = pull->n_waiting < WAITING_PER_PULL ? wait_in(s, p, places) : 0;
 
-	if (pull->n_waiting < WAITING_PER_PULL)
-		w = chance ? wait_by_chance(s, p) : shard_wait_new(s, p);
 	if (w == 0) {
 		shard_drop(s, p, C_drop_wait_full);
 		return;
@@ -176,7 +182,7 @@ static void join(struct shard *s, uint32_t i, struct tripod_packet *p, bool chan
 static void wait_for_round(struct shard *s, struct tripod_packet *p, uint32_t fp)
 {
 	struct index_shard *x = &s->index;
-	uint32_t w = wait_by_chance(s, p);
+	uint32_t w = wait_in(s, p, PLACES_HALF);
 
 	if (w == 0) {
 		shard_drop(s, p, C_drop_wait_full);
@@ -197,7 +203,10 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 	uint32_t fp = index_print(hash, p->tuple.direction);
 	uint64_t nodes = index_candidates(s, fp);
 	uint64_t blind = how & PULL_BLIND ? index_blind(s) : 0;
-	bool chance = index_on(s) && (nodes == 0 || is_false_print(s, fp));
+	enum places places = !index_on(s)            ? PLACES_ALL
+			     : nodes == 0            ? PLACES_HALF
+			     : is_false_print(s, fp) ? PLACES_MOST
+						     : PLACES_ALL;
 	uint32_t i = find(s, &p->tuple, hash);
 
 	if (!index_on(s))
@@ -211,7 +220,7 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 		i = 0;
 	}
 	if (i != 0) {
-		join(s, i, p, chance);
+		join(s, i, p, places);
 		return true;
 	}
 	if ((nodes | blind) == 0) {
@@ -220,7 +229,7 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 		wait_for_round(s, p, fp);
 		return true;
 	}
-	i = begin(s, &p->tuple, hash, nodes | blind, chance);
+	i = begin(s, &p->tuple, hash, nodes | blind, places != PLACES_ALL);
 	if (i == 0) {
 		count(s, C_pulls_limited);
 		if (how == 0)
@@ -229,7 +238,7 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 		return true;
 	}
 	s->pulls[i].rounds = how & PULL_ROUNDS;
-	join(s, i, p, chance);
+	join(s, i, p, places);
 	return true;
 }
 
@@ -250,7 +259,8 @@ bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		shard_drop(s, p, C_drop_wait_full);
 		return true;
 	}
-	join(s, i, p, false);
+	s->pulls[i].checks = true;
+	join(s, i, p, PLACES_ALL);
 	return true;
 }
 
@@ -330,6 +340,11 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 
 	if (i == 0 || s->pulls[i].state == PULL_FAILED)
 		return;
+	if (!s->pulls[i].found) {
+		s->pulls[i].found_ns = s->now_ns;
+		if (s->next_tick_ns > s->now_ns + FOUND_NS)
+			s->next_tick_ns = s->now_ns + FOUND_NS;
+	}
 	s->pulls[i].found = true;
 	if (final || s->pulls[i].state == PULL_ROUND)
 		resolve(s, i, true);
@@ -502,26 +517,43 @@ void pull_send(struct shard *s)
 	}
 }
 
+// When a pull is to be looked at again, having been looked at now.
+static uint64_t look_at_pull(struct shard *s, uint32_t i)
+{
+	struct pull *p = &s->pulls[i];
+	// A copy that may not be the newest is as good as what a node has that takes over from one of
+	// its own: a member that does not answer is not waited for long. But not to make sure.
+	bool enough = p->found && !p->checks;
+
+	if (enough && s->now_ns - p->found_ns >= FOUND_NS) {
+		resolve(s, i, true);
+		return UINT64_MAX;
+	}
+	if (s->now_ns - p->started_ns >= s->conf->pull_timeout_ms * MS) {
+		if (!p->found)
+			count(s, C_drop_wait_timeout);
+		resolve(s, i, p->found);
+		return UINT64_MAX;
+	}
+	if (s->now_ns - p->asked_ns >= REPEAT_NS) {
+		p->asked_ns = s->now_ns;
+		ask(s, i);
+	}
+	uint64_t next = p->asked_ns + REPEAT_NS;
+	return enough && p->found_ns + FOUND_NS < next ? p->found_ns + FOUND_NS : next;
+}
+
 uint64_t pull_tick(struct shard *s)
 {
-	uint64_t timeout = s->conf->pull_timeout_ms * MS;
+	uint64_t next = UINT64_MAX;
 
-	if (s->pulls_asking == 0)
-		return UINT64_MAX;
-	for (uint32_t i = 1; i <= s->conf->pulls; i++) {
-		struct pull *p = &s->pulls[i];
-		if (p->state != PULL_ASKING)
+	for (uint32_t i = 1; i <= s->conf->pulls && s->pulls_asking > 0; i++) {
+		if (s->pulls[i].state != PULL_ASKING)
 			continue;
-		if (s->now_ns - p->started_ns >= timeout) {
-			if (!p->found)
-				count(s, C_drop_wait_timeout);
-			resolve(s, i, p->found);
-		} else if (s->now_ns - p->asked_ns >= REPEAT_NS) {
-			p->asked_ns = s->now_ns;
-			ask(s, i);
-		}
+		uint64_t at = look_at_pull(s, i);
+		next = at < next ? at : next;
 	}
-	return s->now_ns + REPEAT_NS;
+	return next;
 }
 
 // ---- The other end ----
