@@ -148,6 +148,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	conn_rewheel(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
+	index_young(s, i);
 	return i;
 }
 
