@@ -158,6 +158,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	conn_rewheel(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
+	index_young(s, i);
 	return i;
 }
 
@@ -170,18 +171,59 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 	       !(c->flags & CONN_SYNCING) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
-static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
+void repl_lack_flush(struct shard *s)
 {
 	struct wire_header h;
-	struct frame f;
 
-	if (!control_begin(s, &f))
+	if (s->lack.frame.buf == NULL)
 		return;
-	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
-	h.count = 1;
-	int size = wire_put_tuple(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key);
-	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+	control_header(s, &h, WIRE_LACK, s->lack.node, s->lack.worker);
+	h.count = s->lack.count;
+	control_send(s, &s->lack.frame, &h, s->lack.used);
+	s->lack.frame.buf = NULL;
+}
+
+// Tells who sent an UPDATE that there is nothing here to apply it to.
+static void say_lack(struct shard *s, uint64_t hash, unsigned node, unsigned worker)
+{
+	bool other = s->lack.node != node || s->lack.worker != worker;
+
+	if (other || s->lack.used + WIRE_HASH_SIZE > WIRE_BODY_MAX)
+		repl_lack_flush(s);
+	if (s->lack.frame.buf == NULL) {
+		if (!control_begin(s, &s->lack.frame)) {
+			s->lack.frame.buf = NULL;
+			return;
+		}
+		s->lack.node = (uint8_t)node;
+		s->lack.worker = (uint8_t)worker;
+		s->lack.used = WIRE_HEADER_SIZE;
+		s->lack.count = 0;
+	}
+	s->lack.used += (uint16_t)wire_put_hash(
+		control_body(&s->lack.frame) + s->lack.used, WIRE_BODY_MAX - s->lack.used, hash);
+	s->lack.count++;
+}
+
+void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, const uint8_t *body,
+	uint16_t len)
+{
+	uint16_t at = 0;
+
+	for (unsigned n = 0; n < h->count; n++) {
+		uint64_t hash;
+		int size = wire_get_hash(body + at, len - at, &hash);
+		if (size < 0) {
+			count(s, C_drop_control_bad);
+			return;
+		}
+		at += (uint16_t)size;
+		uint32_t i = store_find_hash(&s->store, hash);
+		if (i == STORE_NONE || !(store_repl(&s->store, i)->holders & 1ull << node))
+			continue;
+		repl_forget(store_repl(&s->store, i), node);
+		repl_queue(s, i, node);
+	}
 }
 
 // Who a record came from, and in which message.
@@ -209,7 +251,6 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	bool full = w->op == WIRE_PUT && (w->parts & 1u << PART_SHARED);
 	uint64_t bit = 1ull << from->node;
 
 	if (w->incarnation < c->incarnation) {
@@ -238,8 +279,8 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
 	}
-	if (!full) {
-		ask_whole(s, &w->key, from->node);
+	if (w->op != WIRE_PUT) {
+		say_lack(s, w->hash, from->node, from->worker);
 		return false;
 	}
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
@@ -299,7 +340,7 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	return !lost;
 }
 
-// A record of a key that has one here.
+// A record of a connection that has one here.
 static bool record_known(struct shard *s, uint32_t i, const struct wire_record *w,
 	const struct source *from, bool final)
 {
@@ -324,38 +365,49 @@ static bool record_known(struct shard *s, uint32_t i, const struct wire_record *
 	return merge(s, i, w, from->node);
 }
 
+// The record that w is about; STORE_NONE: it is not here.
+static uint32_t find(const struct shard *s, const struct wire_record *w)
+{
+	if (w->op != WIRE_PUT)
+		return store_find_hash(&s->store, w->hash);
+	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
+	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
+}
+
 // false: it is not kept here as the sender believes. Then its message is not acknowledged: an
 // acknowledgement says that there is a copy.
 static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL, kept;
-	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
+	bool final = w->flags & WIRE_RECORD_FINAL, kept = true;
+	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
-	if (hit.what == STORE_CONN && hit.dir == 0) {
-		kept = record_known(s, hit.index, w, from, final);
+	if (i != STORE_NONE) {
+		kept = record_known(s, i, w, from, final);
+	} else if (w->op == WIRE_UPDATE) {
+		say_lack(s, w->hash, from->node, from->worker);
+		return false;
 	} else if (w->op == WIRE_BURY) {
 		return true;
-	} else if (!(w->parts & 1u << PART_SHARED)) {
-		ask_whole(s, &w->key, from->node);
-		return false;
 	} else if (install(s, w, from->node, final) == STORE_NONE) {
 		return refuse(s, w, from);
-	} else {
-		kept = true;
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
 		pull_found(s, &w->key, final, from->node);
-		if (w->parts & 1u << PART_SHARED)
-			pull_found(s, &w->reversed, final, from->node);
+		pull_found(s, &w->reversed, final, from->node);
 	}
 	return kept;
 }
 
-// Could a node have made this record? Protocol 0 marks a reversed tuple that is not known yet, and an
-// incarnation near the end would leave no room for another life above it.
-static bool possible(const struct wire_record *w)
+// Could a node have sent this record here? Protocol 0 marks a reversed tuple that is not known yet, and
+// an incarnation near the end would leave no room for another life above it.
+static bool possible(const struct shard *s, const struct wire_record *w)
 {
+	if (w->op != WIRE_PUT)
+		return w->incarnation <= INCARNATION_MAX;
+	if (s->conf->workers > 1 &&
+		toeplitz_worker(toeplitz_tuple(&w->key), s->conf->workers) != s->worker)
+		return false;
 	switch (w->key.proto) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
@@ -371,6 +423,7 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	uint16_t len)
 {
 	struct channel *c = &peer->channel[h->from_worker];
+	struct wire_log log;
 	uint16_t at = 0;
 
 	const struct source from = {h->from_node, h->from_worker, h->seq};
@@ -384,18 +437,16 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 		channel_received(c, h->seq, s->now_ns);
 		return;
 	}
+	log.chain = 0;
 	for (unsigned n = 0; n < h->count; n++) {
 		struct wire_record w;
-		int size = wire_get_record(body + at, len - at, &w);
+		int size = wire_get_record(body + at, len - at, &w, &log);
 		if (size < 0) {
 			count(s, C_drop_control_bad);
 			break;
 		}
 		at += (uint16_t)size;
-		unsigned worker = s->conf->workers == 1 ? 0
-							: toeplitz_worker(toeplitz_tuple(&w.key),
-								  s->conf->workers);
-		if (worker != s->worker || !possible(&w)) {
+		if (!possible(s, &w)) {
 			count(s, C_drop_control_bad);
 			continue;
 		}
