@@ -591,6 +591,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		pull_rx(s, h, body, len);
 	else if (h->type == WIRE_NONE || h->type == WIRE_REFUSED)
 		none_rx(s, h, body, len);
+	else if (h->type == WIRE_LACK)
+		repl_lack_rx(s, h->from_node, h, body, len);
 }
 
 // Of a boot that is not believed, nothing counts but what may make it so.
