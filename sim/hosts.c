@@ -246,6 +246,10 @@ uint64_t hosts_due_ns(const struct hosts *h)
 uint64_t hosts_tick(struct hosts *h, uint64_t now_ns)
 {
 	h->now_ns = now_ns;
+	// What was left out in a pause is not made up for.
+	if (h->resumed && !h->conf.replay && h->next_open_ns < now_ns)
+		h->next_open_ns = now_ns;
+	h->resumed = false;
 	while (opens(h) && h->next_open_ns <= now_ns) {
 		h->replayed++;
 		open_one(h);
@@ -264,9 +268,7 @@ uint64_t hosts_tick(struct hosts *h, uint64_t now_ns)
 
 void hosts_pause(struct hosts *h, bool paused)
 {
-	// What was left out is not made up for.
-	if (h->paused && !paused && !h->conf.replay && h->next_open_ns < h->now_ns)
-		h->next_open_ns = h->now_ns;
+	h->resumed |= h->paused && !paused;
 	h->paused = paused;
 }
 

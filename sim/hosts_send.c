@@ -365,12 +365,14 @@ static void keepalive(struct hosts *h, struct hosts_end *e)
 		e->keep_ns = HOSTS_NEVER;
 		return;
 	}
-	if (h->now_ns >= e->heard_ns + every && e->una == e->nxt) {
+	if (h->now_ns < e->heard_ns + every) {
+		e->keep_ns = e->heard_ns + every;
+		return;
+	}
+	e->keep_ns = h->now_ns + every;
+	if (e->una == e->nxt) { // else what is under way is asked for anyway
 		h->totals.keepalives++;
 		hosts_tcp_segment(h, e, HOSTS_ACK, e->nxt - 1, 0);
-		e->keep_ns = h->now_ns + every;
-	} else {
-		e->keep_ns = most(e->heard_ns, h->now_ns) + every;
 	}
 }
 
