@@ -95,7 +95,7 @@ static void lookup(struct shard *s, struct step *step)
 		__asm__ volatile(""
 				 :
 				 : "r"(c->dir[!hit[i].dir].seen), "r"(c->state),
-				 "r"(c->nf[s->chain->state_size - 1]));
+				 "r"(c->nf[conn_chain(s, c)->state_size - 1]));
 		send_back(step, &step->rx[i]);
 	}
 }

@@ -294,6 +294,13 @@ static const struct tripod_option limits_options[] = {
 		.max = 1 << 24,
 		.standard = "4096",
 		.help = "timers of NFs running at one time"},
+	{.name = "nf_state_bytes",
+		.type = TRIPOD_OPT_UINT,
+		.max = CHAIN_STATE_MAX,
+		.standard = "0",
+		.help = "bytes that a record has for the NFs' states at least, for chains to come "
+			"that need more; 0: what the chain of the start needs, to the end of a "
+			"cache line"},
 	{.name = "peer_workers",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

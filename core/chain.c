@@ -63,49 +63,155 @@ int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance)
 	return 0;
 }
 
-// Everything that is hashed has its length in front or a fixed one, little-endian, so that no two
-// chains give the same bytes, on any machine.
-static void hash_number(XXH3_state_t *h, uint32_t v)
+// ---- Descriptions ----
+
+// Where a description goes: into a hash, or the part of it from skip on into a buffer.
+struct sink {
+	XXH3_state_t *hash;
+	uint8_t *out;
+	uint32_t skip, room, written;
+	uint32_t size; // of all that was put
+};
+
+static void put(struct sink *k, const void *bytes, uint32_t n)
+{
+	k->size += n;
+	if (k->hash != NULL) {
+		XXH3_64bits_update(k->hash, bytes, n);
+		return;
+	}
+	uint32_t skip = k->skip < n ? k->skip : n;
+	k->skip -= skip;
+	n -= skip;
+	if (n > k->room - k->written)
+		n = k->room - k->written;
+	memcpy(k->out + k->written, (const uint8_t *)bytes + skip, n);
+	k->written += n;
+}
+
+// Everything has its length in front or a fixed one, little-endian, so that no two chains give the same
+// bytes, on any machine.
+static void put_number(struct sink *k, uint32_t v)
 {
 	uint8_t b[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
-	XXH3_64bits_update(h, b, sizeof(b));
+	put(k, b, sizeof(b));
 }
 
-static void hash_text(XXH3_state_t *h, const char *text)
+static void put_text(struct sink *k, const char *text)
 {
-	size_t n = strlen(text);
-	hash_number(h, (uint32_t)n);
-	XXH3_64bits_update(h, text, n);
+	uint32_t n = (uint32_t)strlen(text);
+	put_number(k, n);
+	put(k, text, n);
 }
 
-static void hash_nf(XXH3_state_t *h, const struct tripod_nf *nf)
+static void put_nf(struct sink *k, const struct tripod_nf *nf)
 {
-	hash_text(h, nf->name);
-	hash_number(h, nf->layout_version);
-	hash_number(h, nf->state_size);
+	put_text(k, nf->name);
+	put_number(k, nf->layout_version);
+	put_number(k, nf->state_size);
 	// The format is left out: how a field is shown does not change what it means.
 	for (const struct tripod_field *f = nf->fields; f != NULL && f->name != NULL; f++) {
-		hash_text(h, f->name);
-		hash_number(h, f->offset);
-		hash_number(h, f->size);
-		hash_number(h, (uint32_t)f->class);
+		put_text(k, f->name);
+		put_number(k, f->offset);
+		put_number(k, f->size);
+		put_number(k, (uint32_t)f->class);
 	}
-	hash_number(h, UINT32_MAX); // no field's name is this long: ends the table
+	put_number(k, UINT32_MAX); // no field's name is this long: ends the table
+}
+
+static void put_chain(struct sink *k, const struct chain *chain)
+{
+	put_text(k, chain->text);
+	put_number(k, chain->n);
+	for (unsigned i = 0; i < chain->n; i++)
+		put_nf(k, chain->nf[i].nf);
+}
+
+static uint64_t id_of_hash(uint64_t hash)
+{
+	return hash == 0 ? 1 : hash; // 0 says "no chain" in messages
 }
 
 void chain_seal(struct chain *chain, const char *canonical)
 {
 	XXH3_state_t h;
+	struct sink k = {.hash = &h};
 	XXH3_INITSTATE(&h);
 	XXH3_64bits_reset(&h);
-	hash_text(&h, canonical);
-	hash_number(&h, chain->n);
-	for (unsigned i = 0; i < chain->n; i++)
-		hash_nf(&h, chain->nf[i].nf);
-	chain->id = XXH3_64bits_digest(&h);
-	if (chain->id == 0)
-		chain->id = 1; // 0 says "no chain" in messages
+	chain->text = canonical;
+	put_chain(&k, chain);
+	chain->description_size = k.size;
+	chain->id = id_of_hash(XXH3_64bits_digest(&h));
 }
+
+uint32_t chain_describe(const struct chain *chain, uint32_t offset, uint8_t *out, uint32_t size)
+{
+	struct sink k = {.out = out, .skip = offset, .room = size};
+	put_chain(&k, chain);
+	return k.written;
+}
+
+uint64_t chain_description_id(const uint8_t *bytes, uint32_t size)
+{
+	return id_of_hash(XXH3_64bits(bytes, size));
+}
+
+// What is left of the bytes.
+struct source {
+	const uint8_t *at;
+	uint32_t left;
+	bool bad;
+};
+
+static uint32_t get_number(struct source *s)
+{
+	if (s->left < 4) {
+		s->bad = true;
+		return 0;
+	}
+	const uint8_t *b = s->at;
+	s->at += 4;
+	s->left -= 4;
+	return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+static const char *get_text(struct source *s, uint32_t n)
+{
+	const char *text = (const char *)s->at;
+	if (n > s->left || memchr(s->at, 0, n) != NULL) {
+		s->bad = true;
+		return NULL;
+	}
+	s->at += n;
+	s->left -= n;
+	return text;
+}
+
+int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_description *out)
+{
+	struct source s = {.at = bytes, .left = size};
+	*out = (struct chain_description){.text_len = get_number(&s)};
+	out->text = get_text(&s, out->text_len);
+	out->n = get_number(&s);
+	if (out->n > CHAIN_NFS_MAX)
+		return -EINVAL;
+	for (unsigned i = 0; i < out->n && !s.bad; i++) {
+		struct chain_nf_description *nf = &out->nf[i];
+		nf->name_len = get_number(&s);
+		nf->name = get_text(&s, nf->name_len);
+		nf->layout_version = get_number(&s);
+		nf->state_size = get_number(&s);
+		uint32_t len;
+		while (!s.bad && (len = get_number(&s)) != UINT32_MAX) {
+			get_text(&s, len);
+			for (unsigned k = 0; k < 3; k++) // offset, size, class
+				get_number(&s);
+		}
+	}
+	return s.bad || s.left != 0 ? -EINVAL : 0;
+}
+
+// ---- Records ----
 
 void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out)
 {

@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 
+#define CHAINS_MAX 8 // versions that a node holds at one time
 #define CHAIN_NFS_MAX 8
 #define CHAIN_OWN_MAX 256 // prefixes that the gateway answers for
 #define CHAIN_STATE_MAX 1024 // bytes of NF state a connection: a record fits one message
@@ -37,6 +38,8 @@ struct chain {
 	struct chain_nf nf[CHAIN_NFS_MAX];
 	uint16_t state_size; // bytes of all NFs' states together
 	uint16_t wire_size; // bytes of their replicated fields together
+	const char *text; // canonical configuration
+	uint32_t description_size; // bytes of chain_describe()
 
 	// The replicated fields in the order of chain and field tables, neighbours joined; on the
 	// wire they lie one behind the other.
@@ -76,9 +79,32 @@ int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripo
 // The steps of chain_load(), for whoever has NFs and instances without a configuration: start from
 // a zeroed chain, add NFs in order, seal it under its id. chain_add: 0, -E2BIG (too many NFs) or
 // -ENOSPC (too much state, too many separate fields); the chain is useless then. nf must have
-// passed nf_check().
+// passed nf_check(). canonical must live as long as the chain (chain_load() makes its own copy).
 int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance);
 void chain_seal(struct chain *chain, const char *canonical);
+
+// ---- Descriptions ----
+//
+// All that the id says, as bytes: the canonical configuration, and the state layout of each NF. The id
+// is their hash, so that whoever asks for a chain by its id can tell whether it got that one.
+
+// Writes `size` bytes from offset on, or fewer at the end; returns how many.
+uint32_t chain_describe(const struct chain *chain, uint32_t offset, uint8_t *out, uint32_t size);
+uint64_t chain_description_id(const uint8_t *bytes, uint32_t size);
+
+// What a description says; points into its bytes.
+struct chain_description {
+	const char *text; // not terminated
+	uint32_t text_len;
+	unsigned n;
+	struct chain_nf_description {
+		const char *name; // not terminated
+		uint32_t name_len;
+		uint32_t layout_version, state_size;
+	} nf[CHAIN_NFS_MAX];
+};
+// 0, or -EINVAL: the bytes come from a peer, and may be anything.
+int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_description *out);
 
 // The replicated bytes (write-once and durable fields) of a record's NF states, packed without gaps
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.

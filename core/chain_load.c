@@ -146,7 +146,13 @@ int chain_load(struct chain *chain, const struct tripod_conf *conf, struct tripo
 	for (unsigned i = 0; i < n; i++)
 		if (load_element(chain, tripod_conf_at(conf, i), &keys, env, places) != 0)
 			result = -EINVAL;
-	if (result == 0)
-		chain_seal(chain, canonical);
-	return result;
+	if (result != 0)
+		return result;
+	size_t size = strlen(canonical) + 1;
+	char *text = tripod_env_alloc(env, size);
+	if (text == NULL)
+		return tripod_conf_error(conf, "the chain needs more memory than it may have");
+	memcpy(text, canonical, size);
+	chain_seal(chain, text);
+	return 0;
 }

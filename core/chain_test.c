@@ -246,10 +246,64 @@ static void chain_seal__id(void **unused)
 	assert_true(id == 0x4b7de54121a15806);
 }
 
+// A description gives the id, in whatever pieces it is read, and says what it was made of.
+static void chain_describe__property(void **unused)
+{
+	struct rng rng = {20260102};
+	for (unsigned round = 0; round < 200; round++) {
+		struct random_nf nfs[CHAIN_NFS_MAX];
+		struct chain chain = {0};
+		uint8_t all[8192], pieces[sizeof(all)];
+		struct chain_description d;
+		unsigned n = rng_below(&rng, CHAIN_NFS_MAX + 1);
+		for (unsigned i = 0; i < n; i++) {
+			make_nf(&nfs[i], &rng, i);
+			if (chain_add(&chain, &nfs[i].nf, NULL) != 0)
+				break;
+		}
+		chain_seal(&chain, "[{\"some\":{}}]");
+		uint32_t size = chain_describe(&chain, 0, all, sizeof(all));
+		assert_int_equal(size, chain.description_size);
+		assert_true(chain_description_id(all, size) == chain.id);
+		memset(pieces, 0xee, sizeof(pieces));
+		for (uint32_t at = 0, got; at < size; at += got) {
+			got = chain_describe(&chain, at, pieces + at, 1 + rng_below(&rng, 100));
+			assert_true(got > 0);
+		}
+		assert_memory_equal(all, pieces, size);
+		assert_int_equal(pieces[size], 0xee);
+		assert_int_equal(chain_describe(&chain, size, pieces, 100), 0);
+
+		assert_int_equal(chain_description_read(all, size, &d), 0);
+		assert_int_equal(d.text_len, strlen(chain.text));
+		assert_memory_equal(d.text, chain.text, d.text_len);
+		assert_int_equal(d.n, chain.n);
+		for (unsigned i = 0; i < d.n; i++) {
+			assert_memory_equal(d.nf[i].name, chain.nf[i].nf->name, d.nf[i].name_len);
+			assert_int_equal(d.nf[i].layout_version, 1);
+			assert_int_equal(d.nf[i].state_size, chain.nf[i].nf->state_size);
+		}
+		for (uint32_t cut = 0; cut < size; cut++)
+			assert_int_equal(chain_description_read(all, cut, &d), -EINVAL);
+		all[size] = 0;
+		assert_int_equal(chain_description_read(all, size + 1, &d), -EINVAL);
+		for (unsigned k = 0; k < 200; k++) { // no byte of it is trusted
+			uint32_t at = rng_below(&rng, size);
+			uint8_t was = all[at];
+			all[at] = (uint8_t)rng_next(&rng);
+			chain_description_read(all, size, &d);
+			assert_int_equal(
+				chain_description_id(all, size) == chain.id, all[at] == was);
+			all[at] = was;
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chain_pack__property),
+		cmocka_unit_test(chain_describe__property),
 		cmocka_unit_test(chain_add__joins_neighbours),
 		cmocka_unit_test(chain_add__limits),
 		cmocka_unit_test(chain_seal__id),

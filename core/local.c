@@ -4,6 +4,16 @@
 
 #include "core/shard.h"
 
+static bool chain_owns(
+	const struct chain *chain, enum tripod_direction side, const struct tripod_addr *a)
+{
+	for (unsigned i = 0; i < chain->n_own; i++) {
+		if (chain->own[i].side == side && tripod_prefix_contains(&chain->own[i].prefix, a))
+			return true;
+	}
+	return false;
+}
+
 bool local_owns(const struct shard *s, enum tripod_direction side, const struct tripod_addr *a)
 {
 	static const struct tripod_addr none;
@@ -13,9 +23,8 @@ bool local_owns(const struct shard *s, enum tripod_direction side, const struct 
 		return false;
 	if (tripod_addr_equal(a, &conf->gateway_v4) || tripod_addr_equal(a, &conf->gateway_v6))
 		return true;
-	for (unsigned i = 0; i < s->chain->n_own; i++) {
-		if (s->chain->own[i].side == side &&
-			tripod_prefix_contains(&s->chain->own[i].prefix, a))
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (s->chain[k] != NULL && chain_owns(s->chain[k], side, a))
 			return true;
 	}
 	return false;
@@ -128,10 +137,7 @@ uint64_t local_tick(struct shard *s)
 
 	if (!n->conf.bfd_enabled)
 		return UINT64_MAX;
-	// Ready once the others have had time to be heard, so that what they hold can be asked for.
-	bool settled = s->now_ns - n->started_ns > 2 * n->conf.dead_after_ms * MS;
-	bool ready =
-		atomic_load_explicit(&n->ready, memory_order_relaxed) && settled && workers_run(s);
+	bool ready = workers_run(s) && n->takes_traffic;
 	uint64_t changes = n->bfd.changes;
 	bool was_up = n->bfd.state == BFD_UP;
 

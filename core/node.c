@@ -20,6 +20,7 @@ static void peers_init(struct shard *s, struct arena *a, const struct node_conf 
 		conf->connections < CHANNEL_QUEUE ? conf->connections : CHANNEL_QUEUE);
 	struct channel scratch = {0};
 
+	session_init(s, a);
 	for (unsigned n = 0; n < NODES_MAX; n++) {
 		if (!conf->member[n].present || n == conf->id)
 			continue;
@@ -28,6 +29,7 @@ static void peers_init(struct shard *s, struct arena *a, const struct node_conf 
 		struct outgoing *out = arena_take(a, conf->peer_workers * sizeof(struct outgoing));
 		for (unsigned w = 0; w < conf->peer_workers; w++)
 			channel_init(channels == NULL ? &scratch : &channels[w], a, queue);
+		session_peer_init(s, n, a);
 		if (channels == NULL)
 			continue;
 		s->peer[n].configured = true;
@@ -43,7 +45,6 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 
 	s->node = node;
 	s->conf = conf;
-	s->chain = conf->chain;
 	s->worker = (uint8_t)worker;
 	s->now_ns = s->last_step_ns = now_ns;
 	s->now = now;
@@ -51,10 +52,12 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	// Mixed: seeds one step of the generator apart would give one sequence, shifted.
 	struct rng mix = {.state = conf->seed ^ (worker + 1) * 0xd6e8feb86659fd93ull};
 	s->rng.state = rng_next(&mix);
-	s->live = 1ull << conf->id;
+	s->live = s->ports = 1ull << conf->id;
 	s->unsettled_ns = now_ns + 10 * 1000 * MS;
 	store_init(&s->store, a, conf->connections, conf->workers > 1 ? conf->connections : 0,
-		conf->chain->state_size, conf->hash_seed, now);
+		conf->nf_state_bytes > conf->chain->state_size ? conf->nf_state_bytes
+							       : conf->chain->state_size,
+		conf->hash_seed, now);
 	timers_init(&s->timers, a, conf->timers, now);
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
@@ -68,8 +71,13 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 {
 	struct node *n = arena_take(a, sizeof(*n));
 
+	struct auth_handover *keys = arena_take(a, sizeof(*keys));
+
 	if (n != NULL) {
 		n->conf = *conf;
+		n->keys = keys;
+		n->secret[0].at = keys;
+		n->secret[0].size = sizeof(*keys);
 		n->conf.relay_cost_ns = conf->relay_per_s > 0 ? 1000000000u / conf->relay_per_s : 0;
 		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
@@ -104,6 +112,25 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 	*out = n;
 }
 
+static void put_keys(struct node *n, const struct auth_keys *keys)
+{
+	uint32_t next = atomic_load_explicit(&n->keys->generation, memory_order_relaxed) + 1;
+	struct auth_keys *slot = &n->keys->slot[next & 1];
+
+	*slot = *keys;
+	if (slot->n == 0)
+		auth_keys_open(slot, n->conf.cluster);
+	atomic_store_explicit(&n->keys->generation, next, memory_order_release);
+}
+
+static void keys_init(struct node *n)
+{
+	put_keys(n, &n->conf.keys);
+	auth_wipe(&n->conf.keys, sizeof(n->conf.keys));
+	for (unsigned w = 0; w < n->conf.workers; w++)
+		session_keys(n->shard[w]);
+}
+
 size_t node_size(const struct node_conf *conf)
 {
 	struct arena a = {0};
@@ -122,6 +149,7 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 
 	build(&a, conf, now_ns, &n, NULL);
 	n->size = a.used;
+	keys_init(n);
 	for (unsigned i = 0; i < NODES_MAX; i++) {
 		if (conf->member[i].present)
 			configured |= 1ull << i;
@@ -129,8 +157,11 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 	members_init(&n->members, conf->id, configured, conf->heartbeat_ms * MS,
 		conf->dead_after_ms * MS, now_ns);
 	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
-	for (unsigned w = 0; w < conf->workers; w++)
+	chain_set_init(&n->chains, conf->chain);
+	for (unsigned w = 0; w < conf->workers; w++) {
 		n->progress_ns[w] = now_ns;
+		chain_set_adopt(n->shard[w]);
+	}
 	return n;
 }
 
@@ -142,6 +173,41 @@ struct shard *node_shard(struct node *n, unsigned worker)
 void node_set_ready(struct node *n, bool ready)
 {
 	atomic_store(&n->ready, ready);
+}
+
+void node_set_draining(struct node *n, bool draining)
+{
+	if (draining == (atomic_load(&n->drain) != 0))
+		return;
+	if (draining && ++n->drains == 0)
+		n->drains = 1;
+	atomic_store(&n->drain, draining ? n->drains : 0);
+}
+
+bool node_keys_taken(struct node *n)
+{
+	uint32_t last = atomic_load_explicit(&n->keys->generation, memory_order_relaxed);
+
+	for (unsigned w = 0; w < n->conf.workers; w++) {
+		if (atomic_load_explicit(&n->shard[w]->keys_taken, memory_order_acquire) != last)
+			return false;
+	}
+	auth_wipe(&n->keys->slot[(last + 1) & 1], sizeof(n->keys->slot[0]));
+	return true;
+}
+
+bool node_set_keys(struct node *n, const struct auth_keys *keys)
+{
+	if (!node_keys_taken(n))
+		return false;
+	put_keys(n, keys);
+	return true;
+}
+
+void node_secrets(const struct node *n, void (*fn)(void *at, size_t size))
+{
+	for (unsigned i = 0; i <= n->conf.workers; i++)
+		fn(n->secret[i].at, n->secret[i].size);
 }
 
 void node_set_leaving(struct node *n)
@@ -165,14 +231,14 @@ void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS])
 	}
 }
 
-void node_nf_counters(const struct node *n, int worker, unsigned nf, uint64_t *out)
+void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned nf, uint64_t *out)
 {
 	memset(out, 0, NF_COUNTERS_MAX * sizeof(*out));
 	for (unsigned w = 0; w < n->conf.workers; w++) {
 		if (worker >= 0 && (unsigned)worker != w)
 			continue;
 		for (unsigned c = 0; c < NF_COUNTERS_MAX; c++)
-			out[c] += peek(&n->shard[w]->nf_counters[nf][c]);
+			out[c] += peek(&n->shard[w]->nf_counters[slot][nf][c]);
 	}
 }
 
@@ -182,15 +248,23 @@ void node_status(const struct node *n, struct node_status *out)
 
 	*out = (struct node_status){
 		.live = peek(&first->live),
-		.ready = n->bfd.admin_up,
+		.phase = (enum node_phase)atomic_load_explicit(&n->phase, memory_order_relaxed),
+		.draining = peek(&first->draining),
+		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
+		.join_unserved = ready_unserved(n),
 		.bfd = n->bfd.state,
 		.bfd_remote = n->bfd.remote_state,
 		.memory_bytes = n->size,
 		.connections_max = (uint64_t)n->conf.connections * n->conf.workers,
 		.uptime_ns = peek(&first->now_ns) - n->started_ns,
 	};
+	out->ready = out->phase == NODE_READY || out->phase == NODE_DRAINING;
+	uint64_t workload_ns = 0;
 	for (unsigned w = 0; w < n->conf.workers; w++) {
 		const struct shard *s = n->shard[w];
+		uint64_t at = atomic_load_explicit(&s->workload_ns, memory_order_relaxed);
+		workload_ns = at > workload_ns ? at : workload_ns;
+		out->owed += atomic_load_explicit(&s->owed, memory_order_relaxed);
 		out->connections += peek(&s->gauge.connections);
 		out->embryonic += peek(&s->gauge.embryonic);
 		out->tombstones += peek(&s->gauge.tombstones);
@@ -198,6 +272,9 @@ void node_status(const struct node *n, struct node_status *out)
 		out->backup += peek(&s->gauge.backup);
 		out->unprotected += peek(&s->gauge.unprotected);
 	}
+	if (workload_ns < n->started_ns)
+		workload_ns = n->started_ns;
+	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
 	const struct store *st = &first->store;
 	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
@@ -206,6 +283,7 @@ void node_status(const struct node *n, struct node_status *out)
 
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max)
 {
+	const struct chain *current = n->chains.chain[n->chains.current];
 	uint64_t now = peek(&n->shard[0]->now_ns);
 	unsigned count = 0;
 
@@ -221,7 +299,7 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 			.live = self || m->live,
 			.workers = self ? n->conf.workers : m->workers,
 			.boot = self ? n->conf.boot : m->boot,
-			.chain = self ? n->conf.chain->id : m->chain,
+			.chain = self ? current->id : m->chain[0],
 			.last_heard_ns = self || m->heard_ns == 0 || now < m->heard_ns
 						 ? 0
 						 : now - m->heard_ns,
@@ -237,6 +315,25 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 		}
 	}
 	return count;
+}
+
+unsigned node_keys(const struct node *n, struct key_status out[AUTH_KEYS_MAX])
+{
+	uint32_t generation = atomic_load_explicit(&n->keys->generation, memory_order_relaxed);
+	const struct auth_keys *keys = &n->keys->slot[generation & 1];
+
+	for (unsigned i = 0; i < keys->n; i++) {
+		out[i] = (struct key_status){.id = keys->key[i].id, .sends = i == 0};
+		for (unsigned w = 0; w < n->conf.workers; w++) {
+			for (unsigned k = 0; k < AUTH_KEYS_MAX; k++) {
+				const struct auth_use *use = &n->shard[w]->auth->use[k];
+				bool same = use->id == out[i].id;
+				out[i].tx += same ? peek(&use->tx) : 0;
+				out[i].rx += same ? peek(&use->rx) : 0;
+			}
+		}
+	}
+	return keys->n;
 }
 
 bool node_query(struct node *n, unsigned worker, struct conn_query *q)

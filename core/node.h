@@ -11,6 +11,7 @@
 #include "core/chain.h"
 #include "core/counters.h"
 #include "core/frame.h"
+#include "core/hpsms/auth.h"
 #include "core/neigh.h"
 #include "core/tcp.h"
 
@@ -42,12 +43,19 @@ struct member_conf {
 	struct tripod_addr fabric; // IPv4, own address on the fabric VLAN
 };
 
+// Where the switch sends a packet of this tuple, as it arrives (its direction says on which side),
+// when the ports of exactly these nodes are up: a node, or NEXT_HOP_UNKNOWN. A pure function of its
+// arguments, called by all workers.
+typedef int (*next_hop_fn)(const void *ctx, const struct tripod_tuple *t, uint64_t ports);
+#define NEXT_HOP_UNKNOWN (-1)
+
 struct node_conf {
 	// Identity.
 	uint8_t id; // 0..63
 	uint8_t workers; // 1..WORKERS_MAX
 	uint64_t cluster; // hash of the rack's name: messages of another rack are dropped
-	uint64_t boot; // fresh random number at each start
+	uint64_t boot; // fresh random number at each start, never 0
+	struct auth_keys keys; // of the cluster; none: no authentication. Erased in the node's copy
 	uint8_t boot_half; // 0 or 1, alternates from start to start
 	uint64_t seed; // of the shards' generators
 	uint64_t hash_seed; // the same on all nodes
@@ -60,6 +68,8 @@ struct node_conf {
 	// The switch hashes on more than the outside endpoint, so that the two directions of a
 	// connection may arrive at different nodes: unknown UDP asks the peers before it opens one.
 	bool directions_split;
+	next_hop_fn next_hop; // NULL: the switch's hash is not known
+	const void *next_hop_ctx;
 	struct bfd_conf bfd;
 	bool bfd_enabled;
 
@@ -72,6 +82,9 @@ struct node_conf {
 	uint32_t pull_timeout_ms;
 	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
 	uint32_t repair_cost_ns; // 10^9 / repair_per_s; node_init() computes it
+	uint32_t
+		join_timeout_ms; // a start takes traffic after so long, served by all members or not
+	uint32_t drain_quiet_ms; // drained: so long without a packet of the workload
 
 	// Limits, per worker.
 	uint32_t connections; // records
@@ -83,13 +96,16 @@ struct node_conf {
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
 	uint32_t timers; // of NFs
+	// Bytes that a record has for the states of NFs, at least: no version of the chain may need
+	// more. 0: what the first one needs, rounded up to a cache line.
+	uint32_t nf_state_bytes;
 
 	// Time-outs.
 	struct tcp_timeouts tcp;
 	uint32_t udp_ms, udp_embryonic_ms, icmp_ms, tombstone_ms;
 	bool unknown_tcp_reset; // answer unknown TCP with RST instead of silence
 
-	const struct chain *chain;
+	const struct chain *chain; // current at first
 };
 
 struct node;
@@ -98,7 +114,7 @@ struct shard;
 // Bytes of memory that a node of this configuration needs.
 size_t node_size(const struct node_conf *conf);
 // Builds the node in mem (zeroed, 64-byte aligned, node_size() bytes). conf is copied; the chain
-// must outlive the node.
+// must outlive the node, or be given back by node_chain_retire().
 struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uint64_t now_ns);
 struct shard *node_shard(struct node *n, unsigned worker);
 
@@ -106,21 +122,83 @@ struct shard *node_shard(struct node *n, unsigned worker);
 // Thread: the worker's. step is the caller's, reused from call to call.
 void shard_step(struct shard *s, struct step *step);
 
+// Calls fn for each stretch of the node's memory that holds keys: to lock it, or keep it out of dumps.
+void node_secrets(const struct node *n, void (*fn)(void *at, size_t size));
+
 // ---- Control thread, while the workers run ----
 
-// Should the node want traffic (BFD up)? Starts false.
+// Other cluster keys (none: no authentication). false: a worker has not taken the last ones yet.
+bool node_set_keys(struct node *n, const struct auth_keys *keys);
+// true: every worker has taken the last keys; the former ones are erased by then.
+bool node_keys_taken(struct node *n);
+struct key_status {
+	uint8_t id;
+	bool sends; // what is sent is sealed with it
+	uint64_t tx, rx; // messages since it was first given
+};
+unsigned node_keys(const struct node *n, struct key_status out[AUTH_KEYS_MAX]);
+
+// Should the node want traffic (BFD up)? Starts false. True: it joins first.
 void node_set_ready(struct node *n, bool ready);
+// The node gives all that it has to others, and then takes no more traffic; false: takes it again.
+void node_set_draining(struct node *n, bool draining);
 // The node is about to stop: its heartbeats say so, and nobody waits for it. Stays.
 void node_set_leaving(struct node *n);
 
 // A copy of counters, summed over workers (worker < 0) or of one.
 void node_counters(const struct node *n, int worker, uint64_t out[COUNTERS]);
-// Of NF number nf of the chain; out has NF_COUNTERS_MAX places.
-void node_nf_counters(const struct node *n, int worker, unsigned nf, uint64_t *out);
+// Of NF number nf of the chain in a slot; out has NF_COUNTERS_MAX places. They begin at 0 when the slot
+// is given a chain.
+void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned nf, uint64_t *out);
+
+// ---- Versions of the chain: control thread, while the workers run ----
+//
+// A connection keeps the chain under which it began. A node holds up to CHAINS_MAX, each in a slot; one
+// is current, and new connections get it. The chains themselves belong to the caller.
+
+// Gives the node a chain. announce: it is about to become current here, and the peers should fetch it
+// before. Its slot, or -EEXIST (held already), -ENOSPC (each slot has connections), -EFBIG (its NFs'
+// states do not fit into a record: nf_state_bytes).
+int node_chain_add(struct node *n, const struct chain *chain, bool announce);
+int node_chain_current(struct node *n, uint64_t id); // 0, or -ENOENT: it is not held
+const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL: not held
+// To be called now and then: gives up a chain that neither this node nor a live member has had any use
+// for lately. When no worker can see it any more it is returned, once, for the caller to free; its
+// counters can be read until the next node_chain_add(). NULL: none this time.
+const struct chain *node_chain_retire(struct node *n, unsigned *slot);
+
+struct chain_status {
+	const struct chain *chain;
+	unsigned slot;
+	bool current;
+	bool announced; // is to be current soon
+	bool wanted; // a live member has it as current, or has connections under it
+	uint64_t connections; // records here, copies and tombstones included
+	uint64_t nodes; // live members that hold it, this node included
+};
+unsigned node_chains(const struct node *n, struct chain_status out[CHAINS_MAX]);
+
+// Where a node stands between its start and its end.
+enum node_phase {
+	NODE_STARTING, // not asked to take traffic
+	NODE_JOINING, // wants traffic, and waits for the members to send it its copies
+	NODE_READY, // takes traffic
+	NODE_DRAINING, // still takes it, and gives everything a copy elsewhere
+	NODE_MOVING, // has no port any more: the switch moves the flows
+	NODE_DRAINED, // nothing arrives any more
+	NODE_LEAVING,
+};
+const char *node_phase_name(enum node_phase phase);
 
 struct node_status {
 	uint64_t live; // members heard, this node included
-	bool ready;
+	bool ready; // takes traffic
+	enum node_phase phase;
+	uint64_t join_unserved; // while joining: members that have not sent everything yet
+	bool join_hearing; // ... the members have not had time to be heard
+	uint64_t draining; // members that give their connections away, this node included
+	uint64_t owed; // connections that a joining member, or this node's drain, waits for
+	uint64_t workload_age_ns; // since the last packet that the switch sent
 	uint8_t bfd, bfd_remote; // enum bfd_state
 	uint64_t connections, connections_max, embryonic, tombstones;
 	uint64_t mastered; // with a direction handled here
@@ -136,7 +214,8 @@ struct member_status {
 	uint8_t id;
 	bool self, live;
 	uint8_t workers;
-	uint64_t boot, chain, last_heard_ns; // age
+	uint64_t boot, last_heard_ns; // age
+	uint64_t chain; // current there
 	uint64_t deaths; // times declared dead
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
 	uint64_t queued; // records waiting for it
@@ -148,8 +227,9 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 struct conn_view {
 	struct tripod_tuple key[2];
 	uint64_t incarnation, holders, acked;
+	uint64_t chain; // id
 	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
-	uint8_t master[2];
+	uint8_t master[2], shared; // who writes each part
 	uint16_t epoch[2];
 	uint32_t idle_ms;
 	uint32_t expires_ms;

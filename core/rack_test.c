@@ -180,6 +180,40 @@ static void rack__kill_split_workers_loss(void **state)
 		.workers = 2, .split = true, .loss_percent = 5, .seed = 46, .backups = 2});
 }
 
+// The nodes know the switch's hash: whoever gets the packets of a dead node has a copy already, and
+// where directions part, both masters have one from the first answer on.
+static void predicted(struct rack_conf conf)
+{
+	enum { N = 200 };
+	struct flow f[N];
+
+	conf.predicted = true;
+	conf.backups = 1;
+	for (unsigned victim = 0; victim < 3; victim++) {
+		struct rack *r = rack_of(conf);
+		establish(r, f, N);
+		rack_run_ms(r, 20);
+		assert_int_equal(copies_below(r, f, N, 2), 0);
+		rack_kill(r, victim);
+		rack_port(r, victim, false); // long before anybody repairs anything
+		uint64_t before = rack_counter(r, -1, C_pulls_sent);
+		exchange(r, f, N);
+		assert_int_equal(rack_counter(r, -1, C_pulls_sent), before);
+		assert_true(rack_counter(r, -1, C_takeovers) > 0);
+		rack_free(r);
+	}
+}
+
+static void rack__predicted_next_hops_need_no_pull(void **state)
+{
+	predicted((struct rack_conf){.seed = 52});
+}
+
+static void rack__predicted_split_directions_need_no_pull(void **state)
+{
+	predicted((struct rack_conf){.seed = 53, .split = true, .nodes = 6});
+}
+
 static void rack__baseline_breaks(void **state)
 {
 	enum { N = 100 };
@@ -429,6 +463,8 @@ int main(void)
 		cmocka_unit_test(rack__kill_with_split_directions),
 		cmocka_unit_test(rack__kill_with_three_workers),
 		cmocka_unit_test(rack__kill_split_workers_loss),
+		cmocka_unit_test(rack__predicted_next_hops_need_no_pull),
+		cmocka_unit_test(rack__predicted_split_directions_need_no_pull),
 		cmocka_unit_test(rack__baseline_breaks),
 		cmocka_unit_test(rack__close_buries_all_copies),
 		cmocka_unit_test(rack__reuse_of_a_closed_tuple),

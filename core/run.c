@@ -9,6 +9,8 @@
 // One packet's way through the chain; call comes first, so that the NF's handle leads back here.
 struct run {
 	struct tripod_call call;
+	const struct chain *chain; // the connection's
+	uint64_t (*counters)[NF_COUNTERS_MAX]; // of its NFs
 	uint32_t conn;
 	uint8_t dir;
 	bool init, changed, terminated;
@@ -16,29 +18,33 @@ struct run {
 
 static struct run run_begin(struct shard *s, uint32_t i, unsigned dir, bool init)
 {
+	struct conn *c = store_conn(&s->store, i);
+
 	return (struct run){
 		.call =
 			{
 				.now_ns = s->now_ns,
 				.from_initiator = dir == 0,
 				.shard = s,
-				.conn = store_conn(&s->store, i),
-				.opening = &store_conn(&s->store, i)->dir[0].key,
+				.conn = c,
+				.opening = &c->dir[0].key,
 			},
+		.chain = conn_chain(s, c),
+		.counters = s->nf_counters[c->chain],
 		.conn = i,
 		.dir = (uint8_t)dir,
 		.init = init,
 	};
 }
 
-static inline void run_enter(struct run *r, struct shard *s, unsigned position)
+static inline void run_enter(struct run *r, unsigned position)
 {
-	const struct chain_nf *n = &s->chain->nf[position];
+	const struct chain_nf *n = &r->chain->nf[position];
 
 	r->call.instance = n->instance;
 	r->call.state_offset = n->state_offset;
 	r->call.state = ((struct conn *)r->call.conn)->nf + n->state_offset;
-	r->call.counters = s->nf_counters[position];
+	r->call.counters = r->counters[position];
 	r->call.nf = (uint8_t)position;
 }
 
@@ -88,9 +94,9 @@ static void run_end(struct run *r, struct shard *s)
 enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir,
 	unsigned skip, bool init)
 {
-	const struct chain *chain = s->chain;
 	bool incoming = tripod_packet_direction(p) == TRIPOD_INCOMING;
 	struct run r = run_begin(s, i, dir, init);
+	const struct chain *chain = r.chain;
 
 	for (unsigned k = skip; k < chain->n; k++) {
 		unsigned position = incoming ? k : chain->n - 1 - k;
@@ -99,7 +105,7 @@ enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, 
 
 		if (!init && nf->on_packet == NULL)
 			continue;
-		run_enter(&r, s, position);
+		run_enter(&r, position);
 		if (init && nf->on_init != NULL) {
 			verdict = nf->on_init(&r.call, p);
 			if (verdict != TRIPOD_FORWARD && verdict != TRIPOD_CONSUME) {
@@ -129,10 +135,10 @@ void run_close(struct shard *s, uint32_t i, enum tripod_reason why)
 {
 	struct run r = run_begin(s, i, 0, false);
 
-	for (unsigned k = 0; k < s->chain->n; k++) {
-		run_enter(&r, s, k);
-		if (s->chain->nf[k].nf->on_close != NULL)
-			s->chain->nf[k].nf->on_close(&r.call, why);
+	for (unsigned k = 0; k < r.chain->n; k++) {
+		run_enter(&r, k);
+		if (r.chain->nf[k].nf->on_close != NULL)
+			r.chain->nf[k].nf->on_close(&r.call, why);
 	}
 }
 
@@ -140,9 +146,9 @@ void run_timer(struct shard *s, uint32_t i, unsigned nf)
 {
 	struct run r = run_begin(s, i, 0, false);
 
-	run_enter(&r, s, nf);
-	if (s->chain->nf[nf].nf->on_timer != NULL)
-		s->chain->nf[nf].nf->on_timer(&r.call);
+	run_enter(&r, nf);
+	if (r.chain->nf[nf].nf->on_timer != NULL)
+		r.chain->nf[nf].nf->on_timer(&r.call);
 	run_end(&r, s);
 }
 
@@ -181,7 +187,7 @@ void run_forget(struct shard *s, uint32_t i)
 	if (c->flags & CONN_HELD)
 		held_end(s, i, -1, false);
 	if (c->flags & CONN_TIMED) {
-		for (unsigned nf = 0; nf < s->chain->n; nf++)
+		for (unsigned nf = 0; nf < conn_chain(s, c)->n; nf++)
 			timers_cancel(&s->timers, i, nf);
 		c->flags &= (uint8_t)~CONN_TIMED;
 	}

@@ -3,21 +3,29 @@
 //
 //   shard.c          the step: messages from other workers, the burst, due work
 //   conn.c           a connection's life: open, install, take over, close, expire
+//   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
-//   hpsms/repl.c     logs to the holders of a copy, and back
+//   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
+//   hpsms/repl.c     logs to the holders of a copy
+//   hpsms/repl_rx.c  ... and at the other end
+//   hpsms/repair.c   copies that were lost are made again
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
+//   hpsms/repair.c   copies for who comes, who goes, and what has lost one
+//   hpsms/ready.c    from the start to the first packet, and from the last one to the end
 //
 // Thread: everything here runs on the shard's worker. Fields that others touch say so.
 #pragma once
 
 #include <stdatomic.h>
 
+#include "core/holders.h"
 #include "core/hpsms/channel.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/session.h"
 #include "core/icmp.h"
 #include "core/node.h"
 #include "core/parse.h"
@@ -47,6 +55,8 @@ enum ring_type {
 struct ring_message {
 	uint8_t type; // enum ring_type
 	uint8_t node, worker, live, workers, final, net;
+	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
+	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
 	uint8_t mac[6];
 	union {
 		struct frame frame;
@@ -58,7 +68,7 @@ struct ring_message {
 		struct tripod_tuple key;
 		struct tripod_addr addr;
 		struct {
-			uint64_t boot, chain;
+			uint64_t boot, floor;
 		} peer;
 	};
 };
@@ -66,11 +76,13 @@ struct ring_message {
 // A member as this worker sees it, and what has been said to each of its workers.
 struct peer {
 	bool configured, live;
+	uint8_t hello; // WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t workers; // 0: never heard
 	uint8_t mac[6];
-	uint64_t boot, chain;
+	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
+	struct auth_peer *auth;
 };
 
 struct outgoing {
@@ -114,7 +126,6 @@ struct shard {
 	// Fixed.
 	struct node *node;
 	const struct node_conf *conf;
-	const struct chain *chain;
 	uint8_t worker;
 	struct ring *in[WORKERS_MAX]; // from each worker of this node
 	struct ring *out[WORKERS_MAX]; // to each
@@ -123,6 +134,14 @@ struct shard {
 	struct step *step;
 	uint64_t now_ns;
 	tick_t now;
+
+	// The node's chains as this worker knows them (chain_set.c): they change between two steps.
+	const struct chain *chain[CHAINS_MAX]; // by slot, as in struct conn; NULL: free
+	uint8_t chain_current; // slot of what new connections get
+	uint8_t chains_closing; // bit k: about to be given up, no record may begin to use it
+	uint32_t chains_generation;
+	uint32_t chain_used[CHAINS_MAX]; // records under each; worker: rw, control: ro
+	uint64_t chain_nodes[CHAINS_MAX]; // members that hold it, too
 
 	// The connections.
 	struct store store;
@@ -141,8 +160,14 @@ struct shard {
 	uint16_t next_stamp;
 
 	// HPSMS.
+	struct auth_shard *auth;
 	struct peer peer[NODES_MAX];
 	uint64_t live; // this node included
+	uint64_t
+		ports; // of them, those to which the switch sends packets; this node unless it drains
+	uint64_t draining; // of them, those that give away what they have
+	uint64_t joining; // of them, those that have not been sent yet what they should hold
+	uint32_t drain; // number of this node's drain, 0: none
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
@@ -157,13 +182,15 @@ struct shard {
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
-		uint8_t node, worker;
-	} none; // the WIRE_NONE being filled
+		uint8_t node, worker, type;
+	} none; // the WIRE_NONE or WIRE_REFUSED being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
+	bool repair_marks; // this round marks what a joining member or a drain is to wait for
+	uint32_t repair_owed; // records of that kind found in this round
 	uint64_t relay_tokens_ns;
 
 	struct neigh_table neigh;
@@ -172,7 +199,8 @@ struct shard {
 	struct conn_query *query; // under way
 
 	uint64_t counters[COUNTERS]; // worker: rw, control: ro
-	uint64_t nf_counters[CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
+	// By slot and position in its chain; zeroed when the slot is given a chain.
+	uint64_t nf_counters[CHAINS_MAX][CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
@@ -182,7 +210,33 @@ struct shard {
 	} census; // the walk under way
 
 	_Alignas(64) _Atomic uint32_t progress; // worker: wo, worker 0: ro
+	_Atomic uint64_t
+		workload_ns; // worker: wo, worker 0: ro; when the switch last sent a packet
+	_Atomic uint64_t
+		served[NODES_MAX]; // worker: wo, worker 0: ro; the boot that has all from here
+	_Atomic uint32_t drained; // worker: wo, worker 0: ro; the drain for which all has copies
+	_Atomic uint32_t owed; // worker: wo, control: ro; of the last round of repair
+	// Counter of what this worker sends to every node.
+	_Atomic uint64_t sent_all; // worker: rw, worker 0: ro
+	_Atomic uint32_t keys_taken; // generation; worker: wo, control: ro
 	_Alignas(64) _Atomic(struct conn_query *) posted; // control: w, worker: takes
+	_Atomic uint32_t chains_seen; // generation adopted; worker: wo, control: ro
+};
+
+// The chains of a node. Slots are filled, chosen and emptied by the control thread; each change is a
+// generation, which every worker adopts at the start of a step.
+struct chain_set {
+	_Atomic(const struct chain *) chain[CHAINS_MAX]; // control: w, workers: ro
+	_Atomic uint8_t current, closing; // control: w, workers: ro
+	_Atomic uint8_t announced; // bit k: slot k is to be current soon; control: w, worker 0: ro
+	_Atomic uint32_t generation; // control: w, workers: ro; written last
+	_Atomic uint8_t wanted; // bit k: a live member names it; worker 0: wo, control: ro
+
+	// Control thread: a slot on its way out, and since when each has had no use.
+	enum { CHAIN_SET_STAYS, CHAIN_SET_CLOSING, CHAIN_SET_EMPTIED } phase;
+	uint8_t leaving;
+	const struct chain *left;
+	uint64_t idle_ns[CHAINS_MAX];
 };
 
 struct node {
@@ -195,13 +249,45 @@ struct node {
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
+	_Atomic uint32_t drain; // control: wo, workers: ro; number of the drain under way, 0: none
+	uint32_t drains; // control
+	_Atomic uint8_t phase; // worker 0: wo, others: ro; enum node_phase
+	bool joined; // worker 0: what it waited for at its start has come
+	bool takes_traffic; // worker 0: by its phase
+	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
+	uint64_t moving_ns; // worker 0: since when it has no port
+	uint32_t moving; // worker 0: ... for which drain
+	struct auth_handover *keys;
+	// No worker's messages to every node have a counter at or below this one from now on.
+	_Atomic uint64_t floor; // worker 0: wo, workers: ro
+	struct {
+		void *at;
+		size_t size;
+	} secret[1 + WORKERS_MAX]; // where keys are
 	// A peer has missed heartbeats: until then its flows may come here before it counts as dead.
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	struct chain_set chains;
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
+
+static inline uint64_t shard_self(const struct shard *s)
+{
+	return 1ull << s->conf->id;
+}
+
+// Other members that may be given copies.
+static inline uint64_t shard_takers(const struct shard *s)
+{
+	return s->live & ~s->draining & ~shard_self(s);
+}
+
+static inline enum node_phase shard_phase(const struct shard *s)
+{
+	return (enum node_phase)atomic_load_explicit(&s->node->phase, memory_order_relaxed);
+}
 
 static inline void count(struct shard *s, enum counter c)
 {
@@ -232,7 +318,23 @@ void shard_again(struct shard *s, uint32_t w);
 // Runs a packet of record i, direction dir, through tracking and chain, and out.
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 
+// ---- chain_set.c ----
+// The chain under which a connection began.
+static inline const struct chain *conn_chain(const struct shard *s, const struct conn *c)
+{
+	return s->chain[c->chain];
+}
+void chain_set_init(struct chain_set *set, const struct chain *first);
+void chain_set_adopt(struct shard *s); // what the control thread has changed
+static inline void chain_set_step(struct shard *s); // at the start of each step
+int chain_set_find(const struct shard *s, uint64_t id); // slot that records may use, or -1
+// Worker 0: which slots this node announces as in use (or soon to be), for its heartbeats.
+uint8_t chain_set_in_use(const struct shard *s);
+
 // ---- conn.c ----
+// A zeroed record under the chain of a slot, and its end; STORE_NONE: the table is full.
+uint32_t conn_new(struct shard *s, unsigned slot);
+void conn_delete(struct shard *s, uint32_t i); // in the state that store_conn_free() wants
 static inline bool conn_masters(const struct conn *c, unsigned dir)
 {
 	return c->flags & (CONN_MASTER_0 << dir);
@@ -261,6 +363,8 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why); // becomes 
 void conn_rewheel(struct shard *s, uint32_t i);
 void conn_expire(struct shard *s, uint32_t i); // the wheel came to it
 void conn_view(const struct shard *s, uint32_t i, struct conn_view *v);
+// These nodes have a copy of r's connection, or are to have one.
+void conn_hold(struct shard *s, struct conn_repl *r, uint64_t nodes);
 
 // ---- run.c ----
 enum run_result { RUN_OUT, RUN_GONE /* dropped, consumed or held */, RUN_REFUSED };
@@ -304,15 +408,39 @@ void control_init(struct shard *s, struct arena *a);
 void control_rx(struct shard *s, struct tripod_packet *p); // takes p
 void control_peer(struct shard *s, const struct ring_message *m); // a change of membership
 uint64_t control_tick(struct shard *s); // worker 0: heartbeats
-// An empty message to a worker of a node (WIRE_ANY: all nodes), Ethernet to UDP headers left room for.
+// An empty message, Ethernet to UDP headers left room for.
 bool control_begin(struct shard *s, struct frame *f);
-uint8_t *control_body(
-	const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes, header first
-// Completes all headers of a message of `size` bytes, its own header (h) included, and sends it.
-void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
+// Of the message: WIRE_BODY_MAX bytes for header and items.
+uint8_t *control_body(const struct frame *f);
+// To a worker of a node; WIRE_ANY: to every node, to whichever worker.
 void control_header(const struct shard *s, struct wire_header *h, enum wire_type type,
 	unsigned node, unsigned worker);
+// Completes all headers of a message of `size` bytes, its own header (h) included and the tag not,
+// seals and sends it.
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
+// Sends a message of `len` bytes that is sealed already, to a node at mac.
+void control_transmit(
+	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len);
+void control_hello(const struct shard *s, struct wire_hello *hello); // of this node, as it is now
 void control_doubt(struct shard *s);
+void control_chains(struct shard *s); // worker 0: this node's chains have changed
+
+// ---- hpsms/session.c ----
+void session_init(struct shard *s, struct arena *a);
+void session_peer_init(struct shard *s, unsigned node, struct arena *a);
+void session_keys(struct shard *s); // takes new cluster keys, if there are
+// The peer has another boot: nothing that was sealed for or by the former one counts any more.
+void session_reset(struct shard *s, unsigned node, uint64_t floor);
+// Completes header and tag of a message of `size` bytes, the tag not included.
+void session_seal(struct shard *s, struct wire_header *h, uint8_t *message, uint16_t size);
+// A message of the boot that is believed: has it been sealed, and is it new? Counts when not.
+bool session_open(struct shard *s, const struct wire_header *h, const uint8_t *message);
+// A HELLO or GREET of another boot: is its tag right? Counts when not.
+bool session_proven(struct shard *s, const struct wire_header *h, const uint8_t *message);
+// Proves to a boot of a peer that this one is alive, and asks it for the same if need be. echo: its
+// challenge, 0: not known yet.
+void session_greet(
+	struct shard *s, unsigned node, uint64_t boot, uint64_t echo, const uint8_t mac[6]);
 
 // ---- hpsms/repl.c ----
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
@@ -320,18 +448,40 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node);
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
-void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
-	uint16_t len);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
-bool repl_repair(struct shard *s); // true: more to do
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
 
+// ---- hpsms/repl_rx.c ----
+void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
+
+// ---- hpsms/repair.c ----
+bool repl_repair(struct shard *s); // true: more to do
+// A round of repair begins. marks: it waits for a joining member, or a drain.
+void repl_repair_start(struct shard *s, bool marks);
+
 // ---- hpsms/place.c ----
-// Up to n nodes of `among` for the copies of a connection: bits.
-uint64_t place_copies(
+// The members that should have a copy of record i and have none: those to which the switch would send
+// its packets, now and after failures, and others until k have one (k + 1 while this node drains).
+uint64_t place_missing(const struct shard *s, uint32_t i);
+// Up to n nodes of `among`, the same at every node for a key.
+uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
+
+// ---- hpsms/ready.c ----
+void ready_tick(struct shard *s); // worker 0: the node's phase
+uint8_t ready_hello(const struct shard *s); // worker 0: what heartbeats say of it
+// Worker 0: all workers have sent this member, in its present life, what it should hold.
+bool ready_has_served(const struct shard *s, unsigned node);
+void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
+void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
+void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
+// Members of whose copies this node, while it joins, has not got all.
+uint64_t ready_unserved(const struct node *n);
+bool ready_hearing(
+	const struct node *n, uint64_t now_ns); // the others have had no time to be heard
 
 // ---- hpsms/pull.c ----
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait
@@ -342,8 +492,19 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
-// Tells a worker of a node that this node has no copy of key: collected, sent by pull_none_flush().
-void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+// Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
+// it was sent (WIRE_REFUSED): collected, sent by pull_none_flush().
+void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
+	unsigned worker);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
+
+// ---- Here to be inline ----
+
+static inline void chain_set_step(struct shard *s)
+{
+	uint32_t newest = atomic_load_explicit(&s->node->chains.generation, memory_order_acquire);
+	if (__builtin_expect(newest != s->chains_generation, 0))
+		chain_set_adopt(s);
+}

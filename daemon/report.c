@@ -99,18 +99,51 @@ static void add_counter(
 					    name, "value", number(value), "help", help));
 }
 
-static void add_nf_counters(const struct report *r, const struct request *q, json_t *rows)
+// The sum over all versions of the chain that the NF is part of.
+static void sum_nf_counters(const struct report *r, int worker, const struct tripod_nf *nf,
+	const struct chain_status *versions, unsigned n, uint64_t *sum)
 {
-	for (unsigned i = 0; i < r->chain->n; i++) {
-		const struct chain_nf *nf = &r->chain->nf[i];
-		uint64_t v[NF_COUNTERS_MAX] = {0};
+	for (unsigned k = 0; k < n; k++) {
+		const struct chain *chain = versions[k].chain;
+		uint64_t v[NF_COUNTERS_MAX];
 
-		if (q->nf[0] != '\0' && strcmp(q->nf, nf->nf->name) != 0)
-			continue;
-		node_nf_counters(r->node, q->worker, i, v);
-		for (unsigned j = 0; j < nf->n_counters; j++)
-			add_counter(rows, nf->nf->name, nf->nf->counters[j], v[j], "");
+		for (unsigned i = 0; i < chain->n; i++) {
+			if (chain->nf[i].nf != nf)
+				continue;
+			node_nf_counters(r->node, worker, versions[k].slot, i, v);
+			for (unsigned j = 0; j < chain->nf[i].n_counters; j++)
+				sum[j] += v[j];
+		}
 	}
+}
+
+// Every NF of every version once, those of the current one first. Returns how many there were.
+static unsigned add_nf_counters(const struct report *r, const struct request *q, json_t *rows)
+{
+	const struct tripod_nf *seen[CHAINS_MAX * CHAIN_NFS_MAX];
+	struct chain_status versions[CHAINS_MAX];
+	unsigned n = node_chains(r->node, versions), n_seen = 0;
+
+	for (unsigned pass = 0; pass < 2 * n; pass++) {
+		const struct chain_status *version = &versions[pass % n];
+		const struct chain *chain = version->chain;
+
+		for (unsigned i = 0; version->current == (pass < n) && i < chain->n; i++) {
+			const struct tripod_nf *nf = chain->nf[i].nf;
+			uint64_t sum[NF_COUNTERS_MAX] = {0};
+			unsigned at = 0;
+
+			while (at < n_seen && seen[at] != nf)
+				at++;
+			if (at < n_seen || (q->nf[0] != '\0' && strcmp(q->nf, nf->name) != 0))
+				continue;
+			seen[n_seen++] = nf;
+			sum_nf_counters(r, q->worker, nf, versions, n, sum);
+			for (unsigned j = 0; j < chain->nf[i].n_counters; j++)
+				add_counter(rows, nf->name, nf->counters[j], sum[j], "");
+		}
+	}
+	return n_seen;
 }
 
 static void add_worker_counters(const struct report *r, const struct request *q, json_t *rows)
@@ -144,21 +177,17 @@ static json_t *counters(const struct report *r, const struct request *q)
 {
 	uint64_t v[COUNTERS] = {0};
 	json_t *rows = json_array();
-	bool found = q->nf[0] == '\0';
 
-	for (unsigned i = 0; i < r->chain->n; i++)
-		found |= strcmp(r->chain->nf[i].nf->name, q->nf) == 0;
-	if (!found) {
-		json_decref(rows);
-		return json_pack("{s:o}", "error",
-			json_sprintf("no NF \"%s\" in the chain: see tripodctl chain", q->nf));
-	}
 	if (q->nf[0] == '\0') {
 		node_counters(r->node, q->worker, v);
 		for (unsigned i = 0; i < COUNTERS; i++)
 			add_counter(rows, "core", counter_names[i], v[i], counter_helps[i]);
 	}
-	add_nf_counters(r, q, rows);
+	if (add_nf_counters(r, q, rows) == 0 && q->nf[0] != '\0') {
+		json_decref(rows);
+		return json_pack("{s:o}", "error",
+			json_sprintf("no NF \"%s\" in the chain: see tripodctl chain", q->nf));
+	}
 	if (q->nf[0] == '\0') {
 		add_worker_counters(r, q, rows);
 		if (q->worker < 0)
@@ -249,13 +278,13 @@ static json_t *field_value(const struct tripod_field *f, const uint8_t *state)
 	return number(v);
 }
 
-// The NFs' states, field by field, as far as the view shows them.
+// The NFs' states, field by field, as far as the view shows them. c: NULL when the chain has gone since.
 static json_t *nf_states(const struct chain *c, const struct conn_view *v)
 {
 	json_t *all = json_object();
 	size_t shown = v->nf_size < sizeof(v->nf_state) ? v->nf_size : sizeof(v->nf_state);
 
-	for (unsigned i = 0; i < c->n; i++) {
+	for (unsigned i = 0; c != NULL && i < c->n; i++) {
 		json_t *one = json_object();
 		const struct tripod_field *f = c->nf[i].nf->fields;
 
@@ -294,6 +323,7 @@ json_t *report_connection(void *report, unsigned worker, const struct conn_view 
 			hex(v->incarnation), "holders", node_set(v->holders), "acked",
 			node_set(v->acked), "answered", (v->flags & CONN_ANSWERED) != 0, "pinned",
 			(v->flags & CONN_PINNED) != 0, "idle_ms", (json_int_t)v->idle_ms,
-			"expires_ms", (json_int_t)v->expires_ms, "nf", nf_states(r->chain, v)));
+			"expires_ms", (json_int_t)v->expires_ms, "nf",
+			nf_states(node_chain_find(r->node, v->chain), v)));
 	return c;
 }

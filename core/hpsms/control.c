@@ -50,27 +50,22 @@ static void put16(uint8_t *at, uint16_t v)
 	at[1] = (uint8_t)v;
 }
 
-void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
+void control_transmit(
+	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len)
 {
 	const struct neigh_self *self = &s->conf->self;
-	unsigned node = h->to_node;
 	uint32_t src = tripod_addr_get_v4(&self->net[NEIGH_FABRIC].v4), dst = INADDR_BROADCAST;
 	uint8_t *ip = f->data + ETHERNET, *udp = ip + 20;
 
-	h->length = size;
-	if (wire_put_header(control_body(f), WIRE_HEADER_SIZE, h) < 0)
-		abort(); // a header that this node has made itself
-	memset(f->data, 0xff, 6);
-	if (node != WIRE_ANY) {
-		memcpy(f->data, s->peer[node].mac, 6);
+	memcpy(f->data, mac, 6);
+	if (node != WIRE_ANY)
 		dst = tripod_addr_get_v4(&s->conf->member[node].fabric);
-	}
 	memcpy(f->data + 6, self->mac, 6);
 	put16(f->data + 12, 0x0800);
 	memset(ip, 0, 20);
 	ip[0] = 0x45;
 	ip[1] = 48 << 2; // CS6, network control
-	put16(ip + 2, (uint16_t)(28 + size));
+	put16(ip + 2, (uint16_t)(28 + len));
 	put16(ip + 6, 0x4000);
 	ip[8] = 1; // never leaves the rack
 	ip[9] = IPPROTO_UDP;
@@ -80,7 +75,7 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 	memcpy(ip + 10, &sum, 2);
 	put16(udp, CONTROL_PORT);
 	put16(udp + 2, CONTROL_PORT);
-	put16(udp + 4, (uint16_t)(8 + size));
+	put16(udp + 4, (uint16_t)(8 + len));
 	put16(udp + 6, 0);
 
 	struct tripod_packet p = {
@@ -88,8 +83,8 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 		.l3 = ETHERNET,
 		.l4 = ETHERNET + 20,
 		.payload = HEADERS,
-		.payload_len = size,
-		.ip_len = (uint16_t)(28 + size),
+		.payload_len = len,
+		.ip_len = (uint16_t)(28 + len),
 		.tuple =
 			{
 				.src = self->net[NEIGH_FABRIC].v4,
@@ -99,9 +94,18 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 	};
 	uint16_t checksum = checksum_l4(&p);
 	memcpy(udp + 6, &checksum, 2);
-	f->len = (uint16_t)(HEADERS + size);
+	f->len = (uint16_t)(HEADERS + len);
 	f->vlan = s->conf->fabric_vlan;
 	forward_control(s, f);
+}
+
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
+{
+	static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	const uint8_t *mac = h->to_node == WIRE_ANY ? everybody : s->peer[h->to_node].mac;
+
+	session_seal(s, h, control_body(f), size);
+	control_transmit(s, f, h->to_node, mac, h->length);
 }
 
 // ---- Who is alive ----
@@ -113,6 +117,34 @@ void control_doubt(struct shard *s)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 }
 
+static uint8_t hello_flags(const struct member *m)
+{
+	return (m->ready ? WIRE_HELLO_READY : 0) | (m->draining ? WIRE_HELLO_DRAINING : 0);
+}
+
+// Which of this node's slots a member holds, too.
+static uint8_t held_by(const struct shard *s, const struct member *m)
+{
+	uint8_t slots = 0;
+
+	for (unsigned i = 0; i < m->n_chains; i++) {
+		for (unsigned k = 0; k < CHAINS_MAX; k++) {
+			if (s->chain[k] != NULL && s->chain[k]->id == m->chain[i])
+				slots |= (uint8_t)(1u << k);
+		}
+	}
+	return slots;
+}
+
+static uint8_t told_of(const struct shard *s, unsigned node)
+{
+	uint8_t slots = 0;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++)
+		slots |= (uint8_t)((s->chain_nodes[k] >> node & 1) << k);
+	return slots;
+}
+
 static void peer_message(const struct shard *s, unsigned node, struct ring_message *m)
 {
 	const struct member *member = &s->node->members.m[node];
@@ -122,7 +154,9 @@ static void peer_message(const struct shard *s, unsigned node, struct ring_messa
 		.node = (uint8_t)node,
 		.live = member->live,
 		.workers = member->workers,
-		.peer = {.boot = member->boot, .chain = member->chain},
+		.hello = hello_flags(member),
+		.chains = held_by(s, member),
+		.peer = {.boot = member->boot, .floor = s->peer[node].auth->floor},
 	};
 	memcpy(m->mac, s->peer[node].mac, 6);
 }
@@ -160,7 +194,7 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 		struct channel *c = &peer->channel[w];
 		uint32_t i;
 		while ((i = channel_pop(c)) != 0)
-			store_repl(&s->store, i)->queued &= ~(1ull << node);
+			holders_unmark(store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
 		if (peer->out[w].frame.buf != NULL) {
 			shard_unspare(s, &peer->out[w].frame);
 			peer->out[w].frame.buf = NULL;
@@ -172,34 +206,58 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 	s->busy_nodes &= ~(1ull << node);
 }
 
+static void set_bit(uint64_t *set, uint64_t bit, bool to)
+{
+	*set = to ? *set | bit : *set & ~bit;
+}
+
 void control_peer(struct shard *s, const struct ring_message *m)
 {
 	struct peer *peer = &s->peer[m->node];
 	uint64_t bit = 1ull << m->node;
 	bool rebooted = m->live && peer->boot != m->peer.boot;
 
+	chain_set_step(s); // worker 0 speaks of slots as they are now
 	if (m->live)
 		memcpy(peer->mac, m->mac, 6);
 	peer->workers = m->workers;
-	peer->chain = m->peer.chain;
-	if (rebooted)
+	if (rebooted) {
 		peer->boot = m->peer.boot;
+		session_reset(s, m->node, m->peer.floor);
+	}
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (!(m->chains & 1u << k)) {
+			s->chain_nodes[k] &= ~bit;
+		} else if (!(s->chain_nodes[k] & bit)) {
+			// A backup more for the connections of that chain: some may lack one.
+			s->chain_nodes[k] |= bit;
+			if (s->chain_used[k] > 0)
+				repl_repair_start(s, false);
+		}
+	}
 	bool changed = peer->live != (bool)m->live || rebooted;
+	bool moved = peer->hello != m->hello;
 	peer->live = m->live;
-	s->live = m->live ? s->live | bit : s->live & ~bit;
-	if (!changed)
+	peer->hello = m->hello;
+	set_bit(&s->live, bit, m->live);
+	set_bit(&s->ports, bit, m->live && m->hello == WIRE_HELLO_READY);
+	set_bit(&s->draining, bit, m->live && (m->hello & WIRE_HELLO_DRAINING));
+	if (!m->live)
+		s->joining &= ~bit;
+	if (!changed && !moved)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
-	if (rebooted)
+	if (rebooted) {
 		s->repair_reboot |= bit;
-	if (m->live)
+		set_bit(&s->joining, bit, m->hello == 0);
+	}
+	if (changed && m->live)
 		s->repair_nodes |= bit;
-	else
+	if (changed && !m->live)
 		pull_peer_died(s, m->node);
-	s->repair_at = 1;
-	s->repair_tokens_ns = s->now_ns;
+	repl_repair_start(s, s->joining & bit);
 	s->next_tick_ns = s->now_ns;
 }
 
@@ -217,58 +275,166 @@ static void tell_peer(struct shard *s, unsigned node, const uint8_t mac[6])
 	tell_workers(s);
 }
 
-static void hello_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
-	const uint8_t *body, uint16_t len)
+// What a node says of itself in a HELLO or GREET, of a boot that is believed.
+static void heard(struct shard *s, const struct wire_header *h, const struct wire_hello *hello)
 {
 	struct members *members = &s->node->members;
-	struct wire_hello hello;
-
-	if (h->count != 1 || wire_get_hello(body, len, &hello) < 0 || hello.workers == 0 ||
-		hello.workers > s->conf->peer_workers || (p->data[6] & 1)) {
-		count(s, C_drop_control_bad);
-		return;
-	}
 	const struct member *known = &members->m[h->from_node];
 	bool same_boot = known->live && known->boot == h->boot;
-	bool news = members_hello(members, h->from_node, h->boot, &hello, s->now_ns);
+	bool news = members_hello(members, h->from_node, h->boot, hello, s->now_ns);
 	const struct member *member = &members->m[h->from_node];
 	const struct peer *peer = &s->peer[h->from_node];
-	bool moved = memcmp(peer->mac, p->data + 6, 6) != 0 || peer->workers != hello.workers ||
-		     peer->chain != hello.chain;
-	if (hello.flags & WIRE_HELLO_LEAVING)
+	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
+		     peer->hello != hello_flags(member) ||
+		     held_by(s, member) != told_of(s, h->from_node);
+	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
 	// been taken over.
 	bool heard_us = s->heard_by & (1ull << h->from_node);
-	bool hears_us = hello.live & (1ull << s->conf->id);
+	bool hears_us = hello->live & (1ull << s->conf->id);
 	if (hears_us)
 		s->heard_by |= 1ull << h->from_node;
 	else
 		s->heard_by &= ~(1ull << h->from_node);
+	if (!same_boot)
+		ready_lost(s, h->from_node);
+	if ((hello->flags & WIRE_HELLO_SERVED) && member->live)
+		ready_served_by(s, h->from_node); // in its greeting to this life of this node alone
 	if (heard_us && !hears_us && same_boot)
 		doubt_all(s);
 	if (news || (moved && member->live))
-		tell_peer(s, h->from_node, p->data + 6);
+		tell_peer(s, h->from_node, hello->mac);
 }
 
-static void hello_send(struct shard *s, uint8_t flags)
+void control_chains(struct shard *s)
 {
-	struct wire_hello hello = {
+	const struct members *members = &s->node->members;
+
+	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (held_by(s, &members->m[node]) != told_of(s, node))
+			tell_peer(s, node, s->peer[node].mac);
+	}
+}
+
+// The slots that live members name as current or in use: they stay here as well.
+static void note_wanted(struct shard *s)
+{
+	const struct members *members = &s->node->members;
+	uint8_t wanted = 0;
+
+	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
+		struct member m = members->m[__builtin_ctzll(left)];
+		for (unsigned i = 0; i < m.n_chains; i++) {
+			if (!(m.chains_used & 1u << i))
+				m.chain[i] = 0;
+		}
+		wanted |= held_by(s, &m);
+	}
+	atomic_store_explicit(&s->node->chains.wanted, wanted, memory_order_relaxed);
+}
+
+static void hello_chains(const struct shard *s, struct wire_hello *hello)
+{
+	uint8_t in_use = chain_set_in_use(s);
+
+	hello->chain[hello->n_chains++] = s->chain[s->chain_current]->id;
+	hello->chains_used = 1;
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (s->chain[k] == NULL || k == s->chain_current || (s->chains_closing & 1u << k))
+			continue;
+		if (in_use & 1u << k)
+			hello->chains_used |= (uint8_t)(1u << hello->n_chains);
+		hello->chain[hello->n_chains++] = s->chain[k]->id;
+	}
+}
+
+// What is said must be possible here, and the frame come from where its sender says that it is.
+static bool plausible(
+	const struct shard *s, const struct tripod_packet *p, const struct wire_hello *hello)
+{
+	return hello->workers <= s->conf->peer_workers && memcmp(p->data + 6, hello->mac, 6) == 0;
+}
+
+static void hello_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct wire_hello hello;
+
+	if (wire_get_hello(body, len, &hello) != len || !plausible(s, p, &hello)) {
+		count(s, C_drop_control_bad);
+		return;
+	}
+	if (s->peer[h->from_node].boot == h->boot)
+		heard(s, h, &hello);
+	else if (!(hello.flags & WIRE_HELLO_LEAVING))
+		session_greet(s, h->from_node, h->boot, 0, hello.mac);
+}
+
+// A boot that has echoed this node's challenge is alive now: only then is it believed. The challenge
+// is used up, so nothing that was said before to this node can bring another boot back.
+static void greet_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct peer *peer = &s->peer[h->from_node];
+	struct wire_greet greet;
+
+	if (wire_get_greet(body, len, &greet) != len || !plausible(s, p, &greet.hello)) {
+		count(s, C_drop_control_bad);
+		return;
+	}
+	if (peer->boot == h->boot) {
+		heard(s, h, &greet.hello);
+	} else if (greet.echo == peer->auth->challenge &&
+		   !(greet.hello.flags & WIRE_HELLO_LEAVING)) {
+		peer->auth->challenge++;
+		peer->auth->floor = greet.floor;
+		heard(s, h, &greet.hello);
+		if (peer->boot == h->boot)
+			session_open(s, h, body - WIRE_HEADER_SIZE); // takes its counter
+	}
+	if ((greet.hello.flags & WIRE_HELLO_WANTED) || peer->boot != h->boot)
+		session_greet(s, h->from_node, h->boot, greet.challenge, greet.hello.mac);
+}
+
+void control_hello(const struct shard *s, struct wire_hello *hello)
+{
+	*hello = (struct wire_hello){
 		.workers = s->conf->workers,
-		.flags = flags,
-		.chain = s->chain->id,
+		.flags = ready_hello(s),
 		.live = s->node->members.live,
 	};
+	memcpy(hello->mac, s->conf->self.mac, 6);
+	hello_chains(s, hello);
+}
+
+static void hello_send(struct shard *s)
+{
+	struct wire_hello hello;
 	struct wire_header h;
 	struct frame f;
 
 	if (!control_begin(s, &f))
 		return;
-	control_header(s, &h, WIRE_HELLO, WIRE_ANY, WIRE_ANY);
+	control_hello(s, &hello);
+	control_header(s, &h, WIRE_HELLO, WIRE_ANY, 0);
 	h.count = 1;
 	int size = wire_put_hello(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &hello);
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+}
+
+// Who waits to be sent its copies is told when it has them all.
+static void tell_joining(struct shard *s)
+{
+	const struct members *members = &s->node->members;
+
+	for (uint64_t left = members->live & ~shard_self(s); left != 0; left &= left - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (hello_flags(&members->m[node]) == 0 && ready_has_served(s, node))
+			session_greet(s, node, s->peer[node].boot, 0, s->peer[node].mac);
+	}
 }
 
 // The switch may notice a dead node before its silence is long enough to count here.
@@ -285,9 +451,10 @@ static void suspect(struct shard *s)
 			suspects |= 1ull << node;
 	}
 	atomic_store_explicit(&s->node->suspects, suspects, memory_order_relaxed);
-	if (suspects != 0)
-		atomic_store_explicit(
-			&s->node->suspect_ns, s->now_ns + 1000 * MS, memory_order_relaxed);
+	uint64_t until = s->now_ns + 1000 * MS;
+	if (suspects != 0 &&
+		until > atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed))
+		atomic_store_explicit(&s->node->suspect_ns, until, memory_order_relaxed);
 }
 
 uint64_t control_tick(struct shard *s)
@@ -295,21 +462,23 @@ uint64_t control_tick(struct shard *s)
 	struct members *members = &s->node->members;
 	bool was_away = false;
 	uint64_t dead = members_tick(members, s->now_ns, &was_away);
-	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
-	bool ready = atomic_load_explicit(&s->node->ready, memory_order_relaxed);
-	uint8_t flags = leaving ? WIRE_HELLO_LEAVING : ready ? WIRE_HELLO_READY : 0;
 
 	if (was_away)
 		doubt_all(s);
 	tell_workers(s);
 	suspect(s);
+	note_wanted(s);
 	for (; dead != 0; dead &= dead - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(dead);
 		s->heard_by &= ~(1ull << node);
+		ready_lost(s, node);
 		tell_peer(s, node, s->peer[node].mac);
 	}
-	if (members_hello_due(members, s->now_ns))
-		hello_send(s, flags);
+	ready_tick(s);
+	if (members_hello_due(members, s->now_ns)) {
+		hello_send(s);
+		tell_joining(s);
+	}
 	return members->next_hello_ns;
 }
 
@@ -373,20 +542,22 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 			return;
 		}
 		at += (uint16_t)size;
-		pull_none(s, &key, h->from_node);
+		if (h->type == WIRE_NONE)
+			pull_none(s, &key, h->from_node);
 		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
 		if (hit.what != STORE_CONN)
 			continue;
-		// It could not keep the copy that it was sent. If it had acknowledged that (the message
-		// may be old, or it has lost the copy since), it is sent once more.
+		// What it has acknowledged and has not now (the message may be old, or it has lost the
+		// copy since) is sent once more. What is on its way crosses a NONE, and a refusal is
+		// the end of it.
 		struct conn_repl *r = store_repl(&s->store, hit.index);
-		bool had = r->acked & bit;
-		r->acked &= ~bit;
-		r->known &= ~bit;
+		bool had = holder_is(r, HOLDER_ACKED, h->from_node);
+		holders_unmark(r, HOLDER_ACKED, bit);
+		holders_unmark(r, HOLDER_KNOWN, bit);
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
-		else
-			r->holders &= ~bit;
+		else if (h->type == WIRE_REFUSED)
+			holders_remove(r, bit);
 	}
 }
 
@@ -398,6 +569,35 @@ static bool valid(const struct shard *s, const struct tripod_packet *p, const st
 	if (h->from_worker >= s->conf->peer_workers)
 		return false;
 	return tripod_addr_equal(&p->tuple.src, &s->conf->member[h->from_node].fabric);
+}
+
+// A message whose sender is proven and that has not come before.
+static void accepted(struct shard *s, struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct peer *peer = &s->peer[h->from_node];
+
+	if (h->type == WIRE_HELLO)
+		hello_rx(s, p, h, body, len);
+	else if (h->type == WIRE_GREET)
+		greet_rx(s, p, h, body, len);
+	else if (!peer->live)
+		count(s, C_drop_control_stale); // it will be sent again
+	else if (memcmp(p->data + 6, peer->mac, 6) != 0)
+		count(s, C_drop_control_bad);
+	else if (h->type == WIRE_LOG)
+		repl_rx(s, peer, h, body, len);
+	else if (h->type == WIRE_PULL)
+		pull_rx(s, h, body, len);
+	else if (h->type == WIRE_NONE || h->type == WIRE_REFUSED)
+		none_rx(s, h, body, len);
+}
+
+// Of a boot that is not believed, nothing counts but what may make it so.
+static bool may_introduce(const struct shard *s, const struct wire_header *h)
+{
+	return (h->type == WIRE_HELLO || h->type == WIRE_GREET) &&
+	       h->boot != s->node->members.m[h->from_node].boot_before;
 }
 
 void control_rx(struct shard *s, struct tripod_packet *p)
@@ -414,28 +614,20 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		shard_done(s, p->buf);
 		return;
 	}
-	unsigned worker = h.type == WIRE_HELLO ? 0 : h.to_worker;
-	if (worker != WIRE_ANY && worker >= s->conf->workers) {
+	// A stream is watched by one worker, or a message would be new to each of them once.
+	unsigned worker = h.to_worker == WIRE_ANY ? h.from_worker % s->conf->workers : h.to_worker;
+	if (worker >= s->conf->workers) {
 		shard_drop(s, p, C_drop_control_bad);
 		return;
 	}
-	if (worker != WIRE_ANY && pass_on(s, p, worker))
+	if (pass_on(s, p, worker))
 		return;
-	const uint8_t *body = message + head;
-	uint16_t len = (uint16_t)(p->payload_len - head);
-	struct peer *peer = &s->peer[h.from_node];
-
-	if (h.type == WIRE_HELLO) {
-		hello_rx(s, p, &h, body, len);
-	} else if (!peer->live || peer->boot != h.boot) {
-		// Of a boot that no heartbeat has announced yet, or any more: it will be sent again.
-	} else if (h.type == WIRE_LOG) {
-		if (h.to_boot == (uint32_t)s->conf->boot)
-			repl_rx(s, peer, &h, body, len);
-	} else if (h.type == WIRE_PULL) {
-		pull_rx(s, &h, body, len);
-	} else if (h.type == WIRE_NONE) {
-		none_rx(s, &h, body, len);
-	}
+	bool believed = s->peer[h.from_node].boot == h.boot;
+	if ((h.to_node != WIRE_ANY && h.to_boot != (uint32_t)s->conf->boot) ||
+		(!believed && !may_introduce(s, &h)))
+		count(s, C_drop_control_stale);
+	else if (believed ? session_open(s, &h, message) : session_proven(s, &h, message))
+		accepted(s, p, &h, message + head,
+			(uint16_t)(p->payload_len - head - WIRE_TAG_SIZE));
 	shard_done(s, p->buf);
 }

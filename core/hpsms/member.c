@@ -48,9 +48,12 @@ bool members_hello(
 		return false;
 	p->heard_ns = now_ns;
 	p->workers = h->workers;
-	p->chain = h->chain;
+	p->n_chains = h->n_chains;
+	p->chains_used = h->chains_used;
+	memcpy(p->chain, h->chain, sizeof(p->chain));
 	p->sees = h->live;
 	p->ready = h->flags & WIRE_HELLO_READY;
+	p->draining = h->flags & WIRE_HELLO_DRAINING;
 	if (h->flags & WIRE_HELLO_LEAVING) {
 		p->left = true;
 		p->ready = false;

@@ -10,10 +10,13 @@
 #define MEMBERS_MAX 64
 
 struct member {
-	bool configured, live, ready;
+	bool configured, live;
+	bool ready, draining; // says so
 	uint8_t workers;
 	bool left; // this boot has said that it shuts down
-	uint64_t boot, chain;
+	uint64_t boot;
+	uint8_t n_chains, chains_used; // as in struct wire_hello
+	uint64_t chain[CHAINS_MAX]; // ids of the chains that it holds; the first is current there
 	uint64_t boot_before; // never believed again: a late message, or a process that was frozen
 	uint64_t sees; // members that it hears
 	uint64_t heard_ns;

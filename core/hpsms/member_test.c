@@ -22,7 +22,8 @@ static struct members new_members(void)
 
 static bool hello(struct members *m, uint8_t from, uint64_t boot, uint8_t flags, uint64_t now)
 {
-	struct wire_hello h = {.workers = 1, .flags = flags, .chain = 9, .live = 0x1e};
+	struct wire_hello h = {
+		.workers = 1, .flags = flags, .n_chains = 1, .live = 0x1e, .chain = {9}};
 	return members_hello(m, from, boot, &h, now);
 }
 
@@ -50,7 +51,7 @@ static void members__life_and_death(void **state)
 	assert_true(hello(&m, 1, 77, WIRE_HELLO_READY, START));
 	assert_false(hello(&m, 1, 77, WIRE_HELLO_READY, START + 20 * MS));
 	assert_int_equal(m.live, 6);
-	assert_true(m.m[1].ready && m.m[1].chain == 9 && m.m[1].sees == 0x1e);
+	assert_true(m.m[1].ready && m.m[1].chain[0] == 9 && m.m[1].sees == 0x1e);
 	assert_int_equal(tick(&m, START + 60 * MS), 0);
 	assert_int_equal(tick(&m, START + 119 * MS), 0);
 	assert_int_equal(tick(&m, START + 120 * MS), 2);

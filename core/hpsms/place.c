@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Which nodes hold the copies of a connection. Rendezvous hashing over the live members: every node
-// computes the same answer from the key alone, and a member that comes or goes moves only its own
-// share. It does not know where the switch would send the connection next: a packet that arrives
-// where there is no copy costs one PullReplica.
+// Which nodes hold the copies of a connection: those to which the switch would send its packets next,
+// if it is known how the switch hashes. The rest, or all, by rendezvous hashing over the members:
+// every node computes the same from the key alone, and a member that comes or goes moves only its own
+// share. A packet that arrives where there is no copy costs one PullReplica.
 #include "core/shard.h"
 
 static uint64_t weight(uint64_t key_hash, unsigned node)
@@ -11,7 +11,7 @@ static uint64_t weight(uint64_t key_hash, unsigned node)
 	return rng_next(&r);
 }
 
-uint64_t place_copies(
+uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n)
 {
 	uint64_t hash = store_hash(&s->store, key), chosen = 0;
@@ -31,4 +31,46 @@ uint64_t place_copies(
 		among &= ~(1ull << best);
 	}
 	return chosen;
+}
+
+// Where packets of this tuple arrive while the ports of `ports` are up, and after each of n failures
+// of the node where they arrive. The function is the configuration's: no bit outside ports is taken.
+static uint64_t arrivals(
+	const struct shard *s, const struct tripod_tuple *key, uint64_t ports, unsigned n)
+{
+	uint64_t nodes = 0;
+
+	for (unsigned k = 0; k <= n && ports != 0; k++) {
+		int node = s->conf->next_hop(s->conf->next_hop_ctx, key, ports);
+		if (node < 0 || node >= NODES_MAX || !(ports & 1ull << node))
+			break;
+		nodes |= 1ull << node;
+		ports &= ~(1ull << node);
+	}
+	return nodes;
+}
+
+uint64_t place_missing(const struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	uint64_t holders = store_repl(&s->store, i)->holders, missing = 0;
+	// Who has not this connection's chain is no backup for it.
+	uint64_t among = shard_takers(s) & s->chain_nodes[c->chain];
+	uint64_t coming = s->live & ~s->draining & ~s->ports;
+	// The copy that leaves with this node makes one more necessary.
+	unsigned n = s->conf->backups + (s->draining & shard_self(s) ? 1 : 0);
+
+	for (unsigned d = 0; d < 2 && s->conf->next_hop != NULL && n > 0; d++) {
+		if (c->dir[d].key.proto == 0)
+			continue;
+		missing |= arrivals(s, &c->dir[d].key, s->ports, n);
+		if (coming != 0) // ... and when the ports of those who join come up
+			missing |= arrivals(s, &c->dir[d].key, s->ports | coming, 0);
+	}
+	missing &= among & ~holders;
+	unsigned copies = (unsigned)__builtin_popcountll((holders | missing) & among);
+	if (copies < n)
+		missing |= place_rendezvous(
+			s, &c->dir[0].key, among & ~(holders | missing), n - copies);
+	return missing;
 }

@@ -138,14 +138,12 @@ static void forge_from(
 {
 	struct wire_header h = header_of(r, from, to, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, w);
+	int size = wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, w);
 
 	assert_true(size > 0);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 	h.from_worker = (uint8_t)worker;
 	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[worker].rx_ack + 1;
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, from, to, message, h.length);
 	rack_run_ms(r, 1);
 }
@@ -167,9 +165,9 @@ static struct wire_record record_of(struct rack *r, unsigned n, unsigned writer,
 		.parts = 7,
 		.key = key_of(n),
 		.incarnation = 1000,
-		.chain = s->chain->id,
+		.chain = s->chain[0]->id,
 		.holders = 3,
-		.nf_size = s->chain->wire_size,
+		.nf_size = s->chain[0]->wire_size,
 		.nf = nf,
 	};
 	for (unsigned p = 0; p < PARTS; p++)
@@ -269,10 +267,9 @@ static void repl__a_number_counts_once(void **state)
 	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
 	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, 0, 1, message, h.length);
 	rack_run_ms(r, 1);
 	assert_null(find(r, 1, 2, NULL));
@@ -286,22 +283,22 @@ static void repl__messages_of_others(void **state)
 	struct wire_record w = record_of(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 		unsigned as = 0;
-		h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 		h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack + 1;
 		h.cluster += i == 0;
 		as = i == 1 ? 2 : as;
 		h.to_boot += i == 2;
 		h.boot += i == 3;
-		assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+		rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 		send_as(r, as, 1, message, h.length);
 		rack_run_ms(r, 1);
 		assert_null(find(r, 1, 1, NULL));
 		assert_int_equal(rack_counter(r, 1, C_drop_control_bad), i == 0 ? 1 : 2);
+		assert_int_equal(rack_counter(r, 1, C_drop_control_stale), i < 2 ? 0 : i - 1);
 	}
 	rack_free(r);
 }
@@ -358,14 +355,14 @@ static void place__spread_and_stable(void **state)
 
 	for (unsigned i = 0; i < 250; i++) {
 		struct tripod_tuple key = key_of(i);
-		uint64_t of_four = place_copies(s, &key, 0xf, 1);
-		uint64_t of_three = place_copies(s, &key, 0x7, 1);
-		uint64_t two = place_copies(s, &key, 0xf, 2);
+		uint64_t of_four = place_rendezvous(s, &key, 0xf, 1);
+		uint64_t of_three = place_rendezvous(s, &key, 0x7, 1);
+		uint64_t two = place_rendezvous(s, &key, 0xf, 2);
 		assert_int_equal(__builtin_popcountll(of_four), 1);
 		assert_int_equal(__builtin_popcountll(two), 2);
 		assert_true(two & of_four);
 		assert_true(of_four == 8 || of_four == of_three);
-		assert_true(place_copies(s, &key, 0x5, 3) == 0x5);
+		assert_true(place_rendezvous(s, &key, 0x5, 3) == 0x5);
 		share[__builtin_ctzll(of_four)]++;
 	}
 	for (unsigned n = 0; n < 4; n++)
@@ -404,7 +401,7 @@ static void repl__absurd_claims(void **state)
 			w.nf = c->nf;
 			w.dir[0].age_ms = w.dir[1].age_ms = claims[i].age_ms;
 			uint8_t packed[WIRE_NF_MAX];
-			chain_pack(node_shard(rack_node(r, to), 0)->chain, c->nf, packed);
+			chain_pack(node_shard(rack_node(r, to), 0)->chain[0], c->nf, packed);
 			w.nf = packed;
 			forge(r, (to + 1) % 3, to, &w);
 		}
@@ -429,7 +426,7 @@ static void repl__broken_invariant_ends_its_connection(void **state)
 	struct wire_record w = record_of(r, 1, 1, 50);
 	w.incarnation = c->incarnation;
 	w.reversed = c->dir[1].key;
-	chain_pack(node_shard(rack_node(r, 0), 0)->chain, c->nf, packed);
+	chain_pack(node_shard(rack_node(r, 0), 0)->chain[0], c->nf, packed);
 	packed[0] ^= 0xff;
 	w.nf = packed;
 	forge(r, 1, 0, &w);
@@ -459,7 +456,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	uint8_t type = bytes[BODY + 3];
 
 	log->pulls += type == WIRE_PULL;
-	if (type == WIRE_NONE) {
+	if (type == WIRE_REFUSED) {
 		log->nones++;
 		log->none_to = bytes[BODY + 11];
 	}
@@ -543,7 +540,7 @@ static void repl__refused_copies_do_not_count(void **state)
 }
 
 // "I have no copy" from before there was one, come again: the copy is sent again, not given up.
-static void repl__late_refusal_costs_no_copy(void **state)
+static void late_refusal(enum wire_type type)
 {
 	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
 	struct tripod_tuple key = key_of(1);
@@ -555,16 +552,28 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	unsigned node = rack_hash(r,
 		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
 		TRIPOD_INCOMING);
-	struct wire_header h = header_of(r, !node, node, WIRE_NONE);
+	struct wire_header h = header_of(r, !node, node, type);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
 	rack_run_ms(r, 20);
 	struct conn_repl *cr = find(r, node, 1, NULL);
 	assert_true(cr->holders == 3);
-	assert_true(cr->acked == 3);
+	assert_true(holders_with(cr, HOLDER_ACKED) == 3);
+	// On its way, it crosses a NONE, and is not given up; a refusal is the end of it.
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
+	holders_mark_only(cr, HOLDER_KNOWN, 1ull << node);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	send_as(r, !node, node, message, h.length);
+	rack_run_ms(r, 1);
+	assert_true(cr->holders == (type == WIRE_NONE ? 3u : 1u << node));
 	rack_free(r);
+}
+
+static void repl__late_refusal_costs_no_copy(void **state)
+{
+	late_refusal(WIRE_NONE);
+	late_refusal(WIRE_REFUSED);
 }
 
 static bool mute(void *ctx, unsigned from, const struct frame *f)
@@ -613,9 +622,9 @@ static void repl__handed_over_while_queued(void **state)
 	struct shard *s = node_shard(rack_node(r, node), 0);
 	struct conn_repl *cr = find(r, node, 1, &c);
 	unsigned other = (unsigned)__builtin_ctzll(cr->holders & ~(1ull << node));
-	assert_true(cr->known & 1ull << other);
+	assert_true(holder_is(cr, HOLDER_KNOWN, other));
 	c->flags &= (uint8_t) ~(CONN_MASTER_0 | CONN_MASTER_1);
-	cr->acked = 1ull << node;
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
 	uint32_t i = (uint32_t)(cr - s->store.repls);
 	s->now_ns = rack_now_ns(r);
 	repl_queue(s, i, other);
@@ -687,8 +696,8 @@ static void repl__late_acknowledgement(void **state)
 			rack_inject(r, 0, 30, log.bytes[k], log.len[k]);
 		rack_run_ms(r, 1);
 		assert_true(cr->holders & 2);
-		assert_false(cr->known & 2);
-		assert_false(cr->acked & 2);
+		assert_false(holder_is(cr, HOLDER_KNOWN, 1));
+		assert_false(holder_is(cr, HOLDER_ACKED, 1));
 		tried++;
 		rack_tap(r, NULL, NULL);
 		rack_run_ms(r, 30);
@@ -703,15 +712,16 @@ static void repl__hello_from_a_group_address(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_header h = header_of(r, 1, 0, WIRE_HELLO);
-	struct wire_hello hello = {.workers = 1, .flags = WIRE_HELLO_READY, .live = 7};
+	struct wire_hello hello = {
+		.workers = 1, .flags = WIRE_HELLO_READY, .n_chains = 1, .live = 7, .chain = {1}};
 	uint8_t message[128], frame[256];
 	static const uint8_t group[6] = {3, 0, 0, 0, 0, 2};
 
-	h.to_node = h.to_worker = WIRE_ANY;
+	h.to_node = WIRE_ANY;
 	h.to_boot = 0;
 	int size = wire_put_hello(message + WIRE_HEADER_SIZE, 64, &hello);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	memcpy(message + WIRE_HEADER_SIZE + 2, group, 6);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	size_t n = frames_build(frame, sizeof(frame),
 		&(struct frame_spec){.src = "10.255.0.2",
 			.dst = "255.255.255.255",

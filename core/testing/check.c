@@ -99,13 +99,16 @@ static void check_waiting(struct place at, const struct shard *s)
 static void check_shard(struct place at, const struct shard *s)
 {
 	const struct store *st = &s->store;
-	uint32_t used = 0, keys = 0, embryonic = 0, aliases = 0;
+	uint32_t used = 0, keys = 0, embryonic = 0, aliases = 0, under[256] = {0};
 
 	for (uint32_t i = 1; i <= st->capacity; i++) {
 		const struct conn *c = store_conn(st, i);
 		if (c->state == CONN_FREE)
 			continue;
 		used++;
+		under[c->chain]++;
+		if (c->chain >= CHAINS_MAX || conn_chain(s, c) == NULL)
+			fail(at, "record's chain", c->chain, 0);
 		keys += 1 + (c->dir[1].key.proto != 0);
 		embryonic += !(c->flags & CONN_ANSWERED);
 	}
@@ -113,6 +116,8 @@ static void check_shard(struct place at, const struct shard *s)
 		aliases += st->aliases[a].used;
 	equal(at, "records in use", st->used, used);
 	equal(at, "unanswered connections", st->embryonic, embryonic);
+	for (unsigned k = 0; k < CHAINS_MAX; k++)
+		equal(at, "records under a chain", s->chain_used[k], under[k]);
 	equal(at, "aliases in use", st->aliases_used, aliases);
 	check_index(at, st, keys + aliases);
 	check_wheel(at, st, used);

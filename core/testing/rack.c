@@ -2,6 +2,7 @@
 #include "core/testing/rack.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@
 #define INBOX 4096
 #define FLIGHT 65536
 #define DETECT_MS 100
+#define CONTROL_NS (5 * 1000 * 1000ull)
 
 static const uint8_t HOST_MAC[6] = {2, 0, 0, 0, 0xaa, 1};
 static const uint8_t GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0, 1, 2}};
@@ -28,7 +30,10 @@ struct member_state {
 	struct node *node;
 	void *mem;
 	bool frozen, port_forced, port_up;
+	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
+	const struct chain *chain; // current when it starts
+	uint64_t control_ns; // when its control thread runs next
 	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
 	unsigned boots;
 	struct step *step[WORKERS_MAX];
@@ -39,6 +44,8 @@ struct rack {
 	struct rng rng;
 	uint64_t now_ns;
 	struct chain chain;
+	const struct chain *known[RACK_CHAINS]; // that a node of this rack can load
+	unsigned n_known;
 	struct member_state m[RACK_NODES];
 	struct flight *flight;
 	unsigned n_flight;
@@ -78,7 +85,7 @@ static enum tripod_verdict rewrite_init(struct tripod_call *c, struct tripod_pac
 	struct rewrite *w = tripod_state_rw(c);
 
 	if (tripod_packet_direction(p) == TRIPOD_INCOMING) {
-		tripod_addr_parse(&w->addr, "10.1.0.101");
+		tripod_addr_parse(&w->addr, c->instance != NULL ? c->instance : "10.1.0.101");
 		w->port = htons(8080);
 		w->what = 1;
 		return TRIPOD_FORWARD;
@@ -134,7 +141,7 @@ const struct tripod_nf RACK_NF_REWRITE = {
 	.on_packet = rewrite_packet,
 };
 
-// ---- Nodes ----
+// ---- Addresses ----
 
 static struct tripod_addr addr(const char *format, unsigned n)
 {
@@ -160,18 +167,64 @@ static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const
 	tripod_prefix_parse(&c->route[0].to, "0.0.0.0/0");
 }
 
+// ---- The switch ----
+
+// Two-stage ECMP: the primary choice among all, the second among those that are up.
+static unsigned choose(const struct rack *r, uint64_t hash, uint64_t ports)
+{
+	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
+
+	if (ports & 1ull << first)
+		return first;
+	for (unsigned i = 0; i < r->conf.nodes; i++) {
+		if (ports & 1ull << i)
+			up[n++] = i;
+	}
+	return n == 0 ? first : up[(hash >> 32) % n];
+}
+
+static unsigned hash_tuple(const struct rack *r, const struct tripod_tuple *t,
+	enum tripod_direction from, uint64_t ports)
+{
+	struct rng mix = {.state = r->conf.seed};
+	bool outside_is_src = from == TRIPOD_INCOMING;
+	const struct tripod_addr *a = outside_is_src ? &t->src : &t->dst;
+	uint16_t port = outside_is_src ? t->sport : t->dport;
+	uint32_t v4 = tripod_addr_get_v4(a);
+
+	mix.state ^= (uint64_t)v4 << 16 ^ port;
+	mix.state = rng_next(&mix);
+	if (r->conf.split) {
+		mix.state ^= tripod_addr_get_v4(outside_is_src ? &t->dst : &t->src);
+		mix.state ^= (uint64_t)(outside_is_src ? t->dport : t->sport) << 32;
+		mix.state ^= (uint64_t)from << 60;
+	}
+	return choose(r, rng_next(&mix), ports);
+}
+
+// What the nodes are told of the switch when its hash is known.
+static int next_hop(const void *ctx, const struct tripod_tuple *t, uint64_t ports)
+{
+	return (int)hash_tuple(ctx, t, (enum tripod_direction)t->direction, ports);
+}
+
+// ---- Nodes ----
+
 static struct node_conf node_conf(struct rack *r, unsigned i)
 {
 	struct node_conf c = {
 		.id = (uint8_t)i,
 		.workers = (uint8_t)r->conf.workers,
 		.cluster = 7,
+		.keys = r->conf.keys,
 		.boot = rng_next(&r->rng) | 1,
 		.boot_half = r->m[i].boots & 1,
 		.seed = rng_next(&r->rng),
 		.hash_seed = r->conf.seed,
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
+		.next_hop = r->conf.predicted ? next_hop : NULL,
+		.next_hop_ctx = r,
 		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
 		.backups = (uint8_t)r->conf.backups,
 		.peer_workers =
@@ -181,19 +234,22 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
 		.repair_per_s = 100000,
+		.join_timeout_ms = 5000,
+		.drain_quiet_ms = 50,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
 		.waiting = r->conf.waiting ? r->conf.waiting : 512,
 		.pulls = r->conf.pulls ? r->conf.pulls : 512,
 		.pull_per_s = r->conf.pull_per_s ? r->conf.pull_per_s : 50000,
 		.relay_per_s = 100000,
 		.timers = r->conf.timers ? r->conf.timers : 64,
+		.nf_state_bytes = r->conf.nf_state_bytes,
 		.unknown_tcp_reset = r->conf.reset,
 		.tcp = {10000, 7440000, 240000, 10000},
 		.udp_ms = r->conf.udp_ms ? r->conf.udp_ms : 300000,
 		.udp_embryonic_ms = 30000,
 		.icmp_ms = 30000,
 		.tombstone_ms = 5000,
-		.chain = &r->chain,
+		.chain = r->m[i].chain,
 	};
 	c.embryonic = r->conf.embryonic ? r->conf.embryonic : c.connections;
 	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
@@ -228,6 +284,8 @@ void rack_start(struct rack *r, unsigned i)
 	m->node = node_init(m->mem, size, &conf, r->now_ns);
 	m->frozen = false;
 	m->lost_ns = 0;
+	m->wanted = false;
+	m->control_ns = r->now_ns;
 	m->boots++;
 	node_set_ready(m->node, true);
 	for (unsigned w = 0; w < r->conf.workers; w++)
@@ -295,17 +353,23 @@ struct rack *rack_new(const struct rack_conf *conf)
 	const struct tripod_nf *nf = conf->nf ? conf->nf : &RACK_NF_REWRITE;
 
 	r->conf = *conf;
+	if (r->conf.keys.n == 0)
+		r->conf.keys =
+			(struct auth_keys){.n = 1, .key[0] = {1, "the key of a rack for tests"}};
 	r->rng.state = conf->seed;
 	r->now_ns = 1000 * MS;
 	if (chain_add(&r->chain, nf, NULL) != 0 ||
 		(conf->nf2 != NULL && chain_add(&r->chain, conf->nf2, NULL) != 0))
 		abort();
 	chain_seal(&r->chain, "test");
+	r->known[r->n_known++] = &r->chain;
 	r->flight = calloc(FLIGHT, sizeof(*r->flight));
 	for (unsigned s = 0; s < 2; s++)
 		r->inbox[s] = calloc(INBOX, sizeof(**r->inbox));
-	for (unsigned i = 0; i < conf->nodes; i++)
+	for (unsigned i = 0; i < conf->nodes; i++) {
+		r->m[i].chain = &r->chain;
 		rack_start(r, i);
+	}
 	return r;
 }
 
@@ -363,6 +427,36 @@ void rack_thaw(struct rack *r, unsigned i)
 	r->m[i].lost_ns = 0;
 }
 
+const struct chain *rack_chain(struct rack *r)
+{
+	return &r->chain;
+}
+
+void rack_know(struct rack *r, const struct chain *chain)
+{
+	for (unsigned k = 0; k < r->n_known; k++) {
+		if (r->known[k] == chain)
+			return;
+	}
+	if (r->n_known == RACK_CHAINS)
+		abort();
+	r->known[r->n_known++] = chain;
+}
+
+void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain)
+{
+	struct node *n = r->m[i].node;
+	int slot;
+
+	rack_know(r, chain);
+	r->m[i].chain = chain;
+	if (n == NULL)
+		return;
+	slot = node_chain_add(n, chain, false);
+	if ((slot < 0 && slot != -EEXIST) || node_chain_current(n, chain->id) != 0)
+		abort();
+}
+
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled)
 {
 	r->m[i].stalled[worker] = stalled;
@@ -374,7 +468,7 @@ void rack_port(struct rack *r, unsigned i, bool up)
 	r->m[i].port_up = up;
 }
 
-// ---- The switch ----
+// ---- Ports and wires ----
 
 static bool port_is_up(const struct rack *r, unsigned i)
 {
@@ -382,39 +476,17 @@ static bool port_is_up(const struct rack *r, unsigned i)
 
 	if (m->port_forced)
 		return m->port_up;
-	return m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS;
+	// Like BFD: a node says at once whether it wants traffic, and its death is found out.
+	return m->wanted && (m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS);
 }
 
-// Two-stage ECMP: the primary choice among all, the second among those that are up.
-static unsigned choose(struct rack *r, uint64_t hash)
+static uint64_t ports_up(const struct rack *r)
 {
-	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
+	uint64_t up = 0;
 
-	if (port_is_up(r, first))
-		return first;
-	for (unsigned i = 0; i < r->conf.nodes; i++) {
-		if (port_is_up(r, i))
-			up[n++] = i;
-	}
-	return n == 0 ? first : up[(hash >> 32) % n];
-}
-
-static unsigned hash_tuple(struct rack *r, const struct tripod_tuple *t, enum tripod_direction from)
-{
-	struct rng mix = {.state = r->conf.seed};
-	bool outside_is_src = from == TRIPOD_INCOMING;
-	const struct tripod_addr *a = outside_is_src ? &t->src : &t->dst;
-	uint16_t port = outside_is_src ? t->sport : t->dport;
-	uint32_t v4 = tripod_addr_get_v4(a);
-
-	mix.state ^= (uint64_t)v4 << 16 ^ port;
-	mix.state = rng_next(&mix);
-	if (r->conf.split) {
-		mix.state ^= tripod_addr_get_v4(outside_is_src ? &t->dst : &t->src);
-		mix.state ^= (uint64_t)(outside_is_src ? t->dport : t->sport) << 32;
-		mix.state ^= (uint64_t)from << 60;
-	}
-	return choose(r, rng_next(&mix));
+	for (unsigned i = 0; i < r->conf.nodes; i++)
+		up |= (uint64_t)port_is_up(r, i) << i;
+	return up;
 }
 
 static void fly(struct rack *r, unsigned to, uint16_t vlan, const uint8_t *bytes, uint16_t len,
@@ -436,7 +508,7 @@ unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direc
 	size_t len = frames_build(buf, sizeof(buf), s);
 
 	frames_parse(&p, buf, len, sizeof(buf), from);
-	return hash_tuple(r, &p.tuple, from);
+	return hash_tuple(r, &p.tuple, from, ports_up(r));
 }
 
 void rack_send(struct rack *r, enum tripod_direction from, const struct frame_spec *spec)
@@ -450,8 +522,8 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 	size_t len = frames_build(buf, sizeof(buf), &s);
 	if (frames_parse(&p, buf, len, sizeof(buf), from) >= 0)
 		abort();
-	fly(r, hash_tuple(r, &p.tuple, from), from == TRIPOD_INCOMING ? 10 : 20, buf, (uint16_t)len,
-		0);
+	fly(r, hash_tuple(r, &p.tuple, from, ports_up(r)), from == TRIPOD_INCOMING ? 10 : 20, buf,
+		(uint16_t)len, 0);
 }
 
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len)
@@ -459,6 +531,13 @@ void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes
 	if (len > ROOM)
 		abort();
 	fly(r, node, vlan, bytes, (uint16_t)len, 0);
+}
+
+void rack_seal(struct rack *r, struct wire_header *h, uint8_t *message, size_t size)
+{
+	unsigned worker = h->from_worker < r->conf.workers ? h->from_worker : 0;
+
+	session_seal(node_shard(r->m[h->from_node].node, worker), h, message, (uint16_t)size);
 }
 
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx)
@@ -544,9 +623,22 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 	r->n_flight -= k - kept;
 }
 
+// What the control thread does beside: now and then, between the steps of the workers.
+static void control_node(struct rack *r, unsigned i)
+{
+	unsigned slot;
+
+	node_chain_retire(r->m[i].node, &slot); // the chains are the rack's
+}
+
 static void step_node(struct rack *r, unsigned i)
 {
 	struct member_state *m = &r->m[i];
+
+	if (r->now_ns >= m->control_ns) {
+		m->control_ns = r->now_ns + CONTROL_NS;
+		control_node(r, i);
+	}
 
 	for (unsigned w = 0; w < r->conf.workers; w++) {
 		struct step *step = m->step[w];
@@ -567,6 +659,7 @@ static void step_node(struct rack *r, unsigned i)
 		for (unsigned k = 0; k < step->n_done; k++)
 			buffer_free(r, step->done[k]);
 	}
+	m->wanted = m->node->takes_traffic;
 }
 
 void rack_run_ms(struct rack *r, unsigned ms)

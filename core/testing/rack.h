@@ -8,15 +8,18 @@
 // and otherwise do only what the test sends for them; what reaches them is put into an inbox.
 #pragma once
 
+#include "core/hpsms/wire.h"
 #include "core/node.h"
 #include "core/testing/frames.h"
 
 #define RACK_NODES 8
+#define RACK_CHAINS 16
 
 struct rack_conf {
 	unsigned nodes, workers, backups;
 	uint64_t seed;
 	bool split; // the switch hashes both ends: the directions of a connection may part
+	bool predicted; // the nodes know how the switch hashes
 	bool baseline; // durability none
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096
@@ -26,15 +29,18 @@ struct rack_conf {
 	uint32_t embryonic; // 0: as many as connections
 	uint32_t waiting, pulls; // 0: 512
 	uint32_t timers; // 0: 64
+	uint32_t nf_state_bytes; // 0: those of the chain
 	unsigned peer_workers; // 0: as many as workers
 	uint32_t pull_per_s; // 0: 50000
 	uint16_t inside_mtu; // 0: 1500
 	bool bfd; // nodes send BFD; the switch does not answer
 	bool reset; // answer unknown TCP
+	struct auth_keys keys; // of the cluster; none: one of the test's
 	bool dirty; // what is sent may have wrong checksums, and so may what arrives
 };
 
-// Rewrites the destination like a load balancer (to 10.1.0.101:8080) and, for connections from
+// Rewrites the destination like a load balancer (to port 8080 of its instance, the text of an address;
+// NULL: 10.1.0.101) and, for connections from
 // inside, the source like a source NAT (to 192.0.2.1, a port of its own). Write-once state.
 extern const struct tripod_nf RACK_NF_REWRITE;
 
@@ -52,6 +58,12 @@ void rack_kill(struct rack *r, unsigned i);
 void rack_freeze(struct rack *r, unsigned i);
 void rack_thaw(struct rack *r, unsigned i);
 void rack_start(struct rack *r, unsigned i);
+// A node gets another chain for its new connections, now and when it starts again. The chain stays the
+// caller's and must outlive the rack; it is added to those that nodes of this rack can load.
+void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain);
+void rack_know(struct rack *r, const struct chain *chain); // the latter alone
+const struct chain *rack_chain(struct rack *r); // the first one of all nodes
+
 // One worker of a node stands still, or goes on.
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled);
 // The switch does (not) use the node, whatever its state.
@@ -64,6 +76,9 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 
 // A frame as it is (no tag in the bytes), to one node on one VLAN. bytes are copied.
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len);
+// Completes a message of `size` bytes (header h included, tag not) as the sender that h names would
+// seal it: what a node that lies could send. The counter is the sender's next.
+void rack_seal(struct rack *r, struct wire_header *h, uint8_t *message, size_t size);
 // Sees every frame that a node sends, on every VLAN. true: the frame is lost.
 typedef bool (*rack_tap_fn)(void *ctx, unsigned from, const struct frame *f);
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx);

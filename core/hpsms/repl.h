@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the parts of replication share: repl.c sends, repl_rx.c merges, repair.c makes up for copies
+// that were lost. Nobody else needs this header; core/shard.h has what the rest may call.
+#pragma once
+
+#include "core/shard.h"
+
+static inline uint64_t repl_self(const struct shard *s)
+{
+	return 1ull << s->conf->id;
+}
+
+// The channel to a worker of a node has something to do.
+static inline void repl_busy(struct shard *s, unsigned node, unsigned worker)
+{
+	s->busy[node] |= 1ull << worker;
+	s->busy_nodes |= 1ull << node;
+}
+
+static inline uint32_t repl_age_ms(const struct shard *s, tick_t seen)
+{
+	int32_t age = (int32_t)(s->now - seen);
+	return age < 0 ? 0 : (uint32_t)(((uint64_t)age << TICK_SHIFT) / MS);
+}
+
+// What a node has acknowledged of this record counts no more.
+static inline void repl_forget(struct conn_repl *r, unsigned node)
+{
+	holders_unmark(r, HOLDER_ACKED, 1ull << node);
+	holders_unmark(r, HOLDER_KNOWN, 1ull << node);
+}
+
+// ---- repl.c ----
+// What a message from a worker of a node acknowledges.
+void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live

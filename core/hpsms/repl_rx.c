@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Replication, the receiving end: records are merged, and what is older than what is here is answered.
+// docs/PROTOCOL.md describes the order of claims.
+#include <netinet/in.h>
+
+#include "core/hpsms/repl.h"
+
+static bool newer(const struct conn_version *a, const struct conn_version *b)
+{
+	if (a->epoch != b->epoch)
+		return (int16_t)(a->epoch - b->epoch) > 0;
+	if (a->version != b->version)
+		return (int32_t)(a->version - b->version) > 0;
+	return a->writer > b->writer;
+}
+
+static tick_t seen_of(const struct shard *s, uint32_t age)
+{
+	// An age beyond any time-out says no more than "long ago".
+	return s->now - ticks_of_ms(age > 1u << 30 ? 1u << 30 : age);
+}
+
+// A claim of this node that it has not made in this life: what else its former life wrote under it,
+// nobody knows. It stands, but what this life writes goes one epoch higher.
+static bool of_former_life(const struct shard *s, const struct conn_version *v)
+{
+	return v->writer == s->conf->id;
+}
+
+static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	tick_t seen = seen_of(s, w->dir[d].age_ms);
+
+	// Flags only ever grow, so they are merged whoever claims the direction.
+	c->dir[d].tcp.flags |= w->dir[d].tcp_flags & TCP_DIR_DURABLE;
+	if (w->dir[d].tcp_flags & TCP_DIR_SYN)
+		c->dir[d].tcp.wscale = w->dir[d].wscale;
+	if ((int32_t)(seen - c->dir[d].seen) > 0)
+		c->dir[d].seen = seen;
+	if (!newer(&w->version[d], &r->part[d]))
+		return;
+	bool former = of_former_life(s, &w->version[d]);
+	if (conn_masters(c, d) && former) {
+		r->part[d].epoch = (uint16_t)(w->version[d].epoch + 1);
+		repl_changed(s, i, 1u << d);
+		return;
+	}
+	if (conn_masters(c, d)) {
+		if (w->version[d].epoch == r->part[d].epoch)
+			count(s, C_epoch_conflicts);
+		count(s, C_handovers);
+		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
+		c->dir[d].next_hop = 0;
+		c->dir[d].next_hop_check = (uint16_t)s->now;
+		r->part[d] = w->version[d];
+		r->part[d].handed = 1;
+		return;
+	}
+	uint8_t handed = r->part[d].handed;
+	bool same = r->part[d].writer == w->version[d].writer;
+	r->part[d] = w->version[d];
+	r->part[d].handed = same ? handed : 0;
+}
+
+// The slot of the record's chain, or -1: of a chain that is not held here, nobody knows what its bytes
+// of NF state mean.
+static int record_slot(const struct shard *s, const struct wire_record *w)
+{
+	int slot = chain_set_find(s, w->chain);
+
+	return slot >= 0 && w->nf_size == s->chain[slot]->wire_size ? slot : -1;
+}
+
+// false: what is fixed for ever differs, of one life: one of the two is wrong.
+static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	const struct chain *chain = conn_chain(s, c);
+	uint8_t nf[CHAIN_STATE_MAX];
+
+	conn_hold(s, r, w->holders);
+	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
+		return true;
+	if (w->chain != chain->id || w->nf_size != chain->wire_size) {
+		count(s, C_log_records_refused);
+		return true;
+	}
+	chain_unpack(chain, w->nf, nf);
+	if (chain_write_once_differs(chain, nf, c->nf))
+		return false;
+	chain_unpack(chain, w->nf, c->nf);
+	r->part[PART_SHARED] = w->version[PART_SHARED];
+	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
+	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
+	return true;
+}
+
+// A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
+// not be kept; then the sender is told.
+static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
+{
+	int slot = record_slot(s, w);
+	uint32_t i = slot < 0 ? STORE_NONE : conn_new(s, (unsigned)slot);
+
+	if (i == STORE_NONE) {
+		count(s, C_log_records_refused);
+		return STORE_NONE;
+	}
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	c->dir[0].key = w->key;
+	c->dir[1].key = w->reversed;
+	c->incarnation = w->incarnation;
+	c->state = CONN_LIVE;
+	c->stamp = s->next_stamp += 257;
+	c->flags = CONN_REPLICATED;
+	if (w->flags & WIRE_RECORD_ANSWERED)
+		c->flags |= CONN_ANSWERED;
+	else
+		s->store.embryonic++;
+	if (w->flags & WIRE_RECORD_PINNED)
+		c->flags |= CONN_PINNED;
+	for (unsigned p = 0; p < PARTS; p++) {
+		r->part[p] = w->version[p];
+		r->part[p].handed = 0;
+	}
+	for (unsigned d = 0; d < 2; d++) {
+		c->dir[d].tcp.flags = w->dir[d].tcp_flags & TCP_DIR_DURABLE;
+		c->dir[d].tcp.wscale = w->dir[d].wscale;
+		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
+	}
+	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
+	conn_hold(s, r, repl_self(s) | 1ull << from);
+	holders_mark(r, HOLDER_ACKED, r->holders);
+	holders_mark(r, HOLDER_KNOWN, r->holders);
+	conn_hold(s, r, w->holders);
+	chain_unpack(conn_chain(s, c), w->nf, c->nf);
+	if (conn_index(s, i, final) != 0) {
+		count(s, C_log_records_refused);
+		if (!(c->flags & CONN_ANSWERED))
+			s->store.embryonic--;
+		conn_delete(s, i);
+		return STORE_NONE;
+	}
+	conn_rewheel(s, i);
+	return i;
+}
+
+// Is this node the one whose word counts: does it handle the connection, and did so more lately than
+// whoever sent w?
+static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
+	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+}
+
+static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
+{
+	struct wire_header h;
+	struct frame f;
+
+	if (!control_begin(s, &f))
+		return;
+	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
+	h.count = 1;
+	int size = wire_put_tuple(
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key);
+	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+}
+
+// Another life of the same key. Returns the record that w installed, if it did.
+static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
+	unsigned from, unsigned from_worker, bool final)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	bool full = w->op == WIRE_PUT && (w->parts & 1u << PART_SHARED);
+
+	if (w->incarnation < c->incarnation) {
+		// The sender does not know the newer life: it is told.
+		count(s, C_log_records_stale);
+		conn_hold(s, r, 1ull << from);
+		repl_forget(r, from);
+		c->flags |= CONN_REPLICATED;
+		repl_queue(s, i, from);
+		return STORE_NONE;
+	}
+	if (w->op == WIRE_BURY) {
+		// What was buried elsewhere was younger than what is here.
+		if (c->state == CONN_LIVE)
+			conn_bury(s, i, (enum tripod_reason)w->reason);
+		c->incarnation = w->incarnation;
+		count(s, C_tombstones);
+		return STORE_NONE;
+	}
+	if (handles_better(s, c, w)) {
+		// Packets arrive here, so this life goes on, above both.
+		count(s, C_epoch_conflicts);
+		c->incarnation = w->incarnation + 1;
+		conn_hold(s, r, 1ull << from);
+		c->flags |= CONN_REPLICATED;
+		repl_changed(s, i, 1u << PART_SHARED);
+		return STORE_NONE;
+	}
+	if (!full) {
+		ask_whole(s, &w->key, from);
+		return STORE_NONE;
+	}
+	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
+		count(s, C_log_records_refused);
+		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
+		return STORE_NONE;
+	}
+	return install(s, w, from, final);
+}
+
+// The same life, both alive.
+static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+	bool stale = false, had_more = c->flags & CONN_ANSWERED;
+	uint64_t holders = r->holders | 1ull << from;
+
+	for (unsigned d = 0; d < 2; d++) {
+		if (!(w->parts & 1u << d))
+			continue;
+		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
+		merge_dir(s, i, d, w);
+	}
+	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
+		count(s, C_drop_invariant);
+		conn_close(s, i, TRIPOD_TERMINATED);
+		return;
+	}
+	if (w->flags & WIRE_RECORD_PINNED)
+		c->flags |= CONN_PINNED;
+	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
+		conn_answered(s, i);
+	conn_hold(s, r, 1ull << from);
+	c->flags |= CONN_REPLICATED;
+	// A new holder was sent this node's directions as the sender knew them.
+	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		repl_queue_all(s, i, r->holders & ~holders);
+	if (stale) {
+		// An old master that does not know of the take-over yet.
+		count(s, C_log_records_stale);
+		repl_forget(r, from);
+		repl_queue(s, i, from);
+	}
+	bool reset = (c->dir[0].tcp.flags | c->dir[1].tcp.flags) & TCP_DIR_RST;
+	if (reset && r->part[PART_SHARED].writer == s->conf->id && c->state == CONN_LIVE &&
+		c->dir[0].key.proto != IPPROTO_TCP)
+		conn_close(s, i, TRIPOD_TERMINATED);
+	else
+		conn_rewheel(s, i);
+}
+
+static void record_rx(
+	struct shard *s, const struct wire_record *w, unsigned from, unsigned from_worker)
+{
+	bool final = w->flags & WIRE_RECORD_FINAL;
+	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
+	uint32_t i = hit.index;
+
+	count(s, C_log_records_rx);
+	if (hit.what != STORE_CONN || hit.dir != 0) {
+		if (w->op == WIRE_BURY)
+			return;
+		if (!(w->parts & 1u << PART_SHARED)) {
+			ask_whole(s, &w->key, from);
+			return;
+		}
+		if (install(s, w, from, final) == STORE_NONE) {
+			pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
+			return;
+		}
+	} else {
+		struct conn *c = store_conn(&s->store, i);
+		if (w->incarnation != c->incarnation) {
+			other_incarnation(s, i, w, from, from_worker, final);
+		} else if (c->state == CONN_TOMBSTONE) {
+			if (w->op == WIRE_PUT) {
+				// Nothing is reborn: the sender has not heard of the end.
+				count(s, C_log_records_stale);
+				conn_hold(s, store_repl(&s->store, i), 1ull << from);
+				repl_queue(s, i, from);
+			}
+		} else if (w->op == WIRE_BURY) {
+			count(s, C_tombstones);
+			conn_bury(s, i, (enum tripod_reason)w->reason);
+		} else {
+			merge(s, i, w, from);
+		}
+	}
+	if (w->flags & WIRE_RECORD_ANSWER) {
+		pull_found(s, &w->key, final, from);
+		if (w->parts & 1u << PART_SHARED)
+			pull_found(s, &w->reversed, final, from);
+	}
+}
+
+// Could a node have made this record? Protocol 0 marks a reversed tuple that is not known yet, and an
+// incarnation near the end would leave no room for another life above it.
+static bool possible(const struct wire_record *w)
+{
+	switch (w->key.proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return w->incarnation <= INCARNATION_MAX;
+	default:
+		return false;
+	}
+}
+
+void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
+	uint16_t len)
+{
+	struct channel *c = &peer->channel[h->from_worker];
+	uint16_t at = 0;
+
+	repl_acks(s, h->from_node, h->from_worker, h);
+	if (h->seq == 0)
+		return;
+	repl_busy(s, h->from_node, h->from_worker);
+	if (channel_received(c, h->seq, s->now_ns) != CHANNEL_NEW)
+		return;
+	for (unsigned n = 0; n < h->count; n++) {
+		struct wire_record w;
+		int size = wire_get_record(body + at, len - at, &w);
+		if (size < 0) {
+			count(s, C_drop_control_bad);
+			return;
+		}
+		at += (uint16_t)size;
+		unsigned worker = s->conf->workers == 1 ? 0
+							: toeplitz_worker(toeplitz_tuple(&w.key),
+								  s->conf->workers);
+		if (worker != s->worker || !possible(&w)) {
+			count(s, C_drop_control_bad);
+			continue;
+		}
+		record_rx(s, &w, h->from_node, h->from_worker);
+	}
+}
