@@ -233,6 +233,7 @@ static void corrupt__more_than_was_sent(void **state)
 	struct wire *w = start(&f, lengthen, 1, &LONG_TCP);
 	struct hosts_totals t = end(w, 2 * SECOND);
 	assert_int_equal(t.corrupt, 1);
+	assert_string_equal(wire_fault(w, HOSTS_CORRUPT)->why, "bytes that were not sent");
 	wire_free(w);
 }
 

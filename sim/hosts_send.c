@@ -41,7 +41,8 @@ void hosts_tcp_arm(struct hosts *h, struct hosts_end *e)
 	e->rexmit_ns = h->now_ns + rto(h, e);
 }
 
-// RFC 6298.
+// RFC 6298; the variance is never taken for less than the least time-out, which an acknowledgement
+// may be late on purpose.
 void hosts_tcp_timed(struct hosts *h, struct hosts_end *e)
 {
 	uint64_t r = h->now_ns - e->timed_ns;
@@ -54,7 +55,7 @@ void hosts_tcp_timed(struct hosts *h, struct hosts_end *e)
 		e->rttvar_ns += off / 4 - e->rttvar_ns / 4;
 		e->srtt_ns += r / 8 - e->srtt_ns / 8;
 	}
-	e->rto_ns = most(e->srtt_ns + 4 * e->rttvar_ns, h->conf.rto_min_ns);
+	e->rto_ns = e->srtt_ns + most(4 * e->rttvar_ns, h->conf.rto_min_ns);
 }
 
 uint64_t hosts_tcp_due_ns(const struct hosts_end *e)

@@ -235,6 +235,66 @@ static void plans__are_of_the_sizes_asked_for(void **state)
 	wire_free(w);
 }
 
+// ---- Retransmission ----
+
+struct loser {
+	unsigned data, lost, at; // segments with data so far; lost ones; which one is lost first
+};
+
+// Loses two segments of the first transfers, the rest gets through.
+static bool lose_two(void *ctx, enum tripod_direction side, uint8_t *frame, uint16_t *len)
+{
+	struct loser *l = ctx;
+	struct hosts_packet p;
+	hosts_packet_read(&p, side, frame, *len);
+	if (p.kind != HOSTS_PACKET_TCP || p.payload_len < 1000)
+		return true;
+	l->data++;
+	if (l->data != l->at && l->data != l->at + 3)
+		return true;
+	l->lost++;
+	return false;
+}
+
+// What came out of order is kept: two lost segments are two that are sent again.
+static void loss__costs_what_was_lost(void **state)
+{
+	uint64_t sum = 0;
+	for (unsigned at = 30; at < 60; at++) {
+		struct loser l = {.at = at};
+		struct wire_conf f = {.seed = at,
+			.hook = lose_two,
+			.ctx = &l,
+			.delay_ns = 1000000,
+			.hosts = {.weight = {0, 0, 1}, .opens_per_s = 20, .connections_max = 1}};
+		struct wire *w = wire_new(&f);
+		struct hosts_totals t = run(w, 4 * SECOND);
+		all_well(w, &t);
+		assert_int_equal(l.lost, 2);
+		assert_in_range(t.retransmissions, 2, 8); // more: the probes of closed windows
+		sum += t.retransmissions;
+		wire_free(w);
+	}
+	assert_true(sum < 30 * 3);
+}
+
+// A round trip above the first time-out costs something at first, and not again and again.
+static void loss__is_not_assumed_on_long_ways(void **state)
+{
+	struct wire_conf f = {.seed = 1,
+		.delay_ns = 45000000,
+		.hosts = {.weight = {0, 0, 1},
+			.opens_per_s = 100,
+			.request_reply_percent = 100,
+			.bytes_max = 100000}};
+	struct wire *w = wire_new(&f);
+	struct hosts_totals t = run(w, 5 * SECOND);
+	all_well(w, &t);
+	assert_true(t.done > 450);
+	assert_true(t.retransmissions < 5 * t.done);
+	wire_free(w);
+}
+
 // ---- Limits, pauses, the end ----
 
 static void limit__of_open_connections(void **state)
@@ -309,8 +369,9 @@ static void finish__leaks_nothing(void **state)
 	f.hosts.connections_max = 300;
 	struct wire *w = wire_new(&f);
 	run(w, 2 * SECOND);
-	wire_run(w, w->now_ns + 60 * SECOND); // TIME-WAIT
 	const struct hosts *h = w->hosts;
+	assert_true(h->lingering > 10);
+	wire_run(w, w->now_ns + 60 * SECOND); // TIME-WAIT
 	uint32_t conns = 0, ends = 0, heads = 0;
 	for (uint32_t i = h->conn_free; i != HOSTS_NONE; i = h->conns[i].newer)
 		conns++;
@@ -518,6 +579,8 @@ int main(void)
 		cmocka_unit_test(plans__have_all_that_tcp_has),
 		cmocka_unit_test(plans__keep_silent_connections_alive),
 		cmocka_unit_test(plans__are_of_the_sizes_asked_for),
+		cmocka_unit_test(loss__costs_what_was_lost),
+		cmocka_unit_test(loss__is_not_assumed_on_long_ways),
 		cmocka_unit_test(limit__of_open_connections),
 		cmocka_unit_test(pause__opens_no_more),
 		cmocka_unit_test(finish__does_not_wait_for_plans),
