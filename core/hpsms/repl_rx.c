@@ -251,14 +251,12 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t bit = 1ull << from->node;
 
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		conn_hold(s, r, bit);
+		repl_hold(s, i, from->node);
 		repl_forget(r, from->node);
-		c->flags |= CONN_REPLICATED;
 		repl_queue(s, i, from->node);
 		return w->op == WIRE_BURY;
 	}
@@ -274,8 +272,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = w->incarnation + 1;
-		conn_hold(s, r, bit);
-		c->flags |= CONN_REPLICATED;
+		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
 	}
@@ -320,8 +317,7 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	conn_hold(s, r, 1ull << from);
-	c->flags |= CONN_REPLICATED;
+	repl_hold(s, i, from);
 	// A new holder was sent this node's directions as the sender knew them.
 	if (r->holders != before && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		repl_queue_all(s, i, r->holders & ~before);
