@@ -166,9 +166,8 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 // whoever sent w?
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
-	// A claim that nobody has acknowledged yet is none that a packet has left on.
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       !(c->flags & CONN_SYNCING) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
 void repl_lack_flush(struct shard *s)
