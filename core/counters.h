@@ -91,6 +91,7 @@
 	X(holders_full, "copies of one connection beyond the 16 that are kept up to date")         \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
+	X(tombstone_hits, "packets and records that met a connection which had ended")             \
 	X(repairs, "connections given another copy after a member was lost")                       \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \

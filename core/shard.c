@@ -197,6 +197,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
+	count(s, C_tombstone_hits);
 	if (!opens)
 		ask_or_drop(s, p);
 	else if (p->flags & TRIPOD_PKT_RELAYED)

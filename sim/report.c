@@ -15,6 +15,7 @@ static const struct {
 	{"handovers", C_handovers},
 	{"epoch_conflicts", C_epoch_conflicts},
 	{"tombstones", C_tombstones},
+	{"tombstone_hits", C_tombstone_hits},
 	{"relays", C_relay_tx},
 	{"repairs", C_repairs},
 	{"log_messages", C_log_messages_tx},

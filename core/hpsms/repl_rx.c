@@ -328,6 +328,7 @@ static void record_rx(
 		if (w->incarnation != c->incarnation) {
 			other_incarnation(s, i, w, from, from_worker, final);
 		} else if (c->state == CONN_TOMBSTONE) {
+			count(s, C_tombstone_hits);
 			if (w->op != WIRE_BURY) {
 				// Nothing is reborn: the sender has not heard of the end.
 				count(s, C_log_records_stale);
