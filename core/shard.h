@@ -148,6 +148,7 @@ struct shard {
 	struct store store;
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
+	bool stale_rx; // packets lie there that are older than the switch's patience
 	struct rng rng;
 	struct timers timers;
 
