@@ -148,6 +148,13 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	conn_rewheel(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
+	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
+	unsigned writer = r->part[PART_SHARED].writer;
+	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
+		s->repair_next |= repl_self(s);
+		if (s->repair_at == 0)
+			s->repair_at = 1;
+	}
 	return i;
 }
 
