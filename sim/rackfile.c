@@ -114,7 +114,7 @@ static void service(struct text *t, unsigned vip, bool v6, const char *proto, un
 		a = hosts_server_addr((vip + b) % servers, v6);
 		say(t, "%s{address: \"%s\", port: %u, weight: %u}", b == 0 ? "" : ", ",
 			tripod_addr_format(&a, text, sizeof(text)), HOSTS_BACKEND_PORT(vip),
-			1 + (vip + b + version) % 3);
+			1 + (vip + b + version) % 7);
 	}
 	say(t, "]}\n");
 }
