@@ -394,6 +394,9 @@ void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
 	run_close(s, i, why);
 	count(s, close_counter(why));
 	conn_bury(s, i, why);
+	// Unanswered, it may have been opened over a life that others have copies of.
+	if (store_repl(&s->store, i)->holders & ~(1ull << s->conf->id))
+		store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 

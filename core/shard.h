@@ -175,6 +175,7 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
+	bool stale_rx; // packets lie there that are older than the switch's patience
 	struct rng rng;
 	struct timers timers;
 

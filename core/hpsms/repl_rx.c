@@ -149,6 +149,13 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);
+	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
+	unsigned writer = r->part[PART_SHARED].writer;
+	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
+		s->repair_next |= repl_self(s);
+		if (s->repair_at == 0)
+			s->repair_at = 1;
+	}
 	return i;
 }
 
@@ -329,6 +336,7 @@ static void record_rx(
 		if (w->incarnation != c->incarnation) {
 			other_incarnation(s, i, w, from, from_worker, final);
 		} else if (c->state == CONN_TOMBSTONE) {
+			count(s, C_tombstone_hits);
 			if (w->op != WIRE_BURY) {
 				// Nothing is reborn: the sender has not heard of the end.
 				count(s, C_log_records_stale);
