@@ -63,6 +63,7 @@ struct rack {
 	uint32_t idle_max_us; // longest sleep
 	const char *state_dir; // boot counter
 	const char *control_socket;
+	uint32_t drain_on_stop_ms; // 0: a node that is told to stop does not drain first
 
 	// The chain: a list of mappings with one key, an NF's name; each NF's section has passed
 	// that NF's table, standard values inserted. chain_text is its canonical form.

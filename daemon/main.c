@@ -28,6 +28,7 @@
 #include "daemon/boot.h"
 #include "daemon/control.h"
 #include "daemon/eal.h"
+#include "daemon/phase.h"
 #include "daemon/plugin.h"
 #include "daemon/port.h"
 #include "daemon/report.h"
@@ -35,7 +36,8 @@
 
 #define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
 #define HANDOVER_MS 250 // the switch sends nothing new; peers fetch what they miss
-#define SERVE_MS 1000
+#define SERVE_MS 200
+#define STOP_POLL_MS 20 // of a drain that precedes the end
 #define PLUGINS_MAX 32
 
 struct options {
@@ -65,6 +67,7 @@ struct tripodd {
 	struct worker *workers;
 	struct report report;
 	struct control *control;
+	struct phase_watch watch;
 };
 
 static const char usage[] =
@@ -683,15 +686,16 @@ static void sleep_ms(uint64_t ms)
 	nanosleep(&t, NULL);
 }
 
-// The switch and the peers hear of the end from this node rather than by silence. The switch first:
-// while it moves the flows, this node still forwards, and answers whoever asks for a connection.
-static void leave(struct tripodd *t)
+// A line of the log when the node has come further on its way.
+static struct node_status look(struct tripodd *t)
 {
-	node_set_ready(t->node, false);
-	sleep_ms(HANDOVER_MS);
-	node_set_leaving(t->node);
-	sleep_ms(t->rack.conf.heartbeat_ms + 10);
-	say("node %u leaves", t->rack.conf.id);
+	struct node_status s;
+	char line[512];
+
+	node_status(t->node, &s);
+	if (phase_news(&t->watch, &s, line, sizeof(line)))
+		say("node %u %s", t->rack.conf.id, line);
+	return s;
 }
 
 // A signal has come: SIGHUP is no end.
@@ -711,6 +715,43 @@ static bool is_end(struct tripodd *t)
 	return false;
 }
 
+// Gives everything away before the end, for as long as that may take; a second signal ends it.
+static void drain(struct tripodd *t)
+{
+	struct node_status s;
+	uint64_t end_ns = worker_now_ns() + t->rack.drain_on_stop_ms * 1000000ull;
+	struct signalfd_siginfo info;
+
+	while (read(t->signals, &info, sizeof(info)) > 0)
+		;
+	node_set_draining(t->node, true);
+	sleep_ms(STOP_POLL_MS);
+	do {
+		if (control_serve(t->control, t->signals, STOP_POLL_MS) && is_end(t)) {
+			say("node %u stops draining: told again to end", t->rack.conf.id);
+			return;
+		}
+		s = look(t);
+	} while (!phase_may_stop(&s) && worker_now_ns() < end_ns);
+	if (s.phase != NODE_DRAINED)
+		say("node %u ends in phase %s", t->rack.conf.id, node_phase_name(s.phase));
+}
+
+// The switch and the peers hear of the end from this node rather than by silence. The switch first:
+// while it moves the flows, this node still forwards, and answers whoever asks for a connection.
+static void leave(struct tripodd *t)
+{
+	if (t->rack.drain_on_stop_ms > 0)
+		drain(t);
+	if (look(t).phase != NODE_DRAINED) {
+		node_set_ready(t->node, false);
+		sleep_ms(HANDOVER_MS);
+	}
+	node_set_leaving(t->node);
+	sleep_ms(t->rack.conf.heartbeat_ms + 10);
+	say("node %u leaves", t->rack.conf.id);
+}
+
 static void serve(struct tripodd *t)
 {
 	t->report = (struct report){
@@ -726,9 +767,11 @@ static void serve(struct tripodd *t)
 		t->rack.name, t->rack.conf.workers, t->rack.port, t->port.driver,
 		t->rack.control_socket);
 	notify("READY=1");
-	while (!control_stop_requested(t->control))
+	while (!control_stop_requested(t->control)) {
+		look(t);
 		if (control_serve(t->control, t->signals, SERVE_MS) && is_end(t))
 			break;
+	}
 	notify("STOPPING=1");
 	leave(t);
 }

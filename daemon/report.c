@@ -40,6 +40,32 @@ static json_t *node_set(uint64_t set)
 	return ids;
 }
 
+// Where the node stands on its way in or out, and what it waits for.
+static json_t *phase(const struct node_status *s)
+{
+	bool joining = s->phase == NODE_JOINING;
+
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "phase", node_phase_name(s->phase),
+		"joining_hearing", joining && s->join_hearing, "joining_unserved",
+		node_set(joining ? s->join_unserved : 0), "traffic_nodes", node_set(s->ports),
+		"draining_nodes", node_set(s->draining), "owed", number(s->owed), "workload_age_ms",
+		number(s->workload_age_ns / 1000000));
+}
+
+// The node has been told to drain, or not to: how far it is.
+static json_t *drain(const struct report *r, bool draining)
+{
+	struct node_status s;
+
+	node_set_draining(r->node, draining);
+	node_status(r->node, &s);
+	json_t *all = phase(&s);
+	json_object_update_new(
+		all, json_pack("{s:b, s:o, s:o}", "draining", draining, "mastered",
+			     number(s.mastered), "connections", number(s.connections)));
+	return all;
+}
+
 static json_t *status(const struct report *r)
 {
 	const struct node_conf *conf = &r->rack->conf;
@@ -62,6 +88,7 @@ static json_t *status(const struct report *r)
 		"port", r->port_name, "driver", r->port->driver, "uptime_ms",
 		number(s.uptime_ns / 1000000), "version", TRIPOD_VERSION, "boot_half",
 		conf->boot_half);
+	json_object_update_new(all, phase(&s));
 	// Data: what the port receives into; control: what the core makes frames of.
 	json_object_update_new(
 		all, json_pack("{s:i, s:i, s:i, s:i}", "buffers_data_free",
@@ -304,6 +331,9 @@ json_t *report_answer(void *report, const struct request *q)
 		return reload_keys(r);
 	case REQUEST_VERSION:
 		return version();
+	case REQUEST_DRAIN:
+	case REQUEST_UNDRAIN:
+		return drain(r, q->verb == REQUEST_DRAIN);
 	case REQUEST_CONNECTIONS:
 	case REQUEST_STOP:
 	case REQUEST_VERBS:

@@ -19,6 +19,8 @@ static const char *const verbs[REQUEST_VERBS] = {
 	[REQUEST_KEYS] = "keys",
 	[REQUEST_RELOAD_KEYS] = "reload-keys",
 	[REQUEST_VERSION] = "version",
+	[REQUEST_DRAIN] = "drain",
+	[REQUEST_UNDRAIN] = "undrain",
 	[REQUEST_STOP] = "stop",
 };
 

@@ -182,7 +182,7 @@ def _set_up_host(lab: Lab, host: Host) -> None:
 
 
 def _start_nodes(lab: Lab, say: Say, ready_s: float) -> None:
-    processes = [nodes.NodeProcess(lab, n) for n in lab.nodes]
+    processes = [nodes.NodeProcess(lab, n) for n in lab.nodes[:lab.start or lab.n_nodes]]
     say(f"nodes: starting {len(processes)} tripodd")
     for process in processes:
         process.start()
@@ -261,7 +261,7 @@ def status(lab: Lab) -> dict:
         process = nodes.NodeProcess(lab, node)
         pid, frozen = process.pid, process.frozen()
         out_nodes.append({
-            "id": node.id, "pid": pid, "alive": pid is not None and not frozen,
+            "id": node.id, "pid": pid, "started": process.pid_file.exists(), "alive": pid is not None and not frozen,
             "frozen": frozen, "link": "up" if process.link_up() else "down",
             "bfd": "up" if bfd.get(node.name) else "down", "namespace": process.ns,
             "control_socket": str(process.control_socket), "log": str(process.log),
