@@ -100,6 +100,7 @@ struct outgoing {
 	struct frame frame; // buf != NULL: open
 	struct channel_message *message;
 	uint16_t used; // bytes of the message so far
+	uint64_t chain; // of the last record in it that has one
 	uint16_t count;
 	bool urgent; // leaves at the end of this step
 };
@@ -216,7 +217,7 @@ struct shard {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
-	} none; // the WIRE_NONE or WIRE_REFUSED being filled
+	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
@@ -425,6 +426,8 @@ void run_emit_end(struct shard *s); // takes back a packet that an NF has made a
 void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 // Sends p back out on the side that it came from, to the station that sent it.
 void forward_back(struct shard *s, struct tripod_packet *p);
+// Asks for the next hops of record i, should they be unknown: its packets may come here any time.
+void forward_prepare(struct shard *s, uint32_t i);
 void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node);
 void forward_control(struct shard *s, struct frame *f); // counted
 // An ICMP error about p from the gateway to the sender of p (enum icmp_error); p stays the caller's.
@@ -493,6 +496,9 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
+void repl_lack_flush(struct shard *s); // tells who named records that are not here
+void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
 

@@ -599,6 +599,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		index_copy_rx(s, h, body, len);
 	else if (h->type == WIRE_ASK)
 		index_ask_rx(s, h, body, len);
+	else if (h->type == WIRE_LACK)
+		repl_lack_rx(s, h->from_node, h, body, len);
 }
 
 // Of a boot that is not believed, nothing counts but what may make it so.

@@ -29,7 +29,9 @@ enum wire_type {
 	WIRE_SNAPSHOT = 6, // a piece of the set as it is
 	WIRE_ASK = 7, // asks for what the sender of it lacks of the index sets
 	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
+	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
 	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
+	WIRE_TYPE_MAX = WIRE_GREET,
 };
 
 struct wire_header {
@@ -83,17 +85,17 @@ struct wire_greet {
 	struct wire_hello hello;
 	uint64_t echo; // challenge last heard from the receiver; 0: none yet
 	uint64_t challenge; // to be echoed by the receiver before the sender believes it, never 0
-	uint64_t
-		floor; // counters up to this one are used up in what the sender sends to every node
+	uint64_t floor; // counters up to this one are used up in what goes to every node
 };
 int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g);
 int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g);
 
 enum wire_op {
-	WIRE_PUT = 1, // create or update
-	WIRE_BURY = 2, // tombstone: the connection of this incarnation has ended
+	WIRE_PUT = 1, // the whole connection: all parts, under its key
+	WIRE_UPDATE = 2, // directions of a connection that the receiver has, by hash
+	WIRE_BURY = 3, // tombstone, by hash: the connection of this incarnation has ended
 };
-// A PUT has one part at least and no reason; a BURY has no part. FINAL stands only with ANSWER.
+// FINAL stands only with ANSWER, and both in a PUT only; a BURY has no flags.
 #define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
@@ -103,26 +105,45 @@ enum wire_op {
 struct wire_record {
 	uint8_t op; // enum wire_op
 	uint8_t flags; // WIRE_RECORD_*
-	uint8_t parts; // bit p: part p is present (enum conn_part)
+	uint8_t parts; // bit p: part p is present (enum conn_part); PUT: all, UPDATE: directions
 	uint8_t reason; // WIRE_BURY: enum tripod_reason
-	struct tripod_tuple key; // of direction 0
+	struct tripod_tuple key; // WIRE_PUT: of direction 0
+	uint64_t hash; // others: store_hash() of that
 	uint64_t incarnation;
 	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
-		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir
+		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir; wscale with its flag
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
 	// Key of direction 1; family, protocol, kind and zone are key's, direction the other.
 	struct tripod_tuple reversed;
-	uint64_t chain;
+	uint64_t chain; // not 0
 	uint64_t holders;
 	uint16_t nf_size; // bytes of packed NF state, WIRE_NF_MAX at most
-	const uint8_t *nf; // decoded: points into buf
+	const uint8_t *nf; // decoded: in the struct wire_log
 };
-// v4 tuples take 12 bytes less per address than v6 ones. Bytes, -ENOSPC or -EINVAL.
-int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r);
-int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
+
+// What decoding goes on with from record to record of one message; zeroed before the first.
+struct wire_log {
+	uint64_t chain; // of the last record that has one: the next need not repeat it
+	uint8_t nf[WIRE_NF_MAX]; // the last record's NF state
+};
+// Bytes, -ENOSPC or -EINVAL. chain: as in struct wire_log; changes with a record that has one.
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, uint64_t *chain);
+int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struct wire_log *log);
+
+// Items of WIRE_LACK: hashes of keys.
+#define WIRE_HASH_SIZE 8
+int wire_put_hash(uint8_t *buf, size_t size, uint64_t hash);
+int wire_get_hash(const uint8_t *buf, size_t len, uint64_t *hash);
+
+// ---- wire_state.c ----
+// n bytes of NF state, much of which is zero or stands in the tuples already.
+int wire_put_state(uint8_t *buf, size_t size, const uint8_t *state, size_t n,
+	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
+int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
+	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
 
 // Items of WIRE_PULL, WIRE_NONE and WIRE_REFUSED.
 #define WIRE_TUPLE_MAX 40 // bytes of the largest
