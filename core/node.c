@@ -249,6 +249,7 @@ void node_status(const struct node *n, struct node_status *out)
 	*out = (struct node_status){
 		.live = peek(&first->live),
 		.phase = (enum node_phase)atomic_load_explicit(&n->phase, memory_order_relaxed),
+		.ports = peek(&first->ports),
 		.draining = peek(&first->draining),
 		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
 		.join_unserved = ready_unserved(n),

@@ -196,6 +196,7 @@ struct node_status {
 	enum node_phase phase;
 	uint64_t join_unserved; // while joining: members that have not sent everything yet
 	bool join_hearing; // ... the members have not had time to be heard
+	uint64_t ports; // nodes that take traffic and will go on, as they say
 	uint64_t draining; // members that give their connections away, this node included
 	uint64_t owed; // connections that a joining member, or this node's drain, waits for
 	uint64_t workload_age_ns; // since the last packet that the switch sent

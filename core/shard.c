@@ -629,7 +629,7 @@ static void serve_query(struct shard *s)
 		s->query = q;
 	}
 	for (unsigned i = 0; i < 256; i++) {
-		if (q->cursor >= s->store.capacity)
+		if (q->cursor >= s->store.highest)
 			q->cursor = UINT32_MAX;
 		if (q->n == q->max || q->cursor == UINT32_MAX) {
 			if (q->cursor == UINT32_MAX)
@@ -649,7 +649,7 @@ static void serve_query(struct shard *s)
 static void census(struct shard *s)
 {
 	for (unsigned n = 0; n < 512; n++) {
-		if (++s->census.at > s->store.capacity) {
+		if (++s->census.at > s->store.highest) {
 			s->gauge.mastered = s->census.mastered;
 			s->gauge.backup = s->census.backup;
 			s->gauge.unprotected = s->census.unprotected;

@@ -383,6 +383,8 @@ void run_emit_end(struct shard *s); // takes back a packet that an NF has made a
 void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 // Sends p back out on the side that it came from, to the station that sent it.
 void forward_back(struct shard *s, struct tripod_packet *p);
+// Asks for the next hops of record i, should they be unknown: its packets may come here any time.
+void forward_prepare(struct shard *s, uint32_t i);
 void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node);
 void forward_control(struct shard *s, struct frame *f); // counted
 // An ICMP error about p from the gateway to the sender of p (enum icmp_error); p stays the caller's.

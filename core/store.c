@@ -278,6 +278,7 @@ uint32_t store_conn_new(struct store *s)
 	struct conn_repl *r = store_repl(s, i);
 	s->free_conn = r->next;
 	s->used++;
+	s->highest = i > s->highest ? i : s->highest;
 	struct conn *c = store_conn(s, i);
 	uint16_t stamp = c->stamp;
 	memset(c, 0, s->conn_size);

@@ -142,6 +142,7 @@ struct store {
 
 	// Running.
 	uint32_t free_conn, used; // free list through conn_repl.next; records in use
+	uint32_t highest; // record that was ever in use: a walk need not go further
 	uint32_t free_alias, aliases_used;
 	uint32_t index_used;
 	uint32_t embryonic; // records without CONN_ANSWERED; kept by whoever sets the flag

@@ -19,12 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "config/help.h"
+#include "config/keys.h"
 #include "config/rack.h"
 #include "config/schema.h"
 #include "daemon/boot.h"
 #include "daemon/control.h"
 #include "daemon/eal.h"
+#include "daemon/phase.h"
 #include "daemon/plugin.h"
 #include "daemon/port.h"
 #include "daemon/report.h"
@@ -32,13 +36,14 @@
 
 #define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
 #define HANDOVER_MS 250 // the switch sends nothing new; peers fetch what they miss
-#define SERVE_MS 1000
+#define SERVE_MS 200
+#define STOP_POLL_MS 20 // of a drain that precedes the end
 #define PLUGINS_MAX 32
 
 struct options {
 	const char *config;
 	int node; // id, or RACK_NODE_*
-	const char *port, *socket, *state_dir;
+	const char *port, *socket, *state_dir, *key_file;
 	unsigned workers; // 0: as configured
 	bool has_mac;
 	uint8_t mac[6];
@@ -62,6 +67,7 @@ struct tripodd {
 	struct worker *workers;
 	struct report report;
 	struct control *control;
+	struct phase_watch watch;
 };
 
 static const char usage[] =
@@ -74,6 +80,7 @@ static const char usage[] =
 	"  --node ID         which of the rack's nodes this is (default: node: id of the file)\n"
 	"  --check           check the configuration; exit 0 when it is good, 1 when it is not\n"
 	"  --help-config     describe every option of the configuration\n"
+	"  --generate-key[=ID]  print a line for the key file, with a new key, and exit\n"
 	"  --plugin FILE     load a network function from a shared object (may be repeated)\n"
 	"\n"
 	"Over the configuration of this host:\n"
@@ -84,6 +91,7 @@ static const char usage[] =
 	"  --mac MAC         the node's own MAC address\n"
 	"  --socket PATH     control socket, for tripodctl\n"
 	"  --state-dir DIR   where the boot counter is kept\n"
+	"  --key-file FILE   the cluster's keys, unless rack: authentication is none\n"
 	"\n"
 	"  --foreground      stay in the foreground (always so; for service files)\n"
 	"  --verbose         show what DPDK has to say\n"
@@ -95,7 +103,9 @@ static const char usage[] =
 	"  tripodd --config rack.yaml --node 1 --port net_af_packet0,iface=veth0\n"
 	"  tripodctl --node 1 status\n"
 	"\n"
-	"SIGTERM and SIGINT end it in order: its peers and the switch are told first.\n";
+	"SIGTERM and SIGINT end it in order: its peers and the switch are told first. SIGHUP makes "
+	"it\n"
+	"read the key file again, as tripodctl keys reload does.\n";
 
 static int parse_cpus(const char *text, struct options *o)
 {
@@ -146,9 +156,11 @@ enum {
 	OPT_MAC,
 	OPT_SOCKET,
 	OPT_STATE_DIR,
+	OPT_KEY_FILE,
 	OPT_PLUGIN,
 	OPT_CHECK,
 	OPT_HELP_CONFIG,
+	OPT_GENERATE_KEY,
 	OPT_FOREGROUND,
 	OPT_VERBOSE,
 	OPT_VERSION,
@@ -164,9 +176,11 @@ static const struct option long_options[] = {
 	{"mac", required_argument, NULL, OPT_MAC},
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
+	{"key-file", required_argument, NULL, OPT_KEY_FILE},
 	{"plugin", required_argument, NULL, OPT_PLUGIN},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"help-config", no_argument, NULL, OPT_HELP_CONFIG},
+	{"generate-key", optional_argument, NULL, OPT_GENERATE_KEY},
 	{"foreground", no_argument, NULL, OPT_FOREGROUND},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -204,6 +218,9 @@ static int take_value(int opt, const char *value, struct options *o)
 	case OPT_STATE_DIR:
 		o->state_dir = value;
 		return 0;
+	case OPT_KEY_FILE:
+		o->key_file = value;
+		return 0;
 	case OPT_PLUGIN:
 		if (o->n_plugins == PLUGINS_MAX)
 			return -EINVAL;
@@ -218,6 +235,19 @@ static _Noreturn void bad_usage(const char *what, const char *value)
 	fprintf(stderr, "tripodd: %s%s%s\nTry tripodd --help.\n", what, value != NULL ? " " : "",
 		value != NULL ? value : "");
 	exit(2);
+}
+
+static _Noreturn void generate_key(const char *id)
+{
+	char line[KEYS_LINE_MAX];
+	unsigned n = 0;
+
+	if (id != NULL && parse_number(id, 1, 255, &n) != 0)
+		bad_usage("--generate-key takes a number from 1 to 255, not", id);
+	keys_generate((uint8_t)n, line);
+	fputs(line, stdout);
+	auth_wipe(line, sizeof(line));
+	exit(fflush(stdout) == 0 ? 0 : 1);
 }
 
 static void parse_options(int argc, char **argv, struct options *o)
@@ -244,6 +274,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 		case OPT_VERSION:
 			puts("tripodd " TRIPOD_VERSION);
 			exit(0);
+		case OPT_GENERATE_KEY:
+			generate_key(optarg);
 		case OPT_HELP_CONFIG:
 			conf_help(stdout, rack_options);
 			exit(0);
@@ -342,6 +374,8 @@ static int load_config(struct tripodd *t)
 		r->control_socket = o->socket;
 	if (o->state_dir != NULL)
 		r->state_dir = o->state_dir;
+	if (o->key_file != NULL && r->key_file != NULL)
+		r->key_file = o->key_file;
 	if (o->workers != 0)
 		r->conf.workers = (uint8_t)o->workers;
 	if (o->has_mac) {
@@ -349,6 +383,31 @@ static int load_config(struct tripodd *t)
 		memcpy(r->conf.bfd.mac, o->mac, sizeof(o->mac));
 	}
 	return 0;
+}
+
+// Of this start; keys reload reads them again.
+static int load_keys(struct tripodd *t)
+{
+	struct rack *r = &t->rack;
+	char err[512];
+	int rc;
+
+	if (r->key_file == NULL) {
+		say("warning: rack: authentication is none: whoever can send into VLAN %u can "
+		    "write "
+		    "and end any connection. Give the nodes a key_file",
+			r->conf.fabric_vlan);
+		return 0;
+	}
+	rc = keys_load(r->key_file, &r->conf.keys, err, sizeof(err));
+	if (rc == -ENOENT && t->options.check) {
+		// The configuration may be checked where no node runs.
+		say("warning: %s", err);
+		return 0;
+	}
+	if (rc != 0)
+		say("%s", err);
+	return rc;
 }
 
 static void *map_memory(size_t size)
@@ -435,6 +494,7 @@ static int block_signals(struct tripodd *t)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (t->signals >= 0)
@@ -524,6 +584,17 @@ static int start_port(struct tripodd *t)
 	return 0;
 }
 
+// Neither to the disk as swap nor as a core dump. Both are a matter of luck: limits may forbid it.
+static void hide(void *at, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t first = (uintptr_t)at & ~(page - 1);
+	size_t len = (((uintptr_t)at + size + page - 1) & ~(page - 1)) - first;
+
+	if (mlock((void *)first, len) != 0 || madvise((void *)first, len, MADV_DONTDUMP) != 0)
+		return;
+}
+
 static int start_node(struct tripodd *t)
 {
 	size_t size = node_size(&t->rack.conf);
@@ -536,8 +607,11 @@ static int start_node(struct tripodd *t)
 		if (madvise(t->node_memory, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
 			t->node = node_init(t->node_memory, size, &t->rack.conf, worker_now_ns());
 	}
-	if (t->node != NULL)
+	auth_wipe(&t->rack.conf.keys, sizeof(t->rack.conf.keys));
+	if (t->node != NULL) {
+		node_secrets(t->node, hide);
 		return 0;
+	}
 	say("no memory for the node: %zu MiB are needed. Lower limits: connections, or --workers",
 		size >> 20);
 	return -ENOMEM;
@@ -612,12 +686,67 @@ static void sleep_ms(uint64_t ms)
 	nanosleep(&t, NULL);
 }
 
+// A line of the log when the node has come further on its way.
+static struct node_status look(struct tripodd *t)
+{
+	struct node_status s;
+	char line[512];
+
+	node_status(t->node, &s);
+	if (phase_news(&t->watch, &s, line, sizeof(line)))
+		say("node %u %s", t->rack.conf.id, line);
+	return s;
+}
+
+// A signal has come: SIGHUP is no end.
+static bool is_end(struct tripodd *t)
+{
+	struct signalfd_siginfo signal;
+	char err[512];
+
+	if (read(t->signals, &signal, sizeof(signal)) != sizeof(signal))
+		return false;
+	if (signal.ssi_signo != SIGHUP)
+		return true;
+	if (report_reload_keys(&t->report, err, sizeof(err)) == 0)
+		say("the keys have been read again");
+	else
+		say("%s; the keys in use stay", err);
+	return false;
+}
+
+// Gives everything away before the end, for as long as that may take; a second signal ends it.
+static void drain(struct tripodd *t)
+{
+	struct node_status s;
+	uint64_t end_ns = worker_now_ns() + t->rack.drain_on_stop_ms * 1000000ull;
+	struct signalfd_siginfo info;
+
+	while (read(t->signals, &info, sizeof(info)) > 0)
+		;
+	node_set_draining(t->node, true);
+	sleep_ms(STOP_POLL_MS);
+	do {
+		if (control_serve(t->control, t->signals, STOP_POLL_MS) && is_end(t)) {
+			say("node %u stops draining: told again to end", t->rack.conf.id);
+			return;
+		}
+		s = look(t);
+	} while (!phase_may_stop(&s) && worker_now_ns() < end_ns);
+	if (s.phase != NODE_DRAINED)
+		say("node %u ends in phase %s", t->rack.conf.id, node_phase_name(s.phase));
+}
+
 // The switch and the peers hear of the end from this node rather than by silence. The switch first:
 // while it moves the flows, this node still forwards, and answers whoever asks for a connection.
 static void leave(struct tripodd *t)
 {
-	node_set_ready(t->node, false);
-	sleep_ms(HANDOVER_MS);
+	if (t->rack.drain_on_stop_ms > 0)
+		drain(t);
+	if (look(t).phase != NODE_DRAINED) {
+		node_set_ready(t->node, false);
+		sleep_ms(HANDOVER_MS);
+	}
 	node_set_leaving(t->node);
 	sleep_ms(t->rack.conf.heartbeat_ms + 10);
 	say("node %u leaves", t->rack.conf.id);
@@ -638,9 +767,11 @@ static void serve(struct tripodd *t)
 		t->rack.name, t->rack.conf.workers, t->rack.port, t->port.driver,
 		t->rack.control_socket);
 	notify("READY=1");
-	while (!control_stop_requested(t->control))
-		if (control_serve(t->control, t->signals, SERVE_MS))
+	while (!control_stop_requested(t->control)) {
+		look(t);
+		if (control_serve(t->control, t->signals, SERVE_MS) && is_end(t))
 			break;
+	}
 	notify("STOPPING=1");
 	leave(t);
 }
@@ -698,12 +829,18 @@ int main(int argc, char **argv)
 	static struct tripodd t;
 	int rc;
 
+	if (sodium_init() < 0) {
+		say("libsodium does not start");
+		return 1;
+	}
 	parse_options(argc, argv, &t.options);
 	rc = load_plugins(&t.options);
 	if (rc == 0)
 		rc = load_config(&t);
 	if (rc == 0)
 		rc = load_chain(&t);
+	if (rc == 0)
+		rc = load_keys(&t);
 	if (rc == 0)
 		rc = t.options.check ? check_only(&t) : run(&t);
 	free_chain(&t);

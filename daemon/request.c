@@ -16,7 +16,11 @@ static const char *const verbs[REQUEST_VERBS] = {
 	[REQUEST_CONNECTIONS] = "connections",
 	[REQUEST_COUNTERS] = "counters",
 	[REQUEST_CHAIN] = "chain",
+	[REQUEST_KEYS] = "keys",
+	[REQUEST_RELOAD_KEYS] = "reload-keys",
 	[REQUEST_VERSION] = "version",
+	[REQUEST_DRAIN] = "drain",
+	[REQUEST_UNDRAIN] = "undrain",
 	[REQUEST_STOP] = "stop",
 };
 

@@ -146,6 +146,8 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
+	if (c->flags & CONN_ANSWERED)
+		forward_prepare(s, i);
 	return i;
 }
 

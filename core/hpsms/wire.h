@@ -82,8 +82,7 @@ struct wire_greet {
 	struct wire_hello hello;
 	uint64_t echo; // challenge last heard from the receiver; 0: none yet
 	uint64_t challenge; // to be echoed by the receiver before the sender believes it, never 0
-	uint64_t
-		floor; // counters up to this one are used up in what the sender sends to every node
+	uint64_t floor; // counters up to this one are used up in what goes to every node
 };
 int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g);
 int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g);
