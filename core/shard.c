@@ -245,17 +245,37 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
+// Have flags of direction dir grown that tell the holders nothing yet? What a copy needs them for is the
+// state of the connection, so they are sent when that changes: of a close, the first FIN and the last
+// acknowledgement. Where another node handles the other direction, it waits for each.
+static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uint8_t wscale)
+{
+	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1;
+	const struct tcp_dir *now = &c->dir[dir].tcp, *other = &c->dir[!dir].tcp;
+	struct tcp_dir was = {.flags = flags};
+
+	if ((c->flags & both) != both || now->wscale != wscale ||
+		((now->flags ^ flags) & (TCP_DIR_SYN | TCP_DIR_WSCALE)))
+		return false;
+	return dir == 0 ? tcp_state(&was, other) == tcp_state(now, other)
+			: tcp_state(other, &was) == tcp_state(other, now);
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
 {
 	struct conn *c = store_conn(&s->store, i);
+	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
 	case TCP_OK_CHANGED:
-		*changed |= 1u << dir;
+		if (tells_nothing(c, dir, flags, wscale))
+			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
+		else
+			*changed |= 1u << dir;
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
