@@ -84,6 +84,10 @@
 		"log messages not acknowledged in time; their records are sent again")             \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
+	X(chains_fetched, "chains that were fetched from a peer")                                  \
+	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \
+	X(chains_failed, "chains that are wanted and that no peer gave")                           \
+	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
 	X(timer_full, "NF timers refused: all in use")                                             \

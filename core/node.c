@@ -78,6 +78,8 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}
+	struct fetch fetch = {0};
+	fetch_init(n != NULL ? &n->fetch : &fetch, a, conf->chain_bytes);
 	for (unsigned from = 0; from < conf->workers; from++) {
 		for (unsigned to = 0; to < conf->workers; to++) {
 			struct ring measure = {0};

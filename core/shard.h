@@ -13,6 +13,7 @@
 //   hpsms/repair.c   copies that were lost are made again
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
+//   hpsms/fetch.c    chains that peers have and this node has not
 //
 // Thread: everything here runs on the shard's worker. Fields that others touch say so.
 #pragma once
@@ -20,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "core/hpsms/channel.h"
+#include "core/hpsms/fetch.h"
 #include "core/hpsms/member.h"
 #include "core/icmp.h"
 #include "core/node.h"
@@ -44,6 +46,7 @@ enum ring_type {
 	RING_NEIGH, // an address was resolved
 	RING_PEER, // a member came, went or restarted
 	RING_DOUBT, // this node may have been away: validate before use
+	RING_CHAIN, // a chain is wanted that a peer has
 	RING_SERVE, // a peer asks for a connection that the other worker has
 };
 
@@ -64,6 +67,7 @@ struct ring_message {
 		struct {
 			uint64_t boot;
 		} peer;
+		uint64_t chain; // id
 	};
 };
 
@@ -134,6 +138,7 @@ struct shard {
 	uint32_t chains_generation;
 	uint32_t chain_used[CHAINS_MAX]; // records under each; worker: rw, control: ro
 	uint64_t chain_nodes[CHAINS_MAX]; // members that hold it, too
+	uint64_t chain_told, chain_told_ns; // what worker 0 was last told to fetch
 
 	// The connections.
 	struct store store;
@@ -229,6 +234,7 @@ struct node {
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
 	struct chain_set chains;
+	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
@@ -386,6 +392,15 @@ uint64_t place_missing(const struct shard *s, uint32_t i, uint64_t among, unsign
 // Up to n nodes of `among`, the same at every node for a key.
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
+
+// ---- hpsms/fetch.c ----
+void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
+// A peer has a chain that this node may lack.
+void fetch_want(struct shard *s, uint64_t id, unsigned node);
+void fetch_hello(struct shard *s, unsigned node, const struct wire_hello *h);
+uint64_t fetch_tick(struct shard *s); // worker 0; returns when next
+void fetch_rx(struct shard *s, unsigned from, const struct wire_chain *c);
+void fetch_serve(struct shard *s, unsigned node, const struct wire_chain_ask *a);
 
 // ---- hpsms/pull.c ----
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait

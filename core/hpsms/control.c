@@ -283,6 +283,8 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 		doubt_all(s);
 	if (news || (moved && member->live))
 		tell_peer(s, h->from_node, p->data + 6);
+	if (member->live)
+		fetch_hello(s, h->from_node, &hello);
 }
 
 void control_chains(struct shard *s)
@@ -388,7 +390,8 @@ uint64_t control_tick(struct shard *s)
 	}
 	if (members_hello_due(members, s->now_ns))
 		hello_send(s, flags);
-	return members->next_hello_ns;
+	uint64_t fetch_ns = fetch_tick(s);
+	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;
 }
 
 // ---- Receiving ----
@@ -468,6 +471,22 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 	}
 }
 
+static void chain_rx(
+	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len)
+{
+	struct wire_chain_ask ask;
+	struct wire_chain chain;
+
+	if (s->worker != 0 || h->to_boot != (uint32_t)s->conf->boot)
+		return;
+	if (h->type == WIRE_CHAIN_ASK && wire_get_chain_ask(body, len, &ask) == len)
+		fetch_serve(s, h->from_node, &ask);
+	else if (h->type == WIRE_CHAIN && wire_get_chain(body, len, &chain) == len)
+		fetch_rx(s, h->from_node, &chain);
+	else
+		count(s, C_drop_control_bad);
+}
+
 static bool valid(const struct shard *s, const struct tripod_packet *p, const struct wire_header *h)
 {
 	if (h->cluster != s->conf->cluster || h->from_node >= NODES_MAX ||
@@ -492,7 +511,8 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		shard_done(s, p->buf);
 		return;
 	}
-	unsigned worker = h.type == WIRE_HELLO ? 0 : h.to_worker;
+	bool of_node = h.type == WIRE_HELLO || h.type >= WIRE_CHAIN_ASK;
+	unsigned worker = of_node ? 0 : h.to_worker;
 	if (worker != WIRE_ANY && worker >= s->conf->workers) {
 		shard_drop(s, p, C_drop_control_bad);
 		return;
@@ -514,6 +534,8 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		pull_rx(s, &h, body, len);
 	} else if (h.type == WIRE_NONE) {
 		none_rx(s, &h, body, len);
+	} else if (h.type == WIRE_CHAIN_ASK || h.type == WIRE_CHAIN) {
+		chain_rx(s, &h, body, len);
 	}
 	shard_done(s, p->buf);
 }

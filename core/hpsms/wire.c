@@ -40,6 +40,9 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_PULL:
 	case WIRE_NONE:
 		return h->count > 0 && h->seq == 0;
+	case WIRE_CHAIN_ASK:
+	case WIRE_CHAIN:
+		return h->count == 1 && h->seq == 0;
 	default:
 		return false;
 	}

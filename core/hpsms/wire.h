@@ -22,6 +22,8 @@ enum wire_type {
 	WIRE_LOG = 2, // records; sequenced when it has any, a bare acknowledgement when it has none
 	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
 	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
+	WIRE_CHAIN_ASK = 8, // a chain is wanted, by its id: one struct wire_chain_ask
+	WIRE_CHAIN = 9, // answer: a piece of its description, one struct wire_chain
 };
 
 struct wire_header {
@@ -96,3 +98,20 @@ int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
 // Items of WIRE_PULL and WIRE_NONE.
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+
+#define WIRE_CHAIN_CHUNK 1024 // bytes
+struct wire_chain_ask {
+	uint64_t id;
+	uint32_t offset; // from here on
+};
+struct wire_chain {
+	uint64_t id;
+	uint32_t total; // bytes of the description; 0: the sender has not that chain
+	uint32_t offset;
+	uint16_t size;
+	const uint8_t *bytes; // decoded: points into buf
+};
+int wire_put_chain_ask(uint8_t *buf, size_t size, const struct wire_chain_ask *a);
+int wire_get_chain_ask(const uint8_t *buf, size_t len, struct wire_chain_ask *a);
+int wire_put_chain(uint8_t *buf, size_t size, const struct wire_chain *c);
+int wire_get_chain(const uint8_t *buf, size_t len, struct wire_chain *c);

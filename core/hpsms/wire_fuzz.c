@@ -20,6 +20,8 @@ static int item(uint8_t type, const uint8_t *data, size_t len)
 		struct wire_hello hello;
 		struct wire_record record;
 		struct tripod_tuple tuple;
+		struct wire_chain_ask ask;
+		struct wire_chain chain;
 	} u;
 	int n, put;
 	switch (type) {
@@ -30,6 +32,14 @@ static int item(uint8_t type, const uint8_t *data, size_t len)
 	case WIRE_LOG:
 		n = wire_get_record(data, len, &u.record);
 		put = n < 0 ? n : wire_put_record(again, sizeof(again), &u.record);
+		break;
+	case WIRE_CHAIN_ASK:
+		n = wire_get_chain_ask(data, len, &u.ask);
+		put = n < 0 ? n : wire_put_chain_ask(again, sizeof(again), &u.ask);
+		break;
+	case WIRE_CHAIN:
+		n = wire_get_chain(data, len, &u.chain);
+		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
 		break;
 	default:
 		n = wire_get_tuple(data, len, &u.tuple);
@@ -50,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int n = wire_get_header(data, size, &h);
 	if (n < 0) {
 		// Without a good header the items would hardly ever be reached.
-		for (uint8_t type = WIRE_HELLO; type <= WIRE_NONE; type++)
+		for (uint8_t type = WIRE_HELLO; type <= WIRE_CHAIN; type++)
 			item(type, data, size);
 		return 0;
 	}
