@@ -60,12 +60,18 @@
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \
+	X(drop_control_forged, "control message whose tag is wrong")                               \
+	X(drop_control_key, "control message sealed with a key that this node does not have")      \
+	X(drop_control_replayed, "control message that has come before, or far too late")          \
+	X(drop_control_stale,                                                                      \
+		"control message of a boot that is not believed, or to a former one of this node") \
 	X(connections_opened, "connections allocated by a packet")                                 \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
+	X(greetings, "proofs of being alive sent to peers that restarted or were not known")       \
 	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \

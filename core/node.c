@@ -20,6 +20,7 @@ static void peers_init(struct shard *s, struct arena *a, const struct node_conf 
 		conf->connections < CHANNEL_QUEUE ? conf->connections : CHANNEL_QUEUE);
 	struct channel scratch = {0};
 
+	session_init(s, a);
 	for (unsigned n = 0; n < NODES_MAX; n++) {
 		if (!conf->member[n].present || n == conf->id)
 			continue;
@@ -28,6 +29,7 @@ static void peers_init(struct shard *s, struct arena *a, const struct node_conf 
 		struct outgoing *out = arena_take(a, conf->peer_workers * sizeof(struct outgoing));
 		for (unsigned w = 0; w < conf->peer_workers; w++)
 			channel_init(channels == NULL ? &scratch : &channels[w], a, queue);
+		session_peer_init(s, n, a);
 		if (channels == NULL)
 			continue;
 		s->peer[n].configured = true;
@@ -69,8 +71,13 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 {
 	struct node *n = arena_take(a, sizeof(*n));
 
+	struct auth_handover *keys = arena_take(a, sizeof(*keys));
+
 	if (n != NULL) {
 		n->conf = *conf;
+		n->keys = keys;
+		n->secret[0].at = keys;
+		n->secret[0].size = sizeof(*keys);
 		n->conf.relay_cost_ns = conf->relay_per_s > 0 ? 1000000000u / conf->relay_per_s : 0;
 		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
@@ -107,6 +114,25 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 	*out = n;
 }
 
+static void put_keys(struct node *n, const struct auth_keys *keys)
+{
+	uint32_t next = atomic_load_explicit(&n->keys->generation, memory_order_relaxed) + 1;
+	struct auth_keys *slot = &n->keys->slot[next & 1];
+
+	*slot = *keys;
+	if (slot->n == 0)
+		auth_keys_open(slot, n->conf.cluster);
+	atomic_store_explicit(&n->keys->generation, next, memory_order_release);
+}
+
+static void keys_init(struct node *n)
+{
+	put_keys(n, &n->conf.keys);
+	auth_wipe(&n->conf.keys, sizeof(n->conf.keys));
+	for (unsigned w = 0; w < n->conf.workers; w++)
+		session_keys(n->shard[w]);
+}
+
 size_t node_size(const struct node_conf *conf)
 {
 	struct arena a = {0};
@@ -125,6 +151,7 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 
 	build(&a, conf, now_ns, &n, NULL);
 	n->size = a.used;
+	keys_init(n);
 	for (unsigned i = 0; i < NODES_MAX; i++) {
 		if (conf->member[i].present)
 			configured |= 1ull << i;
@@ -148,6 +175,32 @@ struct shard *node_shard(struct node *n, unsigned worker)
 void node_set_ready(struct node *n, bool ready)
 {
 	atomic_store(&n->ready, ready);
+}
+
+bool node_keys_taken(struct node *n)
+{
+	uint32_t last = atomic_load_explicit(&n->keys->generation, memory_order_relaxed);
+
+	for (unsigned w = 0; w < n->conf.workers; w++) {
+		if (atomic_load_explicit(&n->shard[w]->keys_taken, memory_order_acquire) != last)
+			return false;
+	}
+	auth_wipe(&n->keys->slot[(last + 1) & 1], sizeof(n->keys->slot[0]));
+	return true;
+}
+
+bool node_set_keys(struct node *n, const struct auth_keys *keys)
+{
+	if (!node_keys_taken(n))
+		return false;
+	put_keys(n, keys);
+	return true;
+}
+
+void node_secrets(const struct node *n, void (*fn)(void *at, size_t size))
+{
+	for (unsigned i = 0; i <= n->conf.workers; i++)
+		fn(n->secret[i].at, n->secret[i].size);
 }
 
 void node_set_leaving(struct node *n)
@@ -244,6 +297,25 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 		}
 	}
 	return count;
+}
+
+unsigned node_keys(const struct node *n, struct key_status out[AUTH_KEYS_MAX])
+{
+	uint32_t generation = atomic_load_explicit(&n->keys->generation, memory_order_relaxed);
+	const struct auth_keys *keys = &n->keys->slot[generation & 1];
+
+	for (unsigned i = 0; i < keys->n; i++) {
+		out[i] = (struct key_status){.id = keys->key[i].id, .sends = i == 0};
+		for (unsigned w = 0; w < n->conf.workers; w++) {
+			for (unsigned k = 0; k < AUTH_KEYS_MAX; k++) {
+				const struct auth_use *use = &n->shard[w]->auth->use[k];
+				bool same = use->id == out[i].id;
+				out[i].tx += same ? peek(&use->tx) : 0;
+				out[i].rx += same ? peek(&use->rx) : 0;
+			}
+		}
+	}
+	return keys->n;
 }
 
 bool node_query(struct node *n, unsigned worker, struct conn_query *q)

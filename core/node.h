@@ -11,6 +11,7 @@
 #include "core/chain.h"
 #include "core/counters.h"
 #include "core/frame.h"
+#include "core/hpsms/auth.h"
 #include "core/neigh.h"
 #include "core/tcp.h"
 
@@ -53,7 +54,8 @@ struct node_conf {
 	uint8_t id; // 0..63
 	uint8_t workers; // 1..WORKERS_MAX
 	uint64_t cluster; // hash of the rack's name: messages of another rack are dropped
-	uint64_t boot; // fresh random number at each start
+	uint64_t boot; // fresh random number at each start, never 0
+	struct auth_keys keys; // of the cluster; none: no authentication. Erased in the node's copy
 	uint8_t boot_half; // 0 or 1, alternates from start to start
 	uint64_t seed; // of the shards' generators
 	uint64_t hash_seed; // the same on all nodes
@@ -118,7 +120,21 @@ struct shard *node_shard(struct node *n, unsigned worker);
 // Thread: the worker's. step is the caller's, reused from call to call.
 void shard_step(struct shard *s, struct step *step);
 
+// Calls fn for each stretch of the node's memory that holds keys: to lock it, or keep it out of dumps.
+void node_secrets(const struct node *n, void (*fn)(void *at, size_t size));
+
 // ---- Control thread, while the workers run ----
+
+// Other cluster keys (none: no authentication). false: a worker has not taken the last ones yet.
+bool node_set_keys(struct node *n, const struct auth_keys *keys);
+// true: every worker has taken the last keys; the former ones are erased by then.
+bool node_keys_taken(struct node *n);
+struct key_status {
+	uint8_t id;
+	bool sends; // what is sent is sealed with it
+	uint64_t tx, rx; // messages since it was first given
+};
+unsigned node_keys(const struct node *n, struct key_status out[AUTH_KEYS_MAX]);
 
 // Should the node want traffic (BFD up)? Starts false.
 void node_set_ready(struct node *n, bool ready);

@@ -740,6 +740,7 @@ void shard_step(struct shard *s, struct step *step)
 	// remembers may have gone on elsewhere.
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
 		control_doubt(s);
+	session_keys(s);
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);

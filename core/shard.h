@@ -8,6 +8,7 @@
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
+//   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
 //   hpsms/repair.c   copies that were lost are made again
@@ -23,6 +24,7 @@
 #include "core/hpsms/channel.h"
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/session.h"
 #include "core/icmp.h"
 #include "core/node.h"
 #include "core/parse.h"
@@ -65,7 +67,7 @@ struct ring_message {
 		struct tripod_tuple key;
 		struct tripod_addr addr;
 		struct {
-			uint64_t boot;
+			uint64_t boot, floor;
 		} peer;
 		uint64_t chain; // id
 	};
@@ -79,6 +81,7 @@ struct peer {
 	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
+	struct auth_peer *auth;
 };
 
 struct outgoing {
@@ -157,6 +160,7 @@ struct shard {
 	uint16_t next_stamp;
 
 	// HPSMS.
+	struct auth_shard *auth;
 	struct peer peer[NODES_MAX];
 	uint64_t live; // this node included
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
@@ -199,6 +203,9 @@ struct shard {
 	} census; // the walk under way
 
 	_Alignas(64) _Atomic uint32_t progress; // worker: wo, worker 0: ro
+	// Counter of what this worker sends to every node.
+	_Atomic uint64_t sent_all; // worker: rw, worker 0: ro
+	_Atomic uint32_t keys_taken; // generation; worker: wo, control: ro
 	_Alignas(64) _Atomic(struct conn_query *) posted; // control: w, worker: takes
 	_Atomic uint32_t chains_seen; // generation adopted; worker: wo, control: ro
 };
@@ -229,6 +236,13 @@ struct node {
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
+	struct auth_handover *keys;
+	// No worker's messages to every node have a counter at or below this one from now on.
+	_Atomic uint64_t floor; // worker 0: wo, workers: ro
+	struct {
+		void *at;
+		size_t size;
+	} secret[1 + WORKERS_MAX]; // where keys are
 	// A peer has missed heartbeats: until then its flows may come here before it counts as dead.
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
@@ -356,16 +370,39 @@ void control_init(struct shard *s, struct arena *a);
 void control_rx(struct shard *s, struct tripod_packet *p); // takes p
 void control_peer(struct shard *s, const struct ring_message *m); // a change of membership
 uint64_t control_tick(struct shard *s); // worker 0: heartbeats
-// An empty message to a worker of a node (WIRE_ANY: all nodes), Ethernet to UDP headers left room for.
+// An empty message, Ethernet to UDP headers left room for.
 bool control_begin(struct shard *s, struct frame *f);
-uint8_t *control_body(
-	const struct frame *f); // of the message, WIRE_MESSAGE_MAX bytes, header first
-// Completes all headers of a message of `size` bytes, its own header (h) included, and sends it.
-void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
+// Of the message: WIRE_BODY_MAX bytes for header and items.
+uint8_t *control_body(const struct frame *f);
+// To a worker of a node; WIRE_ANY: to every node, to whichever worker.
 void control_header(const struct shard *s, struct wire_header *h, enum wire_type type,
 	unsigned node, unsigned worker);
+// Completes all headers of a message of `size` bytes, its own header (h) included and the tag not,
+// seals and sends it.
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size);
+// Sends a message of `len` bytes that is sealed already, to a node at mac.
+void control_transmit(
+	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len);
+void control_hello(const struct shard *s, struct wire_hello *hello); // of this node, as it is now
 void control_doubt(struct shard *s);
 void control_chains(struct shard *s); // worker 0: this node's chains have changed
+
+// ---- hpsms/session.c ----
+void session_init(struct shard *s, struct arena *a);
+void session_peer_init(struct shard *s, unsigned node, struct arena *a);
+void session_keys(struct shard *s); // takes new cluster keys, if there are
+// The peer has another boot: nothing that was sealed for or by the former one counts any more.
+void session_reset(struct shard *s, unsigned node, uint64_t floor);
+// Completes header and tag of a message of `size` bytes, the tag not included.
+void session_seal(struct shard *s, struct wire_header *h, uint8_t *message, uint16_t size);
+// A message of the boot that is believed: has it been sealed, and is it new? Counts when not.
+bool session_open(struct shard *s, const struct wire_header *h, const uint8_t *message);
+// A HELLO or GREET of another boot: is its tag right? Counts when not.
+bool session_proven(struct shard *s, const struct wire_header *h, const uint8_t *message);
+// Proves to a boot of a peer that this one is alive, and asks it for the same if need be. echo: its
+// challenge, 0: not known yet.
+void session_greet(
+	struct shard *s, unsigned node, uint64_t boot, uint64_t echo, const uint8_t mac[6]);
 
 // ---- hpsms/repl.c ----
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part

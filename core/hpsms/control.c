@@ -50,27 +50,22 @@ static void put16(uint8_t *at, uint16_t v)
 	at[1] = (uint8_t)v;
 }
 
-void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
+void control_transmit(
+	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len)
 {
 	const struct neigh_self *self = &s->conf->self;
-	unsigned node = h->to_node;
 	uint32_t src = tripod_addr_get_v4(&self->net[NEIGH_FABRIC].v4), dst = INADDR_BROADCAST;
 	uint8_t *ip = f->data + ETHERNET, *udp = ip + 20;
 
-	h->length = size;
-	if (wire_put_header(control_body(f), WIRE_HEADER_SIZE, h) < 0)
-		abort(); // a header that this node has made itself
-	memset(f->data, 0xff, 6);
-	if (node != WIRE_ANY) {
-		memcpy(f->data, s->peer[node].mac, 6);
+	memcpy(f->data, mac, 6);
+	if (node != WIRE_ANY)
 		dst = tripod_addr_get_v4(&s->conf->member[node].fabric);
-	}
 	memcpy(f->data + 6, self->mac, 6);
 	put16(f->data + 12, 0x0800);
 	memset(ip, 0, 20);
 	ip[0] = 0x45;
 	ip[1] = 48 << 2; // CS6, network control
-	put16(ip + 2, (uint16_t)(28 + size));
+	put16(ip + 2, (uint16_t)(28 + len));
 	put16(ip + 6, 0x4000);
 	ip[8] = 1; // never leaves the rack
 	ip[9] = IPPROTO_UDP;
@@ -80,7 +75,7 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 	memcpy(ip + 10, &sum, 2);
 	put16(udp, CONTROL_PORT);
 	put16(udp + 2, CONTROL_PORT);
-	put16(udp + 4, (uint16_t)(8 + size));
+	put16(udp + 4, (uint16_t)(8 + len));
 	put16(udp + 6, 0);
 
 	struct tripod_packet p = {
@@ -88,8 +83,8 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 		.l3 = ETHERNET,
 		.l4 = ETHERNET + 20,
 		.payload = HEADERS,
-		.payload_len = size,
-		.ip_len = (uint16_t)(28 + size),
+		.payload_len = len,
+		.ip_len = (uint16_t)(28 + len),
 		.tuple =
 			{
 				.src = self->net[NEIGH_FABRIC].v4,
@@ -99,9 +94,18 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 	};
 	uint16_t checksum = checksum_l4(&p);
 	memcpy(udp + 6, &checksum, 2);
-	f->len = (uint16_t)(HEADERS + size);
+	f->len = (uint16_t)(HEADERS + len);
 	f->vlan = s->conf->fabric_vlan;
 	forward_control(s, f);
+}
+
+void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
+{
+	static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	const uint8_t *mac = h->to_node == WIRE_ANY ? everybody : s->peer[h->to_node].mac;
+
+	session_seal(s, h, control_body(f), size);
+	control_transmit(s, f, h->to_node, mac, h->length);
 }
 
 // ---- Who is alive ----
@@ -146,7 +150,7 @@ static void peer_message(const struct shard *s, unsigned node, struct ring_messa
 		.live = member->live,
 		.workers = member->workers,
 		.chains = held_by(s, member),
-		.peer = {.boot = member->boot},
+		.peer = {.boot = member->boot, .floor = s->peer[node].auth->floor},
 	};
 	memcpy(m->mac, s->peer[node].mac, 6);
 }
@@ -206,8 +210,10 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	if (m->live)
 		memcpy(peer->mac, m->mac, 6);
 	peer->workers = m->workers;
-	if (rebooted)
+	if (rebooted) {
 		peer->boot = m->peer.boot;
+		session_reset(s, m->node, m->peer.floor);
+	}
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
 	for (unsigned k = 0; k < CHAINS_MAX; k++) {
@@ -251,30 +257,23 @@ static void tell_peer(struct shard *s, unsigned node, const uint8_t mac[6])
 	tell_workers(s);
 }
 
-static void hello_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
-	const uint8_t *body, uint16_t len)
+// What a node says of itself in a HELLO or GREET, of a boot that is believed.
+static void heard(struct shard *s, const struct wire_header *h, const struct wire_hello *hello)
 {
 	struct members *members = &s->node->members;
-	struct wire_hello hello;
-
-	if (h->count != 1 || wire_get_hello(body, len, &hello) < 0 || hello.workers == 0 ||
-		hello.workers > s->conf->peer_workers || (p->data[6] & 1)) {
-		count(s, C_drop_control_bad);
-		return;
-	}
 	const struct member *known = &members->m[h->from_node];
 	bool same_boot = known->live && known->boot == h->boot;
-	bool news = members_hello(members, h->from_node, h->boot, &hello, s->now_ns);
+	bool news = members_hello(members, h->from_node, h->boot, hello, s->now_ns);
 	const struct member *member = &members->m[h->from_node];
 	const struct peer *peer = &s->peer[h->from_node];
-	bool moved = memcmp(peer->mac, p->data + 6, 6) != 0 || peer->workers != hello.workers ||
+	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
 		     held_by(s, member) != told_of(s, h->from_node);
-	if (hello.flags & WIRE_HELLO_LEAVING)
+	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
 	// been taken over.
 	bool heard_us = s->heard_by & (1ull << h->from_node);
-	bool hears_us = hello.live & (1ull << s->conf->id);
+	bool hears_us = hello->live & (1ull << s->conf->id);
 	if (hears_us)
 		s->heard_by |= 1ull << h->from_node;
 	else
@@ -282,9 +281,9 @@ static void hello_rx(struct shard *s, const struct tripod_packet *p, const struc
 	if (heard_us && !hears_us && same_boot)
 		doubt_all(s);
 	if (news || (moved && member->live))
-		tell_peer(s, h->from_node, p->data + 6);
+		tell_peer(s, h->from_node, hello->mac);
 	if (member->live)
-		fetch_hello(s, h->from_node, &hello);
+		fetch_hello(s, h->from_node, hello);
 }
 
 void control_chains(struct shard *s)
@@ -330,23 +329,83 @@ static void hello_chains(const struct shard *s, struct wire_hello *hello)
 	}
 }
 
-static void hello_send(struct shard *s, uint8_t flags)
+// What is said must be possible here, and the frame come from where its sender says that it is.
+static bool plausible(
+	const struct shard *s, const struct tripod_packet *p, const struct wire_hello *hello)
 {
-	struct wire_hello hello = {
+	return hello->workers <= s->conf->peer_workers && memcmp(p->data + 6, hello->mac, 6) == 0;
+}
+
+static void hello_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct wire_hello hello;
+
+	if (wire_get_hello(body, len, &hello) != len || !plausible(s, p, &hello)) {
+		count(s, C_drop_control_bad);
+		return;
+	}
+	if (s->peer[h->from_node].boot == h->boot)
+		heard(s, h, &hello);
+	else if (!(hello.flags & WIRE_HELLO_LEAVING))
+		session_greet(s, h->from_node, h->boot, 0, hello.mac);
+}
+
+// A boot that has echoed this node's challenge is alive now: only then is it believed. The challenge
+// is used up, so nothing that was said before to this node can bring another boot back.
+static void greet_rx(struct shard *s, const struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct peer *peer = &s->peer[h->from_node];
+	struct wire_greet greet;
+
+	if (wire_get_greet(body, len, &greet) != len || !plausible(s, p, &greet.hello)) {
+		count(s, C_drop_control_bad);
+		return;
+	}
+	if (peer->boot == h->boot) {
+		heard(s, h, &greet.hello);
+	} else if (greet.echo == peer->auth->challenge &&
+		   !(greet.hello.flags & WIRE_HELLO_LEAVING)) {
+		peer->auth->challenge++;
+		peer->auth->floor = greet.floor;
+		heard(s, h, &greet.hello);
+		if (peer->boot == h->boot)
+			session_open(s, h, body - WIRE_HEADER_SIZE); // takes its counter
+	}
+	if ((greet.hello.flags & WIRE_HELLO_WANTED) || peer->boot != h->boot)
+		session_greet(s, h->from_node, h->boot, greet.challenge, greet.hello.mac);
+}
+
+void control_hello(const struct shard *s, struct wire_hello *hello)
+{
+	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
+	bool ready = atomic_load_explicit(&s->node->ready, memory_order_relaxed);
+
+	*hello = (struct wire_hello){
 		.workers = s->conf->workers,
-		.flags = flags,
+		.flags = leaving ? WIRE_HELLO_LEAVING
+			 : ready ? WIRE_HELLO_READY
+				 : 0,
 		.live = s->node->members.live,
 	};
+	memcpy(hello->mac, s->conf->self.mac, 6);
+	hello_chains(s, hello);
+}
+
+static void hello_send(struct shard *s)
+{
+	struct wire_hello hello;
 	struct wire_header h;
 	struct frame f;
 
-	hello_chains(s, &hello);
 	if (!control_begin(s, &f))
 		return;
-	control_header(s, &h, WIRE_HELLO, WIRE_ANY, WIRE_ANY);
+	control_hello(s, &hello);
+	control_header(s, &h, WIRE_HELLO, WIRE_ANY, 0);
 	h.count = 1;
 	int size = wire_put_hello(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &hello);
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &hello);
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
@@ -374,9 +433,6 @@ uint64_t control_tick(struct shard *s)
 	struct members *members = &s->node->members;
 	bool was_away = false;
 	uint64_t dead = members_tick(members, s->now_ns, &was_away);
-	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
-	bool ready = atomic_load_explicit(&s->node->ready, memory_order_relaxed);
-	uint8_t flags = leaving ? WIRE_HELLO_LEAVING : ready ? WIRE_HELLO_READY : 0;
 
 	if (was_away)
 		doubt_all(s);
@@ -389,7 +445,7 @@ uint64_t control_tick(struct shard *s)
 		tell_peer(s, node, s->peer[node].mac);
 	}
 	if (members_hello_due(members, s->now_ns))
-		hello_send(s, flags);
+		hello_send(s);
 	uint64_t fetch_ns = fetch_tick(s);
 	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;
 }
@@ -477,8 +533,6 @@ static void chain_rx(
 	struct wire_chain_ask ask;
 	struct wire_chain chain;
 
-	if (s->worker != 0 || h->to_boot != (uint32_t)s->conf->boot)
-		return;
 	if (h->type == WIRE_CHAIN_ASK && wire_get_chain_ask(body, len, &ask) == len)
 		fetch_serve(s, h->from_node, &ask);
 	else if (h->type == WIRE_CHAIN && wire_get_chain(body, len, &chain) == len)
@@ -497,6 +551,37 @@ static bool valid(const struct shard *s, const struct tripod_packet *p, const st
 	return tripod_addr_equal(&p->tuple.src, &s->conf->member[h->from_node].fabric);
 }
 
+// A message whose sender is proven and that has not come before.
+static void accepted(struct shard *s, struct tripod_packet *p, const struct wire_header *h,
+	const uint8_t *body, uint16_t len)
+{
+	struct peer *peer = &s->peer[h->from_node];
+
+	if (h->type == WIRE_HELLO)
+		hello_rx(s, p, h, body, len);
+	else if (h->type == WIRE_GREET)
+		greet_rx(s, p, h, body, len);
+	else if (!peer->live)
+		count(s, C_drop_control_stale); // it will be sent again
+	else if (memcmp(p->data + 6, peer->mac, 6) != 0)
+		count(s, C_drop_control_bad);
+	else if (h->type == WIRE_LOG)
+		repl_rx(s, peer, h, body, len);
+	else if (h->type == WIRE_PULL)
+		pull_rx(s, h, body, len);
+	else if (h->type == WIRE_NONE)
+		none_rx(s, h, body, len);
+	else if (h->type == WIRE_CHAIN_ASK || h->type == WIRE_CHAIN)
+		chain_rx(s, h, body, len);
+}
+
+// Of a boot that is not believed, nothing counts but what may make it so.
+static bool may_introduce(const struct shard *s, const struct wire_header *h)
+{
+	return (h->type == WIRE_HELLO || h->type == WIRE_GREET) &&
+	       h->boot != s->node->members.m[h->from_node].boot_before;
+}
+
 void control_rx(struct shard *s, struct tripod_packet *p)
 {
 	const uint8_t *message = tripod_packet_payload(p);
@@ -511,31 +596,20 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		shard_done(s, p->buf);
 		return;
 	}
-	bool of_node = h.type == WIRE_HELLO || h.type >= WIRE_CHAIN_ASK;
-	unsigned worker = of_node ? 0 : h.to_worker;
-	if (worker != WIRE_ANY && worker >= s->conf->workers) {
+	// A stream is watched by one worker, or a message would be new to each of them once.
+	unsigned worker = h.to_worker == WIRE_ANY ? h.from_worker % s->conf->workers : h.to_worker;
+	if (worker >= s->conf->workers) {
 		shard_drop(s, p, C_drop_control_bad);
 		return;
 	}
-	if (worker != WIRE_ANY && pass_on(s, p, worker))
+	if (pass_on(s, p, worker))
 		return;
-	const uint8_t *body = message + head;
-	uint16_t len = (uint16_t)(p->payload_len - head);
-	struct peer *peer = &s->peer[h.from_node];
-
-	if (h.type == WIRE_HELLO) {
-		hello_rx(s, p, &h, body, len);
-	} else if (!peer->live || peer->boot != h.boot) {
-		// Of a boot that no heartbeat has announced yet, or any more: it will be sent again.
-	} else if (h.type == WIRE_LOG) {
-		if (h.to_boot == (uint32_t)s->conf->boot)
-			repl_rx(s, peer, &h, body, len);
-	} else if (h.type == WIRE_PULL) {
-		pull_rx(s, &h, body, len);
-	} else if (h.type == WIRE_NONE) {
-		none_rx(s, &h, body, len);
-	} else if (h.type == WIRE_CHAIN_ASK || h.type == WIRE_CHAIN) {
-		chain_rx(s, &h, body, len);
-	}
+	bool believed = s->peer[h.from_node].boot == h.boot;
+	if ((h.to_node != WIRE_ANY && h.to_boot != (uint32_t)s->conf->boot) ||
+		(!believed && !may_introduce(s, &h)))
+		count(s, C_drop_control_stale);
+	else if (believed ? session_open(s, &h, message) : session_proven(s, &h, message))
+		accepted(s, p, &h, message + head,
+			(uint16_t)(p->payload_len - head - WIRE_TAG_SIZE));
 	shard_done(s, p->buf);
 }

@@ -149,8 +149,8 @@ static void ask(struct shard *s)
 		return; // repeated as if it were lost
 	control_header(s, &h, WIRE_CHAIN_ASK, f->node, 0);
 	h.count = 1;
-	int size = wire_put_chain_ask(control_body(&frame) + WIRE_HEADER_SIZE,
-		WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, &item);
+	int size = wire_put_chain_ask(
+		control_body(&frame) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &item);
 	control_send(s, &frame, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
@@ -317,7 +317,7 @@ static void give(struct shard *s, unsigned node, const struct wire_chain *c)
 	control_header(s, &h, WIRE_CHAIN, node, 0);
 	h.count = 1;
 	int size = wire_put_chain(
-		control_body(&frame) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, c);
+		control_body(&frame) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, c);
 	control_send(s, &frame, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 

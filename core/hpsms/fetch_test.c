@@ -91,7 +91,6 @@ static void send_as(struct rack *r, unsigned from, unsigned to, enum wire_type t
 {
 	struct wire_header h = {
 		.type = (uint8_t)type,
-		.length = (uint16_t)(WIRE_HEADER_SIZE + body),
 		.from_node = (uint8_t)from,
 		.to_node = (uint8_t)(type == WIRE_HELLO ? WIRE_ANY : to),
 		.count = 1,
@@ -104,7 +103,7 @@ static void send_as(struct rack *r, unsigned from, unsigned to, enum wire_type t
 	char src[20], dst[20];
 
 	assert_true(body > 0);
-	assert_true(wire_put_header(message, WIRE_HEADER_SIZE, &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + body));
 	snprintf(src, sizeof(src), "10.255.0.%u", from + 1);
 	snprintf(dst, sizeof(dst), "10.255.0.%u", to + 1);
 	size_t n = frames_build(frame, sizeof(frame),
@@ -123,7 +122,7 @@ static void send_as(struct rack *r, unsigned from, unsigned to, enum wire_type t
 static void send_chunk(struct rack *r, unsigned from, unsigned to, const struct wire_chain *c)
 {
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int n = wire_put_chain(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, c);
+	int n = wire_put_chain(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, c);
 	send_as(r, from, to, WIRE_CHAIN, message, n);
 }
 
@@ -142,6 +141,7 @@ static void send_hello(struct rack *r, unsigned from, unsigned to, const uint64_
 		.workers = 1,
 		.n_chains = (uint8_t)n,
 		.chains_used = (uint8_t)((1u << n) - 1),
+		.mac = {2, 0, 0, 0, 0, (uint8_t)(from + 1)},
 		.live = UINT64_MAX,
 	};
 	memcpy(h.chain, ids, n * sizeof(*ids));

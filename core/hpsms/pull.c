@@ -229,7 +229,7 @@ void pull_send(struct shard *s)
 				used = WIRE_HEADER_SIZE;
 			}
 			int size = wire_put_tuple(
-				control_body(&f) + used, WIRE_MESSAGE_MAX - used, &p->key);
+				control_body(&f) + used, WIRE_BODY_MAX - used, &p->key);
 			if (size < 0)
 				break; // the rest goes in the next step
 			used += (uint16_t)size;
@@ -301,7 +301,7 @@ void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned nod
 			s->none.count = 0;
 		}
 		int size = wire_put_tuple(control_body(&s->none.frame) + s->none.used,
-			WIRE_MESSAGE_MAX - s->none.used, key);
+			WIRE_BODY_MAX - s->none.used, key);
 		if (size > 0) {
 			s->none.used += (uint16_t)size;
 			s->none.count++;

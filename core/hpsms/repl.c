@@ -193,7 +193,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 		if (!open_message(s, peer, worker))
 			return false;
 		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_MESSAGE_MAX - o->used, &w);
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;

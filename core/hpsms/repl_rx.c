@@ -155,7 +155,7 @@ static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned 
 	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
 	h.count = 1;
 	int size = wire_put_tuple(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_MESSAGE_MAX - WIRE_HEADER_SIZE, key);
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key);
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 

@@ -138,14 +138,12 @@ static void forge_from(
 {
 	struct wire_header h = header_of(r, from, to, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, w);
+	int size = wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, w);
 
 	assert_true(size > 0);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 	h.from_worker = (uint8_t)worker;
 	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[worker].rx_ack + 1;
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, from, to, message, h.length);
 	rack_run_ms(r, 1);
 }
@@ -269,10 +267,9 @@ static void repl__a_number_counts_once(void **state)
 	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
+		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
 	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, 0, 1, message, h.length);
 	rack_run_ms(r, 1);
 	assert_null(find(r, 1, 2, NULL));
@@ -286,22 +283,22 @@ static void repl__messages_of_others(void **state)
 	struct wire_record w = record_of(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, sizeof(message) - WIRE_HEADER_SIZE, &w);
+		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 		unsigned as = 0;
-		h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
 		h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack + 1;
 		h.cluster += i == 0;
 		as = i == 1 ? 2 : as;
 		h.to_boot += i == 2;
 		h.boot += i == 3;
-		assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+		rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 		send_as(r, as, 1, message, h.length);
 		rack_run_ms(r, 1);
 		assert_null(find(r, 1, 1, NULL));
 		assert_int_equal(rack_counter(r, 1, C_drop_control_bad), i == 0 ? 1 : 2);
+		assert_int_equal(rack_counter(r, 1, C_drop_control_stale), i < 2 ? 0 : i - 1);
 	}
 	rack_free(r);
 }
@@ -557,8 +554,7 @@ static void repl__late_refusal_costs_no_copy(void **state)
 		TRIPOD_INCOMING);
 	struct wire_header h = header_of(r, !node, node, WIRE_NONE);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
 	rack_run_ms(r, 20);
 	struct conn_repl *cr = find(r, node, 1, NULL);
@@ -708,11 +704,11 @@ static void repl__hello_from_a_group_address(void **state)
 	uint8_t message[128], frame[256];
 	static const uint8_t group[6] = {3, 0, 0, 0, 0, 2};
 
-	h.to_node = h.to_worker = WIRE_ANY;
+	h.to_node = WIRE_ANY;
 	h.to_boot = 0;
 	int size = wire_put_hello(message + WIRE_HEADER_SIZE, 64, &hello);
-	h.length = (uint16_t)(WIRE_HEADER_SIZE + size);
-	assert_true(wire_put_header(message, sizeof(message), &h) > 0);
+	memcpy(message + WIRE_HEADER_SIZE + 2, group, 6);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	size_t n = frames_build(frame, sizeof(frame),
 		&(struct frame_spec){.src = "10.255.0.2",
 			.dst = "255.255.255.255",

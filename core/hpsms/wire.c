@@ -3,13 +3,15 @@
 
 #include <errno.h>
 
+#include "core/hpsms/auth.h"
 #include "core/hpsms/wire_bytes.h"
 #include "core/node.h"
 
 #define MAGIC 0x5450 // "TP"
-#define HELLO_SIZE 12 // and 8 bytes a chain
-#define AUTH_OFFSET 48
-#define AUTH_SIZE 8
+#define HELLO_FIXED 18 // and 8 bytes a chain
+#define GREET_FIXED (3 * 8) // and a hello
+#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING)
+#define AUTH_OFFSET 48 // key id and counter
 
 // ---- Header ----
 
@@ -26,7 +28,10 @@ static bool is_worker(uint8_t id, bool any)
 static bool header_valid(const struct wire_header *h)
 {
 	bool to_all = h->type == WIRE_HELLO || h->type == WIRE_PULL;
-	if (h->length < WIRE_HEADER_SIZE || h->length > WIRE_MESSAGE_MAX || h->boot == 0)
+	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
+		h->boot == 0)
+		return false;
+	if (h->counter == 0 || h->counter > AUTH_COUNTER_MAX)
 		return false;
 	if (!is_node(h->from_node, false) || !is_worker(h->from_worker, false))
 		return false;
@@ -34,15 +39,16 @@ static bool header_valid(const struct wire_header *h)
 		return false;
 	switch (h->type) {
 	case WIRE_HELLO:
-		return h->count == 1 && h->seq == 0;
+		return h->to_node == WIRE_ANY && h->to_worker == 0 && h->count == 1 && h->seq == 0;
+	case WIRE_GREET:
+	case WIRE_CHAIN_ASK:
+	case WIRE_CHAIN:
+		return h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_LOG: // a bare acknowledgement is never acknowledged itself
 		return (h->count == 0) == (h->seq == 0);
 	case WIRE_PULL:
 	case WIRE_NONE:
 		return h->count > 0 && h->seq == 0;
-	case WIRE_CHAIN_ASK:
-	case WIRE_CHAIN:
-		return h->count == 1 && h->seq == 0;
 	default:
 		return false;
 	}
@@ -69,18 +75,15 @@ int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h)
 	b = wire_put32(b, h->seq);
 	b = wire_put32(b, h->ack);
 	b = wire_put64(b, h->ack_bits);
-	memset(b, 0, AUTH_SIZE);
+	wire_put64(b, (uint64_t)h->key << 56 | h->counter);
 	return WIRE_HEADER_SIZE;
 }
-_Static_assert(AUTH_OFFSET + AUTH_SIZE == WIRE_HEADER_SIZE, "reserved bytes end the header");
+_Static_assert(AUTH_OFFSET + 8 == WIRE_HEADER_SIZE, "key id and counter end the header");
+_Static_assert(WIRE_AT_COUNTER == AUTH_OFFSET + 1, "the counter follows the key id");
 
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 {
 	if (len < WIRE_HEADER_SIZE || wire_get16(buf) != MAGIC || buf[2] != WIRE_VERSION)
-		return -EINVAL;
-	// A later version says here how the message is authenticated. This one knows of nothing, and
-	// must not take for plain what was meant to be checked.
-	if (wire_get64(buf + AUTH_OFFSET) != 0)
 		return -EINVAL;
 	*h = (struct wire_header){
 		.type = buf[3],
@@ -96,6 +99,8 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 		.seq = wire_get32(buf + 32),
 		.ack = wire_get32(buf + 36),
 		.ack_bits = wire_get64(buf + 40),
+		.key = buf[AUTH_OFFSET],
+		.counter = wire_get64(buf + AUTH_OFFSET) & AUTH_COUNTER_MAX,
 	};
 	if (h->length != len || !header_valid(h))
 		return -EINVAL;
@@ -104,10 +109,10 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 
 // ---- Hello ----
 
-static bool hello_valid(const struct wire_hello *h)
+static bool hello_valid(const struct wire_hello *h, uint8_t flags)
 {
-	if (h->workers < 1 || h->workers > WORKERS_MAX ||
-		(h->flags & ~(WIRE_HELLO_READY | WIRE_HELLO_LEAVING)) != 0)
+	if (h->workers < 1 || h->workers > WORKERS_MAX || (h->flags & ~flags) != 0 ||
+		(h->mac[0] & 1) != 0)
 		return false;
 	if (h->n_chains < 1 || h->n_chains > CHAINS_MAX || h->chains_used >> h->n_chains != 0)
 		return false;
@@ -117,38 +122,84 @@ static bool hello_valid(const struct wire_hello *h)
 	return true;
 }
 
+static size_t hello_size(unsigned n_chains)
+{
+	return HELLO_FIXED + 8 * (size_t)n_chains;
+}
+
+static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
+{
+	*b++ = h->workers;
+	*b++ = h->flags;
+	*b++ = h->n_chains;
+	*b++ = h->chains_used;
+	memcpy(b, h->mac, sizeof(h->mac));
+	b = wire_put64(b + sizeof(h->mac), h->live);
+	for (unsigned i = 0; i < h->n_chains; i++)
+		b = wire_put64(b, h->chain[i]);
+	return b;
+}
+
+// Bytes, or -EINVAL when they do not hold one.
+static int get_hello(const uint8_t *b, size_t len, struct wire_hello *h)
+{
+	if (len < HELLO_FIXED || b[2] > CHAINS_MAX || len < hello_size(b[2]))
+		return -EINVAL;
+	*h = (struct wire_hello){
+		.workers = b[0],
+		.flags = b[1],
+		.n_chains = b[2],
+		.chains_used = b[3],
+		.live = wire_get64(b + 10),
+	};
+	memcpy(h->mac, b + 4, sizeof(h->mac));
+	for (unsigned i = 0; i < h->n_chains; i++)
+		h->chain[i] = wire_get64(b + HELLO_FIXED + 8 * i);
+	return (int)hello_size(h->n_chains);
+}
+
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h)
 {
-	if (!hello_valid(h))
+	if (!hello_valid(h, HELLO_FLAGS))
 		return -EINVAL;
-	size_t n = HELLO_SIZE + 8 * (size_t)h->n_chains;
+	size_t n = hello_size(h->n_chains);
 	if (size < n)
 		return -ENOSPC;
-	*buf++ = h->workers;
-	*buf++ = h->flags;
-	*buf++ = h->n_chains;
-	*buf++ = h->chains_used;
-	buf = wire_put64(buf, h->live);
-	for (unsigned i = 0; i < h->n_chains; i++)
-		buf = wire_put64(buf, h->chain[i]);
+	put_hello(buf, h);
 	return (int)n;
 }
 
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h)
 {
-	if (len < HELLO_SIZE || buf[2] > CHAINS_MAX)
+	int n = get_hello(buf, len, h);
+	return n >= 0 && hello_valid(h, HELLO_FLAGS) ? n : -EINVAL;
+}
+
+static bool greet_valid(const struct wire_greet *g)
+{
+	return hello_valid(&g->hello, HELLO_FLAGS | WIRE_HELLO_WANTED) && g->challenge != 0 &&
+	       g->floor < AUTH_COUNTER_MAX;
+}
+
+int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g)
+{
+	if (!greet_valid(g))
 		return -EINVAL;
-	size_t n = HELLO_SIZE + 8 * (size_t)buf[2];
-	if (len < n)
+	size_t n = hello_size(g->hello.n_chains) + GREET_FIXED;
+	if (size < n)
+		return -ENOSPC;
+	wire_put64(
+		wire_put64(wire_put64(put_hello(buf, &g->hello), g->echo), g->challenge), g->floor);
+	return (int)n;
+}
+
+int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g)
+{
+	int n = get_hello(buf, len, &g->hello);
+	if (n < 0 || len - (size_t)n < GREET_FIXED)
 		return -EINVAL;
-	*h = (struct wire_hello){
-		.workers = buf[0],
-		.flags = buf[1],
-		.n_chains = buf[2],
-		.chains_used = buf[3],
-		.live = wire_get64(buf + 4),
-	};
-	for (unsigned i = 0; i < h->n_chains; i++)
-		h->chain[i] = wire_get64(buf + HELLO_SIZE + 8 * i);
-	return hello_valid(h) ? (int)n : -EINVAL;
+	g->echo = wire_get64(buf + n);
+	g->challenge = wire_get64(buf + n + 8);
+	g->floor = wire_get64(buf + n + 16);
+	return greet_valid(g) ? n + GREET_FIXED : -EINVAL;
 }

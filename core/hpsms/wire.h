@@ -5,7 +5,8 @@
 // byte, and return -EINVAL for whatever an encoder here could not have produced.
 //
 // All integers on the wire are big-endian. A message is one UDP datagram on the fabric VLAN: a
-// header, then `count` items of the message's type.
+// header, then `count` items of the message's type, then a tag (core/hpsms/auth.h), which nothing here
+// looks at.
 #pragma once
 
 #include <tripod/tuple.h>
@@ -15,6 +16,8 @@
 
 #define WIRE_VERSION 2
 #define WIRE_MESSAGE_MAX 1440 // bytes of a message: with IPv4 and UDP headers below an MTU of 1500
+#define WIRE_TAG_SIZE 16 // bytes, behind the items
+#define WIRE_BODY_MAX (WIRE_MESSAGE_MAX - WIRE_TAG_SIZE) // bytes of header and items
 #define WIRE_ANY 0xff // to_node: every node; to_worker: whichever the item's key hashes to
 
 enum wire_type {
@@ -22,13 +25,15 @@ enum wire_type {
 	WIRE_LOG = 2, // records; sequenced when it has any, a bare acknowledgement when it has none
 	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
 	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
+	WIRE_GREET = 5, // proof that a boot is alive now: one struct wire_greet
 	WIRE_CHAIN_ASK = 8, // a chain is wanted, by its id: one struct wire_chain_ask
 	WIRE_CHAIN = 9, // answer: a piece of its description, one struct wire_chain
 };
 
 struct wire_header {
 	uint8_t type; // enum wire_type
-	uint16_t length; // bytes of the message, this header included: as long as the datagram
+	uint16_t
+		length; // bytes of the message, this header and the tag included: the whole datagram
 	uint8_t from_node, from_worker;
 	uint8_t to_node, to_worker;
 	uint16_t count;
@@ -38,11 +43,19 @@ struct wire_header {
 	uint32_t seq; // of a sequenced message on its channel, from 1; 0: not sequenced
 	uint32_t ack; // every message up to this one has arrived
 	uint64_t ack_bits; // bit i: message ack + 2 + i has arrived too
+	uint8_t key; // id of the cluster key behind the tag
+	uint64_t counter; // of the stream that the message belongs to, from 1; 56 bits
 };
-#define WIRE_HEADER_SIZE 56 // bytes; with 8 reserved for a key id and flags (authentication)
+#define WIRE_HEADER_SIZE 56 // bytes
+// What the tag's nonce is made of.
+#define WIRE_AT_FROM_WORKER 9
+#define WIRE_AT_TO_NODE 10
+#define WIRE_AT_TO_WORKER 11
+#define WIRE_AT_COUNTER 49 // 7 bytes
 
 // Written last, when length and count are known. Bytes, -ENOSPC or -EINVAL. A LOG names the node and
-// the worker that it goes to, a NONE the node; only HELLO and PULL may go to all.
+// the worker that it goes to, a NONE the node; a HELLO goes to worker 0 of every node, a GREET to
+// worker 0 of one.
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
@@ -52,13 +65,25 @@ struct wire_hello {
 	uint8_t n_chains; // 1 to CHAINS_MAX
 	// bit i: the sender has connections under chain[i], or new ones get it, now or soon
 	uint8_t chains_used;
+	uint8_t mac[6]; // of the sender, on the fabric VLAN
 	uint64_t live; // members that the sender hears
 	uint64_t chain[CHAINS_MAX]; // ids of those that the sender holds; first, what new ones get
 };
 #define WIRE_HELLO_READY 1
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
+#define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
+
+struct wire_greet {
+	struct wire_hello hello;
+	uint64_t echo; // challenge last heard from the receiver; 0: none yet
+	uint64_t challenge; // to be echoed by the receiver before the sender believes it, never 0
+	uint64_t
+		floor; // counters up to this one are used up in what the sender sends to every node
+};
+int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g);
+int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g);
 
 enum wire_op {
 	WIRE_PUT = 1, // create or update

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/hpsms/auth.h"
 #include "core/hpsms/wire.h"
 #include "core/rng.h"
 
@@ -109,7 +110,7 @@ static struct wire_header some_header(void)
 {
 	return (struct wire_header){
 		.type = WIRE_LOG,
-		.length = WIRE_HEADER_SIZE,
+		.length = WIRE_HEADER_SIZE + WIRE_TAG_SIZE,
 		.from_node = 3,
 		.from_worker = 1,
 		.to_node = 5,
@@ -121,23 +122,27 @@ static struct wire_header some_header(void)
 		.seq = 0x0a0b0c0d,
 		.ack = 0x10203040,
 		.ack_bits = 0x8000000000000001,
+		.key = 0xf0,
+		.counter = 0xf1f2f3f4f5f6f7,
 	};
 }
 
 static void header__bytes_as_documented(void **state)
 {
-	static const uint8_t want[WIRE_HEADER_SIZE] = {0x54, 0x50, 2, 2, 0, 56, 0, 1, 3, 1, 5, 2, 1,
+	static const uint8_t want[WIRE_HEADER_SIZE] = {0x54, 0x50, 2, 2, 0, 72, 0, 1, 3, 1, 5, 2, 1,
 		2, 3, 4, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc,
 		0xdd, 0xee, 0xff, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0x10, 0x20, 0x30, 0x40, 0x80, 0, 0, 0,
-		0, 0, 0, 1};
+		0, 0, 0, 1, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7};
 	struct wire_header h = some_header();
-	uint8_t buf[WIRE_HEADER_SIZE];
+	uint8_t buf[WIRE_HEADER_SIZE + WIRE_TAG_SIZE];
 	memset(buf, 0xee, sizeof(buf));
 	assert_int_equal(wire_put_header(buf, sizeof(buf), &h), WIRE_HEADER_SIZE);
 	assert_memory_equal(buf, want, sizeof(want));
-	assert_int_equal(wire_put_header(buf, sizeof(buf) - 1, &h), -ENOSPC);
+	assert_int_equal(wire_put_header(buf, WIRE_HEADER_SIZE - 1, &h), -ENOSPC);
 	struct wire_header got;
 	assert_int_equal(wire_get_header(buf, sizeof(buf), &got), WIRE_HEADER_SIZE);
+	assert_int_equal(got.key, h.key);
+	assert_true(got.counter == h.counter);
 	assert_true(got.cluster == h.cluster && got.boot == h.boot && got.ack_bits == h.ack_bits);
 	assert_int_equal(got.to_boot, h.to_boot);
 	assert_int_equal(got.seq, h.seq);
@@ -146,15 +151,15 @@ static void header__bytes_as_documented(void **state)
 
 static void header__wrong_fields(void **state)
 {
-	uint8_t good[WIRE_HEADER_SIZE], b[WIRE_HEADER_SIZE + 1];
+	uint8_t good[WIRE_HEADER_SIZE + WIRE_TAG_SIZE] = {0}, b[sizeof(good) + 1];
 	struct wire_header h = some_header(), got;
 	assert_int_equal(wire_put_header(good, sizeof(good), &h), WIRE_HEADER_SIZE);
 	static const struct {
 		unsigned at;
 		uint8_t value;
-	} wrong[] = {{0, 0x55}, {1, 0}, {2, 0}, {2, 1}, {3, 0}, {3, 5}, {3, 7}, {3, 10}, {4, 1},
-		{5, 55}, {5, 57}, {7, 0}, {8, 64}, {8, 0xff}, {9, 16}, {10, 64}, {10, 0xff},
-		{11, 16}, {11, 0xff}, {48, 1}, {51, 0x80}, {55, 1}};
+	} wrong[] = {{0, 0x55}, {1, 0}, {2, 1}, {2, 3}, {3, 0}, {3, 6}, {3, 7}, {3, 10}, {4, 1},
+		{5, 71}, {5, 73}, {7, 0}, {8, 64}, {8, 0xff}, {9, 16}, {10, 64}, {10, 0xff},
+		{11, 16}, {11, 0xff}};
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		memcpy(b, good, sizeof(good));
 		b[wrong[i].at] = wrong[i].value;
@@ -164,6 +169,12 @@ static void header__wrong_fields(void **state)
 	assert_int_equal(wire_get_header(b, sizeof(b), &got), -EINVAL); // longer than it says
 	memset(b + 24, 0, 8); // boot
 	assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
+	memcpy(b, good, sizeof(good));
+	memset(b + WIRE_AT_COUNTER, 0, 7);
+	assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
+	memcpy(b, good, sizeof(good));
+	b[5] = WIRE_HEADER_SIZE + WIRE_TAG_SIZE - 1; // no room for a tag
+	assert_int_equal(wire_get_header(b, sizeof(good) - 1, &got), -EINVAL);
 	memcpy(b, good, sizeof(good));
 	memset(b + 32, 0, 4); // records, but no number
 	assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
@@ -189,8 +200,25 @@ static void header__per_type(void **state)
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
 	h.type = WIRE_HELLO;
 	h.to_node = WIRE_ANY;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // to whom?
+	h.to_worker = 0;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_GREET;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.to_node = 3;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.to_worker = 1;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.to_worker = 0;
+	h.type = WIRE_HELLO;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.to_node = WIRE_ANY;
 	h.count = 2;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.count = 1;
+	h.counter = 0;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.counter = AUTH_COUNTER_MAX + 1;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
 }
 
@@ -201,33 +229,35 @@ static void hello__round_trip_and_ranges(void **state)
 				       .flags = WIRE_HELLO_READY | WIRE_HELLO_LEAVING,
 				       .n_chains = 2,
 				       .chains_used = 3,
+				       .mac = {2, 3, 4, 5, 6, 7},
 				       .live = UINT64_MAX - 5,
 				       .chain = {42, 43},
 			       };
-	uint8_t b[12 + 8 * CHAINS_MAX];
-	assert_int_equal(wire_put_hello(b, 28, &h), 28);
-	assert_int_equal(wire_put_hello(b, 27, &h), -ENOSPC);
-	assert_int_equal(wire_get_hello(b, 27, &got), -EINVAL);
-	assert_int_equal(wire_get_hello(b, 28, &got), 28);
+	uint8_t b[18 + 8 * CHAINS_MAX];
+	assert_int_equal(wire_put_hello(b, 34, &h), 34);
+	assert_int_equal(wire_put_hello(b, 33, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 33, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 34, &got), 34);
 	assert_int_equal(got.workers, 16);
 	assert_int_equal(got.flags, 3);
+	assert_memory_equal(got.mac, h.mac, 6);
 	assert_true(got.n_chains == 2 && got.chains_used == 3);
 	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
 	static const struct {
 		uint8_t at, value;
-	} bad[] = {
-		{0, 0}, {0, 17}, {1, 4}, {2, 0}, {2, 1}, {2, 9}, {2, 3}, {3, 4}, {19, 0}, {27, 0}};
+	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3}, {3, 4},
+		{4, 3}, {25, 0}, {33, 0}};
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t was = b[bad[i].at];
 		b[bad[i].at] = bad[i].value;
-		assert_int_equal(wire_get_hello(b, 28, &got), -EINVAL);
+		assert_int_equal(wire_get_hello(b, 34, &got), -EINVAL);
 		b[bad[i].at] = was;
 	}
 	h.n_chains = CHAINS_MAX;
 	for (unsigned i = 0; i < CHAINS_MAX; i++)
 		h.chain[i] = i + 1;
-	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 12 + 8 * CHAINS_MAX);
-	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 12 + 8 * CHAINS_MAX);
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 18 + 8 * CHAINS_MAX);
+	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 18 + 8 * CHAINS_MAX);
 	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
@@ -287,6 +317,42 @@ static void chain__round_trip_and_ranges(void **state)
 	assert_int_equal(got.total, 0);
 }
 
+static void greet__round_trip_and_ranges(void **state)
+{
+	struct wire_greet g = {.hello = {.workers = 2,
+				       .flags = WIRE_HELLO_READY | WIRE_HELLO_WANTED,
+				       .n_chains = 1,
+				       .chains_used = 1,
+				       .mac = {2, 3, 4, 5, 6, 7},
+				       .live = 3,
+				       .chain = {9}},
+				  .echo = 0x1112131415161718,
+				  .challenge = 0x2122232425262728,
+				  .floor = 0x31323334353637},
+			  got;
+	static const uint8_t want[50] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
+		0, 0, 0, 0, 0, 9, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23,
+		0x24, 0x25, 0x26, 0x27, 0x28, 0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37};
+	uint8_t b[50];
+	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 50);
+	assert_memory_equal(b, want, sizeof(want));
+	assert_int_equal(wire_put_greet(b, 49, &g), -ENOSPC);
+	assert_int_equal(wire_get_greet(b, 49, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 50, &got), 50);
+	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
+	assert_int_equal(got.hello.flags, g.hello.flags);
+	b[1] = 8;
+	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
+	b[1] = 5;
+	memset(b + 42, 0xff, 8); // a floor above which nothing could come
+	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
+	memcpy(b, want, sizeof(want));
+	memset(b + 34, 0, 8); // no challenge
+	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
+	g.challenge = 0;
+	assert_int_equal(wire_put_greet(b, 50, &g), -EINVAL);
+}
+
 static void record__sizes(void **state)
 {
 	struct rng r = {SEED};
@@ -302,7 +368,7 @@ static void record__sizes(void **state)
 	w.op = WIRE_BURY;
 	int bury = wire_put_record(b, sizeof(b), &w);
 	struct wire_record largest = random_record(&r, true, 7, WIRE_NF_MAX);
-	int max = wire_put_record(b, sizeof(b) - WIRE_HEADER_SIZE, &largest);
+	int max = wire_put_record(b, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &largest);
 	printf("IPv4 record, bytes: full with 44 of NFs %d, one direction and shared %d, one "
 	       "direction %d, tombstone %d; IPv6, largest %d; header %d\n",
 		full, create, one, bury, max, WIRE_HEADER_SIZE);
@@ -471,15 +537,19 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 {
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {
-		WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_CHAIN_ASK, WIRE_CHAIN};
+		WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET, WIRE_CHAIN_ASK, WIRE_CHAIN};
 	h.type = types[rng_below(r, sizeof(types))];
-	bool one = h.type == WIRE_HELLO || h.type == WIRE_CHAIN_ASK || h.type == WIRE_CHAIN;
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
+	bool one = h.type != WIRE_LOG && h.type != WIRE_PULL && h.type != WIRE_NONE;
 	h.count = (uint16_t)(one ? 1 : 1 + rng_below(r, 5));
+	if (one)
+		h.to_worker = 0;
+	if (h.type == WIRE_HELLO)
+		h.to_node = WIRE_ANY;
 	uint16_t len = WIRE_HEADER_SIZE;
 	for (unsigned i = 0; i < h.count; i++) {
 		int n;
-		size_t room = WIRE_MESSAGE_MAX - len;
+		size_t room = WIRE_BODY_MAX - len;
 		struct wire_hello hello = {.workers = 1,
 			.flags = 1,
 			.n_chains = (uint8_t)(1 + rng_below(r, CHAINS_MAX)),
@@ -487,6 +557,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			.live = rng_next(r)};
 		for (unsigned k = 0; k < hello.n_chains; k++)
 			hello.chain[k] = rng_next(r) | 1;
+		struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
 		struct tripod_tuple t = random_tuple(r, rng_below(r, 2));
 		struct wire_record w = random_record(
 			r, rng_below(r, 2), (uint8_t)rng_below(r, 8), (uint16_t)rng_below(r, 64));
@@ -498,6 +569,8 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			n = wire_put_chain_ask(b + len, room, &ask);
 		else if (h.type == WIRE_CHAIN)
 			n = wire_put_chain(b + len, room, &chain);
+		else if (h.type == WIRE_GREET)
+			n = wire_put_greet(b + len, room, &greet);
 		else if (h.type == WIRE_LOG)
 			n = wire_put_record(b + len, room, &w);
 		else
@@ -505,9 +578,10 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		assert_true(n > 0);
 		len = (uint16_t)(len + n);
 	}
-	h.length = len;
+	memset(b + len, 0, WIRE_TAG_SIZE);
+	h.length = len + WIRE_TAG_SIZE;
 	assert_int_equal(wire_put_header(b, WIRE_MESSAGE_MAX, &h), WIRE_HEADER_SIZE);
-	return len;
+	return h.length;
 }
 
 // The fuzz target, which aborts when decoded bytes do not encode to themselves.
@@ -538,6 +612,7 @@ int main(void)
 		cmocka_unit_test(header__per_type),
 		cmocka_unit_test(hello__round_trip_and_ranges),
 		cmocka_unit_test(chain__round_trip_and_ranges),
+		cmocka_unit_test(greet__round_trip_and_ranges),
 		cmocka_unit_test(record__sizes),
 		cmocka_unit_test(record__offsets_as_documented),
 		cmocka_unit_test(record__encoder_refuses),

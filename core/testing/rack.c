@@ -216,6 +216,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.id = (uint8_t)i,
 		.workers = (uint8_t)r->conf.workers,
 		.cluster = 7,
+		.keys = r->conf.keys,
 		.boot = rng_next(&r->rng) | 1,
 		.boot_half = r->m[i].boots & 1,
 		.seed = rng_next(&r->rng),
@@ -349,6 +350,9 @@ struct rack *rack_new(const struct rack_conf *conf)
 	const struct tripod_nf *nf = conf->nf ? conf->nf : &RACK_NF_REWRITE;
 
 	r->conf = *conf;
+	if (r->conf.keys.n == 0)
+		r->conf.keys =
+			(struct auth_keys){.n = 1, .key[0] = {1, "the key of a rack for tests"}};
 	r->rng.state = conf->seed;
 	r->now_ns = 1000 * MS;
 	if (chain_add(&r->chain, nf, NULL) != 0 ||
@@ -532,6 +536,13 @@ void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes
 	if (len > ROOM)
 		abort();
 	fly(r, node, vlan, bytes, (uint16_t)len, 0);
+}
+
+void rack_seal(struct rack *r, struct wire_header *h, uint8_t *message, size_t size)
+{
+	unsigned worker = h->from_worker < r->conf.workers ? h->from_worker : 0;
+
+	session_seal(node_shard(r->m[h->from_node].node, worker), h, message, (uint16_t)size);
 }
 
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx)

@@ -8,6 +8,7 @@
 // and otherwise do only what the test sends for them; what reaches them is put into an inbox.
 #pragma once
 
+#include "core/hpsms/wire.h"
 #include "core/node.h"
 #include "core/testing/frames.h"
 
@@ -34,6 +35,7 @@ struct rack_conf {
 	uint16_t inside_mtu; // 0: 1500
 	bool bfd; // nodes send BFD; the switch does not answer
 	bool reset; // answer unknown TCP
+	struct auth_keys keys; // of the cluster; none: one of the test's
 	bool dirty; // what is sent may have wrong checksums, and so may what arrives
 };
 
@@ -76,6 +78,9 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 
 // A frame as it is (no tag in the bytes), to one node on one VLAN. bytes are copied.
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len);
+// Completes a message of `size` bytes (header h included, tag not) as the sender that h names would
+// seal it: what a node that lies could send. The counter is the sender's next.
+void rack_seal(struct rack *r, struct wire_header *h, uint8_t *message, size_t size);
 // Sees every frame that a node sends, on every VLAN. true: the frame is lost.
 typedef bool (*rack_tap_fn)(void *ctx, unsigned from, const struct frame *f);
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx);
