@@ -274,7 +274,8 @@ static uint64_t copies(const struct rig *r)
 
 	for (uint32_t i = 1; i <= s->store.capacity; i++)
 		n += store_conn(&s->store, i)->state == CONN_LIVE &&
-		     (store_repl(&s->store, i)->acked & ~(1ull << s->conf->id)) != 0;
+		     (holders_with(store_repl(&s->store, i), HOLDER_ACKED) &
+			     ~(1ull << s->conf->id)) != 0;
 	return n;
 }
 

@@ -181,7 +181,8 @@ static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t a
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->stamp = s->next_stamp += 257;
-	r->holders = r->acked = self;
+	conn_hold(s, r, self);
+	holders_mark(r, HOLDER_ACKED, self);
 	for (unsigned part = 0; part < PARTS; part++)
 		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
 	s->store.embryonic++;
@@ -262,6 +263,18 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 
 // ---- Roles ----
 
+void conn_hold(struct shard *s, struct conn_repl *r, uint64_t nodes)
+{
+	uint64_t left = holders_add(r, nodes);
+
+	if (left == 0)
+		return;
+	// Who is dead makes room: it asks, or is sent the whole record, when it comes back.
+	holders_remove(r, r->holders & ~s->live);
+	if (holders_add(r, left) != 0)
+		count(s, C_holders_full);
+}
+
 void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -286,7 +299,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 		};
 		changed |= 1u << PART_SHARED;
 	}
-	r->holders |= 1ull << s->conf->id;
+	conn_hold(s, r, 1ull << s->conf->id);
 	c->flags |= CONN_REPLICATED;
 	// What moved once may be followed by more: UDP of unknown tuples asks before it opens.
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
@@ -397,11 +410,12 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.key = {c->dir[0].key, c->dir[1].key},
 		.incarnation = c->incarnation,
 		.holders = r->holders,
-		.acked = r->acked,
+		.acked = holders_with(r, HOLDER_ACKED),
 		.state = c->state,
 		.flags = c->flags,
 		.tcp = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp),
 		.master = {r->part[0].writer, r->part[1].writer},
+		.shared = r->part[PART_SHARED].writer,
 		.epoch = {r->part[0].epoch, r->part[1].epoch},
 		.idle_ms = (uint32_t)(((uint64_t)(s->now - last_seen(c)) << TICK_SHIFT) / MS),
 		.expires_ms = left < 0 ? 0 : (uint32_t)(((uint64_t)left << TICK_SHIFT) / MS),

@@ -88,6 +88,7 @@
 	X(log_messages_tx, "log messages sent")                                                    \
 	X(log_messages_lost,                                                                       \
 		"log messages not acknowledged in time; their records are sent again")             \
+	X(holders_full, "copies of one connection beyond the 16 that are kept up to date")         \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(chains_fetched, "chains that were fetched from a peer")                                  \
@@ -95,6 +96,7 @@
 	X(chains_failed, "chains that are wanted and that no peer gave")                           \
 	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
+	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
 	X(timer_full, "NF timers refused: all in use")                                             \
 	X(handoffs, "packets handed to another worker of this node")                               \

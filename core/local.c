@@ -137,10 +137,7 @@ uint64_t local_tick(struct shard *s)
 
 	if (!n->conf.bfd_enabled)
 		return UINT64_MAX;
-	// Ready once the others have had time to be heard, so that what they hold can be asked for.
-	bool settled = s->now_ns - n->started_ns > 2 * n->conf.dead_after_ms * MS;
-	bool ready =
-		atomic_load_explicit(&n->ready, memory_order_relaxed) && settled && workers_run(s);
+	bool ready = workers_run(s) && n->takes_traffic;
 	uint64_t changes = n->bfd.changes;
 	bool was_up = n->bfd.state == BFD_UP;
 

@@ -52,7 +52,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	// Mixed: seeds one step of the generator apart would give one sequence, shifted.
 	struct rng mix = {.state = conf->seed ^ (worker + 1) * 0xd6e8feb86659fd93ull};
 	s->rng.state = rng_next(&mix);
-	s->live = 1ull << conf->id;
+	s->live = s->ports = 1ull << conf->id;
 	s->unsettled_ns = now_ns + 10 * 1000 * MS;
 	store_init(&s->store, a, conf->connections, conf->workers > 1 ? conf->connections : 0,
 		conf->nf_state_bytes > conf->chain->state_size ? conf->nf_state_bytes
@@ -177,6 +177,15 @@ void node_set_ready(struct node *n, bool ready)
 	atomic_store(&n->ready, ready);
 }
 
+void node_set_draining(struct node *n, bool draining)
+{
+	if (draining == (atomic_load(&n->drain) != 0))
+		return;
+	if (draining && ++n->drains == 0)
+		n->drains = 1;
+	atomic_store(&n->drain, draining ? n->drains : 0);
+}
+
 bool node_keys_taken(struct node *n)
 {
 	uint32_t last = atomic_load_explicit(&n->keys->generation, memory_order_relaxed);
@@ -241,15 +250,23 @@ void node_status(const struct node *n, struct node_status *out)
 
 	*out = (struct node_status){
 		.live = peek(&first->live),
-		.ready = n->bfd.admin_up,
+		.phase = (enum node_phase)atomic_load_explicit(&n->phase, memory_order_relaxed),
+		.draining = peek(&first->draining),
+		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
+		.join_unserved = ready_unserved(n),
 		.bfd = n->bfd.state,
 		.bfd_remote = n->bfd.remote_state,
 		.memory_bytes = n->size,
 		.connections_max = (uint64_t)n->conf.connections * n->conf.workers,
 		.uptime_ns = peek(&first->now_ns) - n->started_ns,
 	};
+	out->ready = out->phase == NODE_READY || out->phase == NODE_DRAINING;
+	uint64_t workload_ns = 0;
 	for (unsigned w = 0; w < n->conf.workers; w++) {
 		const struct shard *s = n->shard[w];
+		uint64_t at = atomic_load_explicit(&s->workload_ns, memory_order_relaxed);
+		workload_ns = at > workload_ns ? at : workload_ns;
+		out->owed += atomic_load_explicit(&s->owed, memory_order_relaxed);
 		out->connections += peek(&s->gauge.connections);
 		out->embryonic += peek(&s->gauge.embryonic);
 		out->tombstones += peek(&s->gauge.tombstones);
@@ -257,6 +274,9 @@ void node_status(const struct node *n, struct node_status *out)
 		out->backup += peek(&s->gauge.backup);
 		out->unprotected += peek(&s->gauge.unprotected);
 	}
+	if (workload_ns < n->started_ns)
+		workload_ns = n->started_ns;
+	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
 	const struct store *st = &first->store;
 	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +

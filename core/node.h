@@ -82,6 +82,9 @@ struct node_conf {
 	uint32_t pull_timeout_ms;
 	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
 	uint32_t repair_cost_ns; // 10^9 / repair_per_s; node_init() computes it
+	uint32_t
+		join_timeout_ms; // a start takes traffic after so long, served by all members or not
+	uint32_t drain_quiet_ms; // drained: so long without a packet of the workload
 
 	// Limits, per worker.
 	uint32_t connections; // records
@@ -136,8 +139,10 @@ struct key_status {
 };
 unsigned node_keys(const struct node *n, struct key_status out[AUTH_KEYS_MAX]);
 
-// Should the node want traffic (BFD up)? Starts false.
+// Should the node want traffic (BFD up)? Starts false. True: it joins first.
 void node_set_ready(struct node *n, bool ready);
+// The node gives all that it has to others, and then takes no more traffic; false: takes it again.
+void node_set_draining(struct node *n, bool draining);
 // The node is about to stop: its heartbeats say so, and nobody waits for it. Stays.
 void node_set_leaving(struct node *n);
 
@@ -180,9 +185,27 @@ struct chain_status {
 };
 unsigned node_chains(const struct node *n, struct chain_status out[CHAINS_MAX]);
 
+// Where a node stands between its start and its end.
+enum node_phase {
+	NODE_STARTING, // not asked to take traffic
+	NODE_JOINING, // wants traffic, and waits for the members to send it its copies
+	NODE_READY, // takes traffic
+	NODE_DRAINING, // still takes it, and gives everything a copy elsewhere
+	NODE_MOVING, // has no port any more: the switch moves the flows
+	NODE_DRAINED, // nothing arrives any more
+	NODE_LEAVING,
+};
+const char *node_phase_name(enum node_phase phase);
+
 struct node_status {
 	uint64_t live; // members heard, this node included
-	bool ready;
+	bool ready; // takes traffic
+	enum node_phase phase;
+	uint64_t join_unserved; // while joining: members that have not sent everything yet
+	bool join_hearing; // ... the members have not had time to be heard
+	uint64_t draining; // members that give their connections away, this node included
+	uint64_t owed; // connections that a joining member, or this node's drain, waits for
+	uint64_t workload_age_ns; // since the last packet that the switch sent
 	uint8_t bfd, bfd_remote; // enum bfd_state
 	uint64_t connections, connections_max, embryonic, tombstones;
 	uint64_t mastered; // with a direction handled here
@@ -213,7 +236,7 @@ struct conn_view {
 	uint64_t incarnation, holders, acked;
 	uint64_t chain; // id
 	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
-	uint8_t master[2];
+	uint8_t master[2], shared; // who writes each part
 	uint16_t epoch[2];
 	uint32_t idle_ms;
 	uint32_t expires_ms;

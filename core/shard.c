@@ -131,7 +131,8 @@ static bool is_echo_request(const struct tripod_packet *p)
 // The members or the switch's ports changed lately, or may be about to be found changed.
 static bool unsettled(const struct shard *s)
 {
-	return s->conf->directions_split || s->now_ns < s->unsettled_ns ||
+	// A member whose port goes up or down counts for as long as it says so.
+	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
 	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
 }
 
@@ -216,18 +217,19 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		shard_drop(s, p, C_drop_relay_loop);
 		return false;
 	}
-	bool master_lives = shard_responsive(s) & (1ull << master);
+	// A record may name this node from a former life. It has not handled this one then.
+	bool master_lives = shard_responsive(s) & (1ull << master) & ~shard_self(s);
 	bool straggler = r->part[dir].handed && c->dir[dir].next_hop == 0 &&
 			 (uint16_t)((uint16_t)s->now - c->dir[dir].next_hop_check) <
 				 ticks_of_ms(STRAGGLER_MS);
-	if (master_lives && (straggler || (c->flags & CONN_PINNED))) {
+	bool master_stays = master_lives && !(s->draining & (1ull << master));
+	if ((master_lives && straggler) || (master_stays && (c->flags & CONN_PINNED))) {
 		forward_relay(s, p, master);
 		return false;
 	}
 	conn_take_over(s, i, dir);
 	// Both directions of a pinned connection go where the first of them goes.
-	if ((c->flags & CONN_PINNED) && !conn_masters(c, !dir) &&
-		!(s->live & (1ull << r->part[!dir].writer)))
+	if ((c->flags & CONN_PINNED) && !conn_masters(c, !dir) && !master_stays)
 		conn_take_over(s, i, !dir);
 	return true;
 }
@@ -444,6 +446,8 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 		store_prefetch_bucket(&s->store, hash[n_flows]);
 		n_flows++;
 	}
+	if (n_flows > 0)
+		atomic_store_explicit(&s->workload_ns, s->now_ns, memory_order_relaxed);
 	for (unsigned i = 0; i < n_flows; i++)
 		hit[i] = store_prefetch_record(&s->store, hash[i]);
 	for (unsigned i = 0; i < n_flows; i++)
@@ -647,8 +651,6 @@ static void serve_query(struct shard *s)
 // Walks the table slowly for the gauges, so that no packet pays for them.
 static void census(struct shard *s)
 {
-	uint64_t self = 1ull << s->conf->id;
-
 	for (unsigned n = 0; n < 512; n++) {
 		if (++s->census.at > s->store.capacity) {
 			s->gauge.mastered = s->census.mastered;
@@ -667,8 +669,8 @@ static void census(struct shard *s)
 			const struct conn_repl *r = store_repl(&s->store, s->census.at);
 			s->census.mastered++;
 			if ((c->flags & CONN_ANSWERED) &&
-				(unsigned)__builtin_popcountll(r->acked & s->live & ~self) <
-					s->conf->backups)
+				(unsigned)__builtin_popcountll(holders_with(r, HOLDER_ACKED) &
+							       shard_takers(s)) < s->conf->backups)
 				s->census.unprotected++;
 		} else {
 			s->census.backup++;
@@ -713,6 +715,7 @@ static void tick(struct shard *s)
 	if (s->now - s->valid_from > AGE_MAX)
 		s->valid_from = s->now - AGE_MAX;
 	expire(s);
+	ready_worker_tick(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
 		next = s->now_ns + TICK_PERIOD_NS;
 	if (s->repair_at != 0 && room_for_more(s))

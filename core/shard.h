@@ -15,12 +15,15 @@
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
 //   hpsms/fetch.c    chains that peers have and this node has not
+//   hpsms/repair.c   copies for who comes, who goes, and what has lost one
+//   hpsms/ready.c    from the start to the first packet, and from the last one to the end
 //
 // Thread: everything here runs on the shard's worker. Fields that others touch say so.
 #pragma once
 
 #include <stdatomic.h>
 
+#include "core/holders.h"
 #include "core/hpsms/channel.h"
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/member.h"
@@ -55,6 +58,7 @@ enum ring_type {
 struct ring_message {
 	uint8_t type; // enum ring_type
 	uint8_t node, worker, live, workers, final, net;
+	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
 	uint8_t mac[6];
 	union {
@@ -76,6 +80,7 @@ struct ring_message {
 // A member as this worker sees it, and what has been said to each of its workers.
 struct peer {
 	bool configured, live;
+	uint8_t hello; // WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t workers; // 0: never heard
 	uint8_t mac[6];
 	uint64_t boot;
@@ -163,6 +168,11 @@ struct shard {
 	struct auth_shard *auth;
 	struct peer peer[NODES_MAX];
 	uint64_t live; // this node included
+	uint64_t
+		ports; // of them, those to which the switch sends packets; this node unless it drains
+	uint64_t draining; // of them, those that give away what they have
+	uint64_t joining; // of them, those that have not been sent yet what they should hold
+	uint32_t drain; // number of this node's drain, 0: none
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
@@ -177,13 +187,15 @@ struct shard {
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
-		uint8_t node, worker;
-	} none; // the WIRE_NONE being filled
+		uint8_t node, worker, type;
+	} none; // the WIRE_NONE or WIRE_REFUSED being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
+	bool repair_marks; // this round marks what a joining member or a drain is to wait for
+	uint32_t repair_owed; // records of that kind found in this round
 	uint64_t relay_tokens_ns;
 
 	struct neigh_table neigh;
@@ -203,6 +215,12 @@ struct shard {
 	} census; // the walk under way
 
 	_Alignas(64) _Atomic uint32_t progress; // worker: wo, worker 0: ro
+	_Atomic uint64_t
+		workload_ns; // worker: wo, worker 0: ro; when the switch last sent a packet
+	_Atomic uint64_t
+		served[NODES_MAX]; // worker: wo, worker 0: ro; the boot that has all from here
+	_Atomic uint32_t drained; // worker: wo, worker 0: ro; the drain for which all has copies
+	_Atomic uint32_t owed; // worker: wo, control: ro; of the last round of repair
 	// Counter of what this worker sends to every node.
 	_Atomic uint64_t sent_all; // worker: rw, worker 0: ro
 	_Atomic uint32_t keys_taken; // generation; worker: wo, control: ro
@@ -236,6 +254,14 @@ struct node {
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
+	_Atomic uint32_t drain; // control: wo, workers: ro; number of the drain under way, 0: none
+	uint32_t drains; // control
+	_Atomic uint8_t phase; // worker 0: wo, others: ro; enum node_phase
+	bool joined; // worker 0: what it waited for at its start has come
+	bool takes_traffic; // worker 0: by its phase
+	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
+	uint64_t moving_ns; // worker 0: since when it has no port
+	uint32_t moving; // worker 0: ... for which drain
 	struct auth_handover *keys;
 	// No worker's messages to every node have a counter at or below this one from now on.
 	_Atomic uint64_t floor; // worker 0: wo, workers: ro
@@ -252,6 +278,22 @@ struct node {
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
+
+static inline uint64_t shard_self(const struct shard *s)
+{
+	return 1ull << s->conf->id;
+}
+
+// Other members that may be given copies.
+static inline uint64_t shard_takers(const struct shard *s)
+{
+	return s->live & ~s->draining & ~shard_self(s);
+}
+
+static inline enum node_phase shard_phase(const struct shard *s)
+{
+	return (enum node_phase)atomic_load_explicit(&s->node->phase, memory_order_relaxed);
+}
 
 static inline void count(struct shard *s, enum counter c)
 {
@@ -327,6 +369,8 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why); // becomes 
 void conn_rewheel(struct shard *s, uint32_t i);
 void conn_expire(struct shard *s, uint32_t i); // the wheel came to it
 void conn_view(const struct shard *s, uint32_t i, struct conn_view *v);
+// These nodes have a copy of r's connection, or are to have one.
+void conn_hold(struct shard *s, struct conn_repl *r, uint64_t nodes);
 
 // ---- run.c ----
 enum run_result { RUN_OUT, RUN_GONE /* dropped, consumed or held */, RUN_REFUSED };
@@ -421,11 +465,13 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 
 // ---- hpsms/repair.c ----
 bool repl_repair(struct shard *s); // true: more to do
+// A round of repair begins. marks: it waits for a joining member, or a drain.
+void repl_repair_start(struct shard *s, bool marks);
 
 // ---- hpsms/place.c ----
-// The nodes of `among` that should have a copy of record i and have none: those to which the switch
-// would send its packets, now and after failures, and others until n of `among` have one.
-uint64_t place_missing(const struct shard *s, uint32_t i, uint64_t among, unsigned n);
+// The members that should have a copy of record i and have none: those to which the switch would send
+// its packets, now and after failures, and others until k have one (k + 1 while this node drains).
+uint64_t place_missing(const struct shard *s, uint32_t i);
 // Up to n nodes of `among`, the same at every node for a key.
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
@@ -439,6 +485,19 @@ uint64_t fetch_tick(struct shard *s); // worker 0; returns when next
 void fetch_rx(struct shard *s, unsigned from, const struct wire_chain *c);
 void fetch_serve(struct shard *s, unsigned node, const struct wire_chain_ask *a);
 
+// ---- hpsms/ready.c ----
+void ready_tick(struct shard *s); // worker 0: the node's phase
+uint8_t ready_hello(const struct shard *s); // worker 0: what heartbeats say of it
+// Worker 0: all workers have sent this member, in its present life, what it should hold.
+bool ready_has_served(const struct shard *s, unsigned node);
+void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
+void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
+void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
+// Members of whose copies this node, while it joins, has not got all.
+uint64_t ready_unserved(const struct node *n);
+bool ready_hearing(
+	const struct node *n, uint64_t now_ns); // the others have had no time to be heard
+
 // ---- hpsms/pull.c ----
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait
 // The packet waits until the peers have said whether they know its tuple; takes p.
@@ -448,8 +507,10 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
-// Tells a worker of a node that this node has no copy of key: collected, sent by pull_none_flush().
-void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+// Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
+// it was sent (WIRE_REFUSED): collected, sent by pull_none_flush().
+void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
+	unsigned worker);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);

@@ -92,15 +92,27 @@ struct conn_version {
 	uint8_t handed;
 };
 
+// What is known of a holder.
+enum holder_mark {
+	HOLDER_ACKED, // has acknowledged everything so far
+	HOLDER_KNOWN, // has acknowledged the whole record once: parts are enough
+	HOLDER_QUEUED, // the record stands in its queue
+	HOLDER_MARKS,
+};
+#define HOLDERS_MAX 16 // of one connection: k + 1 is at most 11, and some come and go
+
 struct conn_repl {
-	uint64_t holders; // bit n: node n has a copy or is being sent one, this node included
-	uint64_t acked; // bit n: node n has acknowledged everything so far
-	uint64_t known; // bit n: node n has acknowledged the whole record once: parts are enough
-	uint64_t queued; // bit n: stands in node n's queue
+	union {
+		// bit n: node n has a copy or is being sent one, this node included
+		const uint64_t holders;
+		uint64_t holders_rw; // for core/holders.h alone: the marks follow it
+	};
 	struct conn_version part[PARTS];
 	uint32_t next, prev; // wheel
+	uint16_t mark[HOLDER_MARKS]; // bit n: the holder of rank n (core/holders.h) has the mark
+	uint16_t reserved;
 };
-_Static_assert(sizeof(struct conn_repl) == 64, "one cache line");
+_Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 
 // An index entry that leads to another worker of this node, which has the record: the two tuples of
 // a rewritten connection may hash to different workers.

@@ -115,7 +115,7 @@ static void store_conn_new__limit_and_reuse(void **state)
 
 	memset(store_conn(s, b), 0xa5, s->conn_size);
 	uint16_t stamp = store_conn(s, b)->stamp = 5;
-	store_repl(s, b)->holders = 7;
+	store_repl(s, b)->holders_rw = 7;
 	store_conn_free(s, b);
 	assert_int_equal(store_conn(s, b)->state, CONN_FREE);
 	assert_int_equal(s->used, 2);

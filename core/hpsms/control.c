@@ -117,6 +117,11 @@ void control_doubt(struct shard *s)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 }
 
+static uint8_t hello_flags(const struct member *m)
+{
+	return (m->ready ? WIRE_HELLO_READY : 0) | (m->draining ? WIRE_HELLO_DRAINING : 0);
+}
+
 // Which of this node's slots a member holds, too.
 static uint8_t held_by(const struct shard *s, const struct member *m)
 {
@@ -149,6 +154,7 @@ static void peer_message(const struct shard *s, unsigned node, struct ring_messa
 		.node = (uint8_t)node,
 		.live = member->live,
 		.workers = member->workers,
+		.hello = hello_flags(member),
 		.chains = held_by(s, member),
 		.peer = {.boot = member->boot, .floor = s->peer[node].auth->floor},
 	};
@@ -188,7 +194,7 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 		struct channel *c = &peer->channel[w];
 		uint32_t i;
 		while ((i = channel_pop(c)) != 0)
-			store_repl(&s->store, i)->queued &= ~(1ull << node);
+			holders_unmark(store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
 		if (peer->out[w].frame.buf != NULL) {
 			shard_unspare(s, &peer->out[w].frame);
 			peer->out[w].frame.buf = NULL;
@@ -198,6 +204,11 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 	}
 	s->busy[node] = 0;
 	s->busy_nodes &= ~(1ull << node);
+}
+
+static void set_bit(uint64_t *set, uint64_t bit, bool to)
+{
+	*set = to ? *set | bit : *set & ~bit;
 }
 
 void control_peer(struct shard *s, const struct ring_message *m)
@@ -223,23 +234,30 @@ void control_peer(struct shard *s, const struct ring_message *m)
 			// A backup more for the connections of that chain: some may lack one.
 			s->chain_nodes[k] |= bit;
 			if (s->chain_used[k] > 0)
-				s->repair_at = 1;
+				repl_repair_start(s, false);
 		}
 	}
 	bool changed = peer->live != (bool)m->live || rebooted;
+	bool moved = peer->hello != m->hello;
 	peer->live = m->live;
-	s->live = m->live ? s->live | bit : s->live & ~bit;
-	if (!changed)
+	peer->hello = m->hello;
+	set_bit(&s->live, bit, m->live);
+	set_bit(&s->ports, bit, m->live && m->hello == WIRE_HELLO_READY);
+	set_bit(&s->draining, bit, m->live && (m->hello & WIRE_HELLO_DRAINING));
+	if (!m->live)
+		s->joining &= ~bit;
+	if (!changed && !moved)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
-	if (rebooted)
+	if (rebooted) {
 		s->repair_reboot |= bit;
-	if (m->live)
+		set_bit(&s->joining, bit, m->hello == 0);
+	}
+	if (changed && m->live)
 		s->repair_nodes |= bit;
-	else
+	if (changed && !m->live)
 		pull_peer_died(s, m->node);
-	s->repair_at = 1;
-	s->repair_tokens_ns = s->now_ns;
+	repl_repair_start(s, s->joining & bit);
 	s->next_tick_ns = s->now_ns;
 }
 
@@ -267,6 +285,7 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	const struct member *member = &members->m[h->from_node];
 	const struct peer *peer = &s->peer[h->from_node];
 	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
+		     peer->hello != hello_flags(member) ||
 		     held_by(s, member) != told_of(s, h->from_node);
 	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
@@ -278,6 +297,10 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 		s->heard_by |= 1ull << h->from_node;
 	else
 		s->heard_by &= ~(1ull << h->from_node);
+	if (!same_boot)
+		ready_lost(s, h->from_node);
+	if ((hello->flags & WIRE_HELLO_SERVED) && member->live)
+		ready_served_by(s, h->from_node); // in its greeting to this life of this node alone
 	if (heard_us && !hears_us && same_boot)
 		doubt_all(s);
 	if (news || (moved && member->live))
@@ -379,14 +402,9 @@ static void greet_rx(struct shard *s, const struct tripod_packet *p, const struc
 
 void control_hello(const struct shard *s, struct wire_hello *hello)
 {
-	bool leaving = atomic_load_explicit(&s->node->leaving, memory_order_relaxed);
-	bool ready = atomic_load_explicit(&s->node->ready, memory_order_relaxed);
-
 	*hello = (struct wire_hello){
 		.workers = s->conf->workers,
-		.flags = leaving ? WIRE_HELLO_LEAVING
-			 : ready ? WIRE_HELLO_READY
-				 : 0,
+		.flags = ready_hello(s),
 		.live = s->node->members.live,
 	};
 	memcpy(hello->mac, s->conf->self.mac, 6);
@@ -409,6 +427,18 @@ static void hello_send(struct shard *s)
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
+// Who waits to be sent its copies is told when it has them all.
+static void tell_joining(struct shard *s)
+{
+	const struct members *members = &s->node->members;
+
+	for (uint64_t left = members->live & ~shard_self(s); left != 0; left &= left - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (hello_flags(&members->m[node]) == 0 && ready_has_served(s, node))
+			session_greet(s, node, s->peer[node].boot, 0, s->peer[node].mac);
+	}
+}
+
 // The switch may notice a dead node before its silence is long enough to count here.
 static void suspect(struct shard *s)
 {
@@ -423,9 +453,10 @@ static void suspect(struct shard *s)
 			suspects |= 1ull << node;
 	}
 	atomic_store_explicit(&s->node->suspects, suspects, memory_order_relaxed);
-	if (suspects != 0)
-		atomic_store_explicit(
-			&s->node->suspect_ns, s->now_ns + 1000 * MS, memory_order_relaxed);
+	uint64_t until = s->now_ns + 1000 * MS;
+	if (suspects != 0 &&
+		until > atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed))
+		atomic_store_explicit(&s->node->suspect_ns, until, memory_order_relaxed);
 }
 
 uint64_t control_tick(struct shard *s)
@@ -442,10 +473,14 @@ uint64_t control_tick(struct shard *s)
 	for (; dead != 0; dead &= dead - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(dead);
 		s->heard_by &= ~(1ull << node);
+		ready_lost(s, node);
 		tell_peer(s, node, s->peer[node].mac);
 	}
-	if (members_hello_due(members, s->now_ns))
+	ready_tick(s);
+	if (members_hello_due(members, s->now_ns)) {
 		hello_send(s);
+		tell_joining(s);
+	}
 	uint64_t fetch_ns = fetch_tick(s);
 	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;
 }
@@ -510,20 +545,22 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 			return;
 		}
 		at += (uint16_t)size;
-		pull_none(s, &key, h->from_node);
+		if (h->type == WIRE_NONE)
+			pull_none(s, &key, h->from_node);
 		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
 		if (hit.what != STORE_CONN)
 			continue;
-		// It could not keep the copy that it was sent. If it had acknowledged that (the message
-		// may be old, or it has lost the copy since), it is sent once more.
+		// What it has acknowledged and has not now (the message may be old, or it has lost the
+		// copy since) is sent once more. What is on its way crosses a NONE, and a refusal is
+		// the end of it.
 		struct conn_repl *r = store_repl(&s->store, hit.index);
-		bool had = r->acked & bit;
-		r->acked &= ~bit;
-		r->known &= ~bit;
+		bool had = holder_is(r, HOLDER_ACKED, h->from_node);
+		holders_unmark(r, HOLDER_ACKED, bit);
+		holders_unmark(r, HOLDER_KNOWN, bit);
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
-		else
-			r->holders &= ~bit;
+		else if (h->type == WIRE_REFUSED)
+			holders_remove(r, bit);
 	}
 }
 
@@ -569,7 +606,7 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		repl_rx(s, peer, h, body, len);
 	else if (h->type == WIRE_PULL)
 		pull_rx(s, h, body, len);
-	else if (h->type == WIRE_NONE)
+	else if (h->type == WIRE_NONE || h->type == WIRE_REFUSED)
 		none_rx(s, h, body, len);
 	else if (h->type == WIRE_CHAIN_ASK || h->type == WIRE_CHAIN)
 		chain_rx(s, h, body, len);

@@ -53,6 +53,7 @@ bool members_hello(
 	memcpy(p->chain, h->chain, sizeof(p->chain));
 	p->sees = h->live;
 	p->ready = h->flags & WIRE_HELLO_READY;
+	p->draining = h->flags & WIRE_HELLO_DRAINING;
 	if (h->flags & WIRE_HELLO_LEAVING) {
 		p->left = true;
 		p->ready = false;

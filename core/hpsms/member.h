@@ -10,7 +10,8 @@
 #define MEMBERS_MAX 64
 
 struct member {
-	bool configured, live, ready;
+	bool configured, live;
+	bool ready, draining; // says so
 	uint8_t workers;
 	bool left; // this boot has said that it shuts down
 	uint64_t boot;

@@ -50,14 +50,22 @@ static uint64_t arrivals(
 	return nodes;
 }
 
-uint64_t place_missing(const struct shard *s, uint32_t i, uint64_t among, unsigned n)
+uint64_t place_missing(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint64_t holders = store_repl(&s->store, i)->holders, missing = 0;
+	// Who has not this connection's chain is no backup for it.
+	uint64_t among = shard_takers(s) & s->chain_nodes[c->chain];
+	uint64_t coming = s->live & ~s->draining & ~s->ports;
+	// The copy that leaves with this node makes one more necessary.
+	unsigned n = s->conf->backups + (s->draining & shard_self(s) ? 1 : 0);
 
 	for (unsigned d = 0; d < 2 && s->conf->next_hop != NULL && n > 0; d++) {
-		if (c->dir[d].key.proto != 0)
-			missing |= arrivals(s, &c->dir[d].key, s->live, n);
+		if (c->dir[d].key.proto == 0)
+			continue;
+		missing |= arrivals(s, &c->dir[d].key, s->ports, n);
+		if (coming != 0) // ... and when the ports of those who join come up
+			missing |= arrivals(s, &c->dir[d].key, s->ports | coming, 0);
 	}
 	missing &= among & ~holders;
 	unsigned copies = (unsigned)__builtin_popcountll((holders | missing) & among);

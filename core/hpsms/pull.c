@@ -273,7 +273,7 @@ static void none_send(struct shard *s)
 {
 	struct wire_header h;
 
-	control_header(s, &h, WIRE_NONE, s->none.node, s->none.worker);
+	control_header(s, &h, (enum wire_type)s->none.type, s->none.node, s->none.worker);
 	h.count = s->none.count;
 	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
@@ -285,9 +285,12 @@ void pull_none_flush(struct shard *s)
 		none_send(s);
 }
 
-void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker)
+void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
+	unsigned worker)
 {
-	if (s->none.frame.buf != NULL && (s->none.node != node || s->none.worker != worker))
+	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker;
+
+	if (s->none.frame.buf != NULL && other)
 		none_send(s);
 	for (unsigned try = 0; try < 2; try++) {
 		if (s->none.frame.buf == NULL) {
@@ -295,6 +298,7 @@ void pull_say_none(struct shard *s, const struct tripod_tuple *key, unsigned nod
 				s->none.frame.buf = NULL;
 				return;
 			}
+			s->none.type = (uint8_t)what;
 			s->none.node = (uint8_t)node;
 			s->none.worker = (uint8_t)worker;
 			s->none.used = WIRE_HEADER_SIZE;
@@ -330,6 +334,6 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
 	} else {
-		pull_say_none(s, key, node, worker);
+		pull_say(s, WIRE_NONE, key, node, worker);
 	}
 }

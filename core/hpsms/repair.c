@@ -1,66 +1,166 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Repair: after a change of membership, who came back is sent what it should have, and connections
-// that lost a copy are given another, at a bounded rate.
+// that lost a copy are given another, at a bounded rate. It goes through the table in rounds. A round
+// that a joining member or a drain of this node waits for marks what that still lacks, and more
+// rounds follow until nothing marked is left.
 #include "core/hpsms/repl.h"
 
 #define REPAIR_SCAN 256 // records looked at in one call
 
-// The one who gives record i a new copy: its master, or while that is dead the lowest holder alive.
-static bool responsible(struct shard *s, uint32_t i)
+void repl_repair_start(struct shard *s, bool marks)
 {
-	struct conn_repl *r = store_repl(&s->store, i);
+	s->repair_at = 1;
+	s->repair_owed = 0;
+	s->repair_marks |= marks;
+	s->repair_tokens_ns = s->now_ns;
+}
+
+// Members that know what they hold: not those that have started anew.
+static uint64_t sane(const struct shard *s)
+{
+	return s->live & ~s->joining & ~s->repair_reboot;
+}
+
+// The one who gives record i a new copy: its master, or while that is dead the lowest holder alive.
+static bool responsible(const struct shard *s, uint32_t i)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
 	unsigned writer = r->part[PART_SHARED].writer;
-	uint64_t holders = r->holders & s->live;
+	uint64_t holders = r->holders & sane(s);
 
 	if (writer == s->conf->id)
 		return true;
-	if ((s->live & 1ull << writer) || (unsigned)__builtin_ctzll(holders) != s->conf->id)
+	if (shard_phase(s) < NODE_READY)
+		return false; // nor does a node that joins: the others do not count on it yet
+	if ((sane(s) & 1ull << writer) || (unsigned)__builtin_ctzll(holders) != s->conf->id)
 		return false;
-	r->part[PART_SHARED] = (struct conn_version){
-		.epoch = (uint16_t)(r->part[PART_SHARED].epoch + 1),
-		.writer = s->conf->id,
-		.handed = (uint8_t)store_conn(&s->store, i)->stamp,
-	};
 	return true;
 }
 
-// Looks at some records after a change of membership: who came back is sent what it should have, and
-// what lost a copy gets another. Bounded in time and rate; packets go first.
+// The shared part of record i has lost its writer: from now on this node looks after it, and says so.
+static void adopt(struct shard *s, uint32_t i)
+{
+	struct conn_version *v = &store_repl(&s->store, i)->part[PART_SHARED];
+
+	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	repl_changed(s, i, 1u << PART_SHARED);
+	conn_rewheel(s, i);
+}
+
+// Does somebody wait for record i to be sent: a joining member that should have it, or this node,
+// which drains?
+static bool owed(const struct shard *s, uint32_t i, bool gives)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t lack = r->holders & s->live & ~holders_with(r, HOLDER_KNOWN);
+
+	if (lack & s->joining)
+		return true;
+	if (s->drain == 0)
+		return false;
+	if (gives)
+		return (lack & shard_takers(s)) != 0 || place_missing(s, i) != 0;
+	return (holders_with(r, HOLDER_KNOWN) & shard_takers(s)) == 0;
+}
+
+// The node's own mark HOLDER_QUEUED, which no queue needs, says what is waited for.
+static void note_owed(struct shard *s, uint32_t i, bool gives)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	if (!s->repair_marks && !holder_is(r, HOLDER_QUEUED, s->conf->id))
+		return;
+	if (owed(s, i, gives)) {
+		holders_mark(r, HOLDER_QUEUED, repl_self(s));
+		s->repair_owed++;
+	} else {
+		holders_unmark(r, HOLDER_QUEUED, repl_self(s));
+	}
+}
+
+// false: no budget now.
+static bool spend(struct shard *s)
+{
+	if (s->repair_tokens_ns > s->now_ns)
+		return false;
+	if (s->repair_tokens_ns + 20 * MS < s->now_ns)
+		s->repair_tokens_ns = s->now_ns - 20 * MS;
+	s->repair_tokens_ns += s->conf->repair_cost_ns;
+	return true;
+}
+
+static bool look_at(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
+		s->conf->durability == DURABILITY_NONE)
+		return true;
+	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
+	bool gives = responsible(s, i);
+	if (!gives && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		return true;
+	uint64_t to = s->repair_nodes;
+	if (s->repair_marks)
+		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
+	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
+	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
+	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 || orphan ||
+		(gives && place_missing(s, i) != 0)) {
+		if (!spend(s))
+			return false;
+		count(s, C_repairs);
+		if (orphan)
+			adopt(s, i);
+		repl_protect(s, i);
+	}
+	note_owed(s, i, gives);
+	return true;
+}
+
+// What waits for the end of a round: a joining member has all that it should have from this worker,
+// a drain finds everything copied.
+static void round_end(struct shard *s)
+{
+	bool more = s->repair_next != 0 || s->repair_owed != 0;
+
+	atomic_store_explicit(&s->owed, s->repair_owed, memory_order_relaxed);
+	if (!more) {
+		for (uint64_t left = s->joining; left != 0; left &= left - 1) {
+			unsigned node = (unsigned)__builtin_ctzll(left);
+			atomic_store_explicit(
+				&s->served[node], s->peer[node].boot, memory_order_release);
+		}
+		s->joining = 0;
+		atomic_store_explicit(&s->drained, s->drain, memory_order_release);
+	}
+	s->repair_nodes = s->repair_next;
+	s->repair_next = 0;
+	s->repair_reboot = 0;
+	s->repair_marks = false;
+	s->repair_owed = 0;
+	s->repair_at = more;
+}
+
+// Looks at some records. Bounded in time and rate; packets go first.
 bool repl_repair(struct shard *s)
 {
-	uint64_t cost = s->conf->repair_cost_ns;
-
 	for (unsigned n = 0; n < REPAIR_SCAN; n++) {
-		if (s->repair_at > s->store.capacity) {
-			s->repair_nodes = s->repair_next;
-			s->repair_reboot = 0;
-			s->repair_at = s->repair_next != 0;
-			s->repair_next = 0;
+		if (s->repair_at > s->store.capacity || s->store.used == 0) {
+			round_end(s);
 			return s->repair_at != 0;
 		}
 		uint32_t i = s->repair_at;
-		const struct conn *c = store_conn(&s->store, i);
 		struct conn_repl *r = store_repl(&s->store, i);
-		s->repair_at++;
-		if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED))
-			continue;
-		r->acked &= ~s->repair_reboot;
-		r->known &= ~s->repair_reboot;
-		if (!responsible(s, i))
-			continue;
-		uint64_t others = s->live & s->chain_nodes[c->chain] & ~repl_self(s);
-		uint64_t again = r->holders & s->repair_nodes & others & ~r->acked;
-		if (again == 0 && place_missing(s, i, others, s->conf->backups) == 0)
-			continue;
-		if (s->repair_tokens_ns > s->now_ns) {
-			s->repair_at = i; // the rest when there is budget again
-			return true;
+		if (store_conn(&s->store, i)->state != CONN_FREE) {
+			holders_unmark(r, HOLDER_ACKED, s->repair_reboot);
+			holders_unmark(r, HOLDER_KNOWN, s->repair_reboot);
 		}
-		if (s->repair_tokens_ns + 20 * MS < s->now_ns)
-			s->repair_tokens_ns = s->now_ns - 20 * MS;
-		s->repair_tokens_ns += cost;
-		count(s, C_repairs);
-		repl_protect(s, i);
+		if (!look_at(s, i))
+			return true; // the rest when there is budget again
+		s->repair_at++;
 	}
 	return true;
 }

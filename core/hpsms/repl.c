@@ -21,7 +21,7 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 	struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t bit = 1ull << node;
 
-	if ((r->queued & bit) || !s->peer[node].live)
+	if (holder_is(r, HOLDER_QUEUED, node) || !s->peer[node].live)
 		return;
 	unsigned worker = repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key);
 	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
@@ -32,16 +32,14 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 			s->repair_at = 1;
 		return;
 	}
-	r->queued |= bit;
+	holders_mark(r, HOLDER_QUEUED, bit);
 	repl_busy(s, node, worker);
 }
 
-static void queue_all(struct shard *s, uint32_t i)
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 {
-	uint64_t to = store_repl(&s->store, i)->holders & s->live & ~repl_self(s);
-
-	for (; to != 0; to &= to - 1)
-		repl_queue(s, i, (unsigned)__builtin_ctzll(to));
+	for (nodes &= s->live & ~repl_self(s); nodes != 0; nodes &= nodes - 1)
+		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
 void repl_changed(struct shard *s, uint32_t i, unsigned parts)
@@ -54,15 +52,15 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 			r->part[p].version++;
 	}
 	c->stamp++;
-	r->acked = repl_self(s);
+	holders_mark_only(r, HOLDER_ACKED, repl_self(s));
 	if (parts & 1u << PART_SHARED) {
-		r->known = repl_self(s);
+		holders_mark_only(r, HOLDER_KNOWN, repl_self(s));
 		r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	}
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
 	if (c->flags & CONN_REPLICATED)
-		queue_all(s, i);
+		repl_queue_all(s, i, r->holders);
 }
 
 void repl_protect(struct shard *s, uint32_t i)
@@ -74,11 +72,9 @@ void repl_protect(struct shard *s, uint32_t i)
 	if (s->conf->durability == DURABILITY_NONE)
 		return;
 	if (r->part[PART_SHARED].writer == s->conf->id) {
-		// Who has not this connection's chain is no backup for it.
-		uint64_t more =
-			place_missing(s, i, others & s->chain_nodes[c->chain], s->conf->backups);
+		uint64_t more = place_missing(s, i);
 		if (more != 0) {
-			r->holders |= more;
+			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
 			repl_changed(s, i, 1u << PART_SHARED);
 			return;
@@ -86,7 +82,7 @@ void repl_protect(struct shard *s, uint32_t i)
 	}
 	if (r->holders & others)
 		c->flags |= CONN_REPLICATED;
-	queue_all(s, i);
+	repl_queue_all(s, i, r->holders);
 }
 
 // What goes to a node that has the whole record (full == false: the directions handled here), or has
@@ -179,7 +175,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	struct peer *peer = &s->peer[node];
 	struct outgoing *o = &peer->out[worker];
 	const struct conn_repl *r = store_repl(&s->store, i);
-	bool full = flags != 0 || !(r->known & 1ull << node);
+	bool full = flags != 0 || !holder_is(r, HOLDER_KNOWN, node);
 	uint8_t nf[1024];
 	struct wire_record w;
 
@@ -216,7 +212,6 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	unsigned worker = repl_worker(s, node, &c->dir[0].key);
-	uint64_t bit = 1ull << node;
 
 	if (!s->peer[node].live)
 		return;
@@ -225,9 +220,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	unsigned master = r->part[dir].writer;
 	bool final =
 		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
-	r->holders |= bit;
-	r->known &= ~bit;
-	r->acked &= ~bit;
+	conn_hold(s, r, 1ull << node);
+	repl_forget(r, node);
 	c->flags |= CONN_REPLICATED;
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
@@ -253,10 +247,10 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 		return;
 	// A whole record, and the shared part has not changed since it was sent.
 	if (ref & REF_FULL && (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0)
-		r->known |= bit;
+		holders_mark(r, HOLDER_KNOWN, bit);
 	if (c->stamp == (uint16_t)stamp) {
-		r->known |= bit;
-		r->acked |= bit;
+		holders_mark(r, HOLDER_KNOWN, bit);
+		holders_mark(r, HOLDER_ACKED, bit);
 	}
 }
 
@@ -274,9 +268,9 @@ static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 	uint32_t i = ref & ~REF_FULL;
 	const struct conn *c = store_conn(&x->s->store, i);
 	const struct conn_repl *r = store_repl(&x->s->store, i);
-	uint64_t bit = 1ull << x->node;
 
-	if (c->state != CONN_FREE && (r->holders & bit) && !(r->acked & bit))
+	if (c->state != CONN_FREE && (r->holders & 1ull << x->node) &&
+		!holder_is(r, HOLDER_ACKED, x->node))
 		repl_queue(x->s, i, x->node);
 }
 
@@ -312,7 +306,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 			break;
 		uint32_t i = channel_pop(c);
 		struct conn_repl *r = store_repl(&s->store, i);
-		r->queued &= ~(1ull << node);
+		holders_unmark(r, HOLDER_QUEUED, 1ull << node);
 		if (store_conn(&s->store, i)->state == CONN_FREE || !(r->holders & 1ull << node))
 			continue;
 		if (!add_record(s, i, node, worker, 0)) {

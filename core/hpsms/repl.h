@@ -23,6 +23,14 @@ static inline uint32_t repl_age_ms(const struct shard *s, tick_t seen)
 	return age < 0 ? 0 : (uint32_t)(((uint64_t)age << TICK_SHIFT) / MS);
 }
 
+// What a node has acknowledged of this record counts no more.
+static inline void repl_forget(struct conn_repl *r, unsigned node)
+{
+	holders_unmark(r, HOLDER_ACKED, 1ull << node);
+	holders_unmark(r, HOLDER_KNOWN, 1ull << node);
+}
+
 // ---- repl.c ----
 // What a message from a worker of a node acknowledges.
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live

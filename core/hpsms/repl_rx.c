@@ -20,6 +20,13 @@ static tick_t seen_of(const struct shard *s, uint32_t age)
 	return s->now - ticks_of_ms(age > 1u << 30 ? 1u << 30 : age);
 }
 
+// A claim of this node that it has not made in this life: what else its former life wrote under it,
+// nobody knows. It stands, but what this life writes goes one epoch higher.
+static bool of_former_life(const struct shard *s, const struct conn_version *v)
+{
+	return v->writer == s->conf->id;
+}
+
 static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -34,7 +41,13 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->dir[d].seen = seen;
 	if (!newer(&w->version[d], &r->part[d]))
 		return;
-	if (conn_masters(c, d) && w->version[d].writer != s->conf->id) {
+	bool former = of_former_life(s, &w->version[d]);
+	if (conn_masters(c, d) && former) {
+		r->part[d].epoch = (uint16_t)(w->version[d].epoch + 1);
+		repl_changed(s, i, 1u << d);
+		return;
+	}
+	if (conn_masters(c, d)) {
 		if (w->version[d].epoch == r->part[d].epoch)
 			count(s, C_epoch_conflicts);
 		count(s, C_handovers);
@@ -49,8 +62,6 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 	bool same = r->part[d].writer == w->version[d].writer;
 	r->part[d] = w->version[d];
 	r->part[d].handed = same ? handed : 0;
-	if (r->part[d].writer == s->conf->id)
-		c->flags |= (uint8_t)(CONN_MASTER_0 << d);
 }
 
 // The slot of the record's chain, or -1: of a chain that is not held here, nobody knows what its bytes
@@ -70,7 +81,7 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 	const struct chain *chain = conn_chain(s, c);
 	uint8_t nf[CHAIN_STATE_MAX];
 
-	r->holders |= w->holders | repl_self(s);
+	conn_hold(s, r, w->holders);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
 		return true;
 	if (w->chain != chain->id || w->nf_size != chain->wire_size) {
@@ -82,6 +93,7 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 		return false;
 	chain_unpack(chain, w->nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
+	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	return true;
 }
@@ -120,11 +132,12 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		c->dir[d].tcp.flags = w->dir[d].tcp_flags & TCP_DIR_DURABLE;
 		c->dir[d].tcp.wscale = w->dir[d].wscale;
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
-		if (r->part[d].writer == s->conf->id)
-			c->flags |= (uint8_t)(CONN_MASTER_0 << d);
 	}
-	r->holders = w->holders | repl_self(s) | 1ull << from;
-	r->acked = r->known = repl_self(s) | 1ull << from;
+	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
+	conn_hold(s, r, repl_self(s) | 1ull << from);
+	holders_mark(r, HOLDER_ACKED, r->holders);
+	holders_mark(r, HOLDER_KNOWN, r->holders);
+	conn_hold(s, r, w->holders);
 	chain_unpack(conn_chain(s, c), w->nf, c->nf);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
@@ -170,9 +183,8 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		r->holders |= 1ull << from;
-		r->known &= ~(1ull << from);
-		r->acked &= ~(1ull << from);
+		conn_hold(s, r, 1ull << from);
+		repl_forget(r, from);
 		c->flags |= CONN_REPLICATED;
 		repl_queue(s, i, from);
 		return STORE_NONE;
@@ -189,7 +201,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = w->incarnation + 1;
-		r->holders |= 1ull << from;
+		conn_hold(s, r, 1ull << from);
 		c->flags |= CONN_REPLICATED;
 		repl_changed(s, i, 1u << PART_SHARED);
 		return STORE_NONE;
@@ -201,7 +213,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		fetch_want(s, w->chain, from);
-		pull_say_none(s, &w->key, from, from_worker);
+		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 		return STORE_NONE;
 	}
 	return install(s, w, from, final);
@@ -213,6 +225,7 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
+	uint64_t holders = r->holders | 1ull << from;
 
 	for (unsigned d = 0; d < 2; d++) {
 		if (!(w->parts & 1u << d))
@@ -229,13 +242,15 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	r->holders |= 1ull << from;
+	conn_hold(s, r, 1ull << from);
 	c->flags |= CONN_REPLICATED;
+	// A new holder was sent this node's directions as the sender knew them.
+	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		repl_queue_all(s, i, r->holders & ~holders);
 	if (stale) {
 		// An old master that does not know of the take-over yet.
 		count(s, C_log_records_stale);
-		r->acked &= ~(1ull << from);
-		r->known &= ~(1ull << from);
+		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
 	bool reset = (c->dir[0].tcp.flags | c->dir[1].tcp.flags) & TCP_DIR_RST;
@@ -262,7 +277,7 @@ static void record_rx(
 			return;
 		}
 		if (install(s, w, from, final) == STORE_NONE) {
-			pull_say_none(s, &w->key, from, from_worker);
+			pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 			return;
 		}
 	} else {
@@ -273,7 +288,7 @@ static void record_rx(
 			if (w->op == WIRE_PUT) {
 				// Nothing is reborn: the sender has not heard of the end.
 				count(s, C_log_records_stale);
-				store_repl(&s->store, i)->holders |= 1ull << from;
+				conn_hold(s, store_repl(&s->store, i), 1ull << from);
 				repl_queue(s, i, from);
 			}
 		} else if (w->op == WIRE_BURY) {

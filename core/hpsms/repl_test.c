@@ -456,7 +456,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	uint8_t type = bytes[BODY + 3];
 
 	log->pulls += type == WIRE_PULL;
-	if (type == WIRE_NONE) {
+	if (type == WIRE_REFUSED) {
 		log->nones++;
 		log->none_to = bytes[BODY + 11];
 	}
@@ -540,7 +540,7 @@ static void repl__refused_copies_do_not_count(void **state)
 }
 
 // "I have no copy" from before there was one, come again: the copy is sent again, not given up.
-static void repl__late_refusal_costs_no_copy(void **state)
+static void late_refusal(enum wire_type type)
 {
 	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
 	struct tripod_tuple key = key_of(1);
@@ -552,15 +552,28 @@ static void repl__late_refusal_costs_no_copy(void **state)
 	unsigned node = rack_hash(r,
 		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
 		TRIPOD_INCOMING);
-	struct wire_header h = header_of(r, !node, node, WIRE_NONE);
+	struct wire_header h = header_of(r, !node, node, type);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, !node, node, message, h.length);
 	rack_run_ms(r, 20);
 	struct conn_repl *cr = find(r, node, 1, NULL);
 	assert_true(cr->holders == 3);
-	assert_true(cr->acked == 3);
+	assert_true(holders_with(cr, HOLDER_ACKED) == 3);
+	// On its way, it crosses a NONE, and is not given up; a refusal is the end of it.
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
+	holders_mark_only(cr, HOLDER_KNOWN, 1ull << node);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	send_as(r, !node, node, message, h.length);
+	rack_run_ms(r, 1);
+	assert_true(cr->holders == (type == WIRE_NONE ? 3u : 1u << node));
 	rack_free(r);
+}
+
+static void repl__late_refusal_costs_no_copy(void **state)
+{
+	late_refusal(WIRE_NONE);
+	late_refusal(WIRE_REFUSED);
 }
 
 static bool mute(void *ctx, unsigned from, const struct frame *f)
@@ -609,9 +622,9 @@ static void repl__handed_over_while_queued(void **state)
 	struct shard *s = node_shard(rack_node(r, node), 0);
 	struct conn_repl *cr = find(r, node, 1, &c);
 	unsigned other = (unsigned)__builtin_ctzll(cr->holders & ~(1ull << node));
-	assert_true(cr->known & 1ull << other);
+	assert_true(holder_is(cr, HOLDER_KNOWN, other));
 	c->flags &= (uint8_t) ~(CONN_MASTER_0 | CONN_MASTER_1);
-	cr->acked = 1ull << node;
+	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
 	uint32_t i = (uint32_t)(cr - s->store.repls);
 	s->now_ns = rack_now_ns(r);
 	repl_queue(s, i, other);
@@ -683,8 +696,8 @@ static void repl__late_acknowledgement(void **state)
 			rack_inject(r, 0, 30, log.bytes[k], log.len[k]);
 		rack_run_ms(r, 1);
 		assert_true(cr->holders & 2);
-		assert_false(cr->known & 2);
-		assert_false(cr->acked & 2);
+		assert_false(holder_is(cr, HOLDER_KNOWN, 1));
+		assert_false(holder_is(cr, HOLDER_ACKED, 1));
 		tried++;
 		rack_tap(r, NULL, NULL);
 		rack_run_ms(r, 30);

@@ -265,6 +265,8 @@ void session_greet(
 		return; // its next heartbeat brings it up again
 	if (peer->boot != boot)
 		greet.hello.flags |= WIRE_HELLO_WANTED;
+	else if (ready_has_served(s, node))
+		greet.hello.flags |= WIRE_HELLO_SERVED;
 	greet.floor = raise_floor(s);
 	control_header(s, &h, WIRE_GREET, node, 0);
 	h.to_boot = (uint32_t)boot;

@@ -308,13 +308,52 @@ static void open__only_on_the_fabric(void **state)
 	rack_free(r);
 }
 
-// A node that starts is believed within moments, not heartbeats.
+// Whichever worker a frame reaches first, one of them watches its stream.
+static void open__once_among_workers(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 3});
+	uint8_t message[WIRE_MESSAGE_MAX];
+
+	unite_ms(r, 3);
+	for (unsigned i = 1; i <= 10; i++) {
+		uint16_t len = pull(r, 1, 0, message);
+		for (unsigned again = 0; again < 20; again++)
+			put(r, 1, 0, message, len);
+		assert_int_equal(rack_counter(r, 0, C_drop_control_replayed), i * 19);
+	}
+	rack_free(r);
+}
+
+// Where the answers to a node go is sealed as well: nobody draws them away with a header of his own.
+static void open__address_is_sealed(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_hello hello = {
+		.workers = 1, .n_chains = 1, .mac = {2, 0, 0, 0, 0, 77}, .live = 7, .chain = {1}};
+	struct wire_header h = {
+		.type = WIRE_HELLO, .from_node = 1, .to_node = WIRE_ANY, .count = 1, .cluster = 7};
+	uint8_t message[256];
+
+	unite_ms(r, 3);
+	h.boot = rack_node(r, 1)->conf.boot;
+	int size = wire_put_hello(message + WIRE_HEADER_SIZE, 100, &hello);
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	put(r, 1, 0, message, h.length);
+	assert_int_equal(rack_counter(r, 0, C_drop_control_bad), 1);
+	assert_int_equal(node_shard(rack_node(r, 0), 0)->peer[1].mac[5], 2);
+	rack_free(r);
+}
+
+// A node that starts is believed within moments, not heartbeats, and then no more is said about it.
 static void greet__takes_two_round_trips(void **state)
 {
 	for (unsigned workers = 1; workers <= 3; workers++) {
 		struct rack *r = rack_of((struct rack_conf){.nodes = 8, .workers = workers});
 		assert_in_range(unite_ms(r, 8), 1, 3);
 		rack_run_ms(r, 100);
+		// With each heartbeat (of 20 ms), a node that joins is told that it has been served, too.
+		assert_in_range(
+			rack_counter(r, -1, C_greetings), 8 * 7 / 2 * 3, 8 * 7 / 2 * 6 + 8 * 7 * 6);
 		for (unsigned i = 0; i < 8; i++) {
 			rack_kill(r, i);
 			rack_run_ms(r, i * 37);
@@ -336,6 +375,25 @@ static void greet__survives_loss(void **state)
 		assert_in_range(unite_ms(r, 6), 1, 400);
 		rack_free(r);
 	}
+}
+
+// Workers speak to all at different rates. A peer that restarts hears each of them at once, too.
+static void greet__no_worker_lags_behind(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 3});
+
+	unite_ms(r, 3);
+	rack_run_ms(r, 1000);
+	rack_kill(r, 2);
+	rack_run_ms(r, 200);
+	rack_start(r, 2);
+	unite_ms(r, 3);
+	for (unsigned n = 0; n < 40; n++)
+		ask_about(r, n);
+	rack_run_ms(r, 20);
+	assert_int_equal(rack_counter(r, -1, C_pulls_failed), 40);
+	assert_int_equal(rack_counter(r, -1, C_drop_control_replayed), 0);
+	rack_free(r);
 }
 
 // All that was ever said, played to nodes that have died, restarted, or been up all the time: it brings
@@ -387,15 +445,226 @@ static void replay__of_former_lives(void **state)
 	}
 }
 
+// Heartbeats of a former boot, over and over: they are answered, but not each.
+static void replay__draws_few_answers(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+
+	unite_ms(r, 3);
+	rack_kill(r, 1);
+	rack_run_ms(r, 200);
+	rack_start(r, 1);
+	struct tape *t = tape_new(r);
+	unite_ms(r, 3);
+	for (unsigned i = 0; i < 2; i++) { // boot_before alone would be remembered
+		rack_kill(r, 1);
+		rack_run_ms(r, 200);
+		rack_start(r, 1);
+		unite_ms(r, 3);
+	}
+	rack_tap(r, NULL, NULL);
+	uint64_t before = rack_counter(r, 0, C_greetings);
+	for (unsigned ms = 0; ms < 100; ms++) {
+		for (unsigned i = 0; i < t->n; i++) {
+			if (t->frame[i].from == 1 && t->frame[i].bytes[BODY + 3] == WIRE_HELLO)
+				rack_inject(r, 0, 30, t->frame[i].bytes, t->frame[i].len);
+		}
+		rack_run_ms(r, 1);
+	}
+	uint64_t answers = rack_counter(r, 0, C_greetings) - before;
+	assert_in_range(answers, 40, 60);
+	assert_true(united(r, 3));
+	tape_free(t);
+	rack_free(r);
+}
+
+// ---- Cluster keys ----
+
+#define KEY_A                                                                                      \
+	{                                                                                          \
+		1, "the first key of this test rack"                                               \
+	}
+#define KEY_B                                                                                      \
+	{                                                                                          \
+		2, "another key that comes after it!"                                              \
+	}
+static const struct auth_key a = KEY_A;
+static const struct auth_keys only_a = {1, {KEY_A}}, a_then_b = {2, {KEY_A, KEY_B}},
+			      b_then_a = {2, {KEY_B, KEY_A}}, only_b = {1, {KEY_B}};
+
+static bool holds(struct rack *r, unsigned node, const void *bytes, size_t size)
+{
+	const struct node *n = rack_node(r, node);
+	return memmem(n, n->size, bytes, size) != NULL;
+}
+
+// Node by node, while connections open and are replicated: nothing is refused or lost. At its end
+// nothing of the former key is left in memory.
+static void keys__rotation_under_traffic(void **state)
+{
+	static const struct auth_keys *const step[] = {&a_then_b, &b_then_a, &only_b};
+	struct rack *r = rack_of((struct rack_conf){.workers = 2, .keys = only_a});
+	struct key_status k[AUTH_KEYS_MAX];
+	uint8_t derived[AUTH_KEY_SIZE];
+	unsigned n = 0;
+
+	unite_ms(r, 3);
+	for (; n < 30; n++)
+		open_one(r, n);
+	struct auth_ends ends = {7, 1, 0, rack_node(r, 1)->conf.boot, rack_node(r, 0)->conf.boot};
+	auth_derive(derived, a.key, &ends);
+	assert_true(holds(r, 0, a.key, sizeof(a.key)) && holds(r, 0, derived, sizeof(derived)));
+	uint64_t stale = rack_counter(r, -1, C_drop_control_stale);
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned node = 0; node < 3; node++) {
+			assert_true(node_set_keys(rack_node(r, node), step[i]));
+			for (unsigned end = n + 30; n < end; n++)
+				open_one(r, n);
+			assert_true(node_keys_taken(rack_node(r, node)));
+		}
+	}
+	rack_run_ms(r, 50);
+	for (unsigned i = 0; i < n; i++) {
+		struct tripod_tuple key = key_of(i);
+		assert_int_equal(rack_copies(r, &key), 2);
+	}
+	assert_int_equal(dropped(r, -1), stale);
+	assert_int_equal(rack_counter(r, -1, C_log_messages_lost), 0);
+	assert_int_equal(node_keys(rack_node(r, 0), k), 1);
+	assert_int_equal(k[0].id, 2);
+	assert_true(k[0].sends && k[0].tx > 100 && k[0].rx > 100);
+	for (unsigned node = 0; node < 3; node++) {
+		assert_false(holds(r, node, a.key, sizeof(a.key)));
+		assert_false(holds(r, node, derived, sizeof(derived)));
+	}
+	rack_free(r);
+}
+
+// What was sealed with a key that is gone does not count, even if nobody has seen it yet.
+static void keys__removed_key_opens_nothing(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.keys = only_a});
+	uint8_t message[WIRE_MESSAGE_MAX];
+
+	unite_ms(r, 3);
+	uint16_t len = pull(r, 1, 0, message);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(node_set_keys(rack_node(r, i), &a_then_b));
+	rack_run_ms(r, 30);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(node_set_keys(rack_node(r, i), &only_b));
+	rack_run_ms(r, 30);
+	uint64_t before = rack_counter(r, 0, C_drop_control_key);
+	put(r, 1, 0, message, len);
+	assert_int_equal(rack_counter(r, 0, C_drop_control_key), before + 1);
+	rack_free(r);
+}
+
+// With another key, whatever its id, a node is nobody's member.
+static void keys__strangers_stay_out(void **state)
+{
+	struct auth_keys others[] = {only_b, only_a, {0}};
+
+	others[1].key[0].key[31] = 1; // the same id
+	for (unsigned i = 0; i < 3; i++) {
+		struct rack *r = rack_of((struct rack_conf){.keys = only_a});
+		unite_ms(r, 3);
+		assert_true(node_set_keys(rack_node(r, 2), &others[i]));
+		rack_run_ms(r, 300);
+		assert_int_equal(node_shard(rack_node(r, 0), 0)->live, 3);
+		assert_int_equal(node_shard(rack_node(r, 2), 0)->live, 4);
+		enum counter why = i == 1 ? C_drop_control_forged : C_drop_control_key;
+		assert_true(rack_counter(r, 0, why) > 5 && rack_counter(r, 2, why) > 5);
+		assert_true(node_set_keys(rack_node(r, 2), &only_a));
+		rack_run_ms(r, 50);
+		assert_true(united(r, 3)); // the same boots: they have only not heard each other
+		rack_free(r);
+	}
+}
+
+// A worker that has not taken the last keys may be reading them.
+static void keys__one_change_at_a_time(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 2, .keys = only_a});
+	struct node *n = rack_node(r, 0);
+
+	unite_ms(r, 3);
+	rack_stall(r, 0, 1, true);
+	assert_true(node_set_keys(n, &a_then_b));
+	rack_run_ms(r, 5);
+	assert_false(node_keys_taken(n));
+	assert_false(node_set_keys(n, &b_then_a));
+	rack_stall(r, 0, 1, false);
+	rack_run_ms(r, 5);
+	assert_true(node_set_keys(n, &b_then_a));
+	rack_run_ms(r, 5);
+	assert_true(node_keys_taken(n));
+	rack_free(r);
+}
+
+// Without authentication racks are still told apart, and everything else is as with it.
+static void keys__none(void **state)
+{
+	static const struct auth_keys none;
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct key_status k[AUTH_KEYS_MAX];
+
+	unite_ms(r, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(node_set_keys(rack_node(r, i), &none));
+	rack_run_ms(r, 50);
+	rack_kill(r, 1);
+	rack_run_ms(r, 200);
+	assert_true(united(r, 3));
+	assert_int_equal(node_keys(rack_node(r, 0), k), 1);
+	assert_int_equal(k[0].id, AUTH_ID_OPEN);
+	assert_true(k[0].rx > 0);
+	rack_free(r);
+}
+
+static unsigned n_secrets;
+static void secret(void *at, size_t size)
+{
+	n_secrets += memmem(at, size, a.key, sizeof(a.key)) != NULL;
+}
+
+// The stretches that are named hold every copy of a key.
+static void keys__all_in_the_named_places(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 3, .keys = only_a});
+	const struct node *n = rack_node(r, 0);
+	unsigned copies = 0;
+
+	unite_ms(r, 3);
+	const char *at = (const char *)n, *end = at + n->size;
+	for (; (at = memmem(at, (size_t)(end - at), a.key, sizeof(a.key))) != NULL; at++)
+		copies++;
+	n_secrets = 0;
+	node_secrets(n, secret);
+	assert_int_equal(copies, 4); // what is handed over, and each worker's own
+	assert_int_equal(n_secrets, 4);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open__only_what_is_sealed),
 		cmocka_unit_test(open__only_from_where_its_sender_is),
 		cmocka_unit_test(open__only_on_the_fabric),
+		cmocka_unit_test(open__once_among_workers),
+		cmocka_unit_test(open__address_is_sealed),
 		cmocka_unit_test(greet__takes_two_round_trips),
 		cmocka_unit_test(greet__survives_loss),
+		cmocka_unit_test(greet__no_worker_lags_behind),
 		cmocka_unit_test(replay__of_former_lives),
+		cmocka_unit_test(replay__draws_few_answers),
+		cmocka_unit_test(keys__rotation_under_traffic),
+		cmocka_unit_test(keys__removed_key_opens_nothing),
+		cmocka_unit_test(keys__strangers_stay_out),
+		cmocka_unit_test(keys__one_change_at_a_time),
+		cmocka_unit_test(keys__none),
+		cmocka_unit_test(keys__all_in_the_named_places),
 	};
 	return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

@@ -10,7 +10,8 @@
 #define MAGIC 0x5450 // "TP"
 #define HELLO_FIXED 18 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
-#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING)
+#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING)
+#define GREET_FLAGS (HELLO_FLAGS | WIRE_HELLO_WANTED | WIRE_HELLO_SERVED)
 #define AUTH_OFFSET 48 // key id and counter
 
 // ---- Header ----
@@ -48,6 +49,7 @@ static bool header_valid(const struct wire_header *h)
 		return (h->count == 0) == (h->seq == 0);
 	case WIRE_PULL:
 	case WIRE_NONE:
+	case WIRE_REFUSED:
 		return h->count > 0 && h->seq == 0;
 	default:
 		return false;
@@ -177,7 +179,7 @@ int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h)
 
 static bool greet_valid(const struct wire_greet *g)
 {
-	return hello_valid(&g->hello, HELLO_FLAGS | WIRE_HELLO_WANTED) && g->challenge != 0 &&
+	return hello_valid(&g->hello, GREET_FLAGS) && g->challenge != 0 &&
 	       g->floor < AUTH_COUNTER_MAX;
 }
 

@@ -28,6 +28,7 @@ enum wire_type {
 	WIRE_GREET = 5, // proof that a boot is alive now: one struct wire_greet
 	WIRE_CHAIN_ASK = 8, // a chain is wanted, by its id: one struct wire_chain_ask
 	WIRE_CHAIN = 9, // answer: a piece of its description, one struct wire_chain
+	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
 };
 
 struct wire_header {
@@ -54,8 +55,8 @@ struct wire_header {
 #define WIRE_AT_COUNTER 49 // 7 bytes
 
 // Written last, when length and count are known. Bytes, -ENOSPC or -EINVAL. A LOG names the node and
-// the worker that it goes to, a NONE the node; a HELLO goes to worker 0 of every node, a GREET to
-// worker 0 of one.
+// the worker that it goes to, a NONE and a REFUSED the node; a HELLO goes to worker 0 of every node, a
+// GREET to worker 0 of one.
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
@@ -69,9 +70,11 @@ struct wire_hello {
 	uint64_t live; // members that the sender hears
 	uint64_t chain[CHAINS_MAX]; // ids of those that the sender holds; first, what new ones get
 };
-#define WIRE_HELLO_READY 1
+#define WIRE_HELLO_READY 1 // takes traffic: its port is up
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
 #define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
+#define WIRE_HELLO_DRAINING 8 // gives its connections away: no new copies for it
+#define WIRE_HELLO_SERVED 16 // in a GREET only: the sender has sent what the receiver should hold
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
 
@@ -120,7 +123,7 @@ struct wire_record {
 int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r);
 int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
 
-// Items of WIRE_PULL and WIRE_NONE.
+// Items of WIRE_PULL, WIRE_NONE and WIRE_REFUSED.
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
 

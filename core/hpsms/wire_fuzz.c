@@ -68,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		// Without a good header the items would hardly ever be reached.
 		for (uint8_t type = WIRE_HELLO; type <= WIRE_CHAIN; type++)
 			item(type, data, size);
+		item(WIRE_REFUSED, data, size);
 		return 0;
 	}
 	same(data, n, again, wire_put_header(again, sizeof(again), &h));

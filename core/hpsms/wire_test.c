@@ -226,7 +226,7 @@ static void hello__round_trip_and_ranges(void **state)
 {
 	struct wire_hello got, h = {
 				       .workers = 16,
-				       .flags = WIRE_HELLO_READY | WIRE_HELLO_LEAVING,
+				       .flags = WIRE_HELLO_READY | WIRE_HELLO_DRAINING,
 				       .n_chains = 2,
 				       .chains_used = 3,
 				       .mac = {2, 3, 4, 5, 6, 7},
@@ -239,14 +239,14 @@ static void hello__round_trip_and_ranges(void **state)
 	assert_int_equal(wire_get_hello(b, 33, &got), -EINVAL);
 	assert_int_equal(wire_get_hello(b, 34, &got), 34);
 	assert_int_equal(got.workers, 16);
-	assert_int_equal(got.flags, 3);
+	assert_int_equal(got.flags, 9);
 	assert_memory_equal(got.mac, h.mac, 6);
 	assert_true(got.n_chains == 2 && got.chains_used == 3);
 	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
 	static const struct {
 		uint8_t at, value;
-	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3}, {3, 4},
-		{4, 3}, {25, 0}, {33, 0}};
+	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 16}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3},
+		{3, 4}, {4, 3}, {25, 0}, {33, 0}};
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t was = b[bad[i].at];
 		b[bad[i].at] = bad[i].value;
@@ -341,7 +341,7 @@ static void greet__round_trip_and_ranges(void **state)
 	assert_int_equal(wire_get_greet(b, 50, &got), 50);
 	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
 	assert_int_equal(got.hello.flags, g.hello.flags);
-	b[1] = 8;
+	b[1] = 32;
 	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
 	b[1] = 5;
 	memset(b + 42, 0xff, 8); // a floor above which nothing could come
@@ -536,11 +536,12 @@ static void prop__records(void **state)
 static uint16_t make_message(uint8_t *b, struct rng *r)
 {
 	struct wire_header h = some_header();
-	static const uint8_t types[] = {
-		WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET, WIRE_CHAIN_ASK, WIRE_CHAIN};
+	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
+		WIRE_CHAIN_ASK, WIRE_CHAIN, WIRE_REFUSED};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
-	bool one = h.type != WIRE_LOG && h.type != WIRE_PULL && h.type != WIRE_NONE;
+	bool one = h.type == WIRE_HELLO || h.type == WIRE_GREET || h.type == WIRE_CHAIN_ASK ||
+		   h.type == WIRE_CHAIN;
 	h.count = (uint16_t)(one ? 1 : 1 + rng_below(r, 5));
 	if (one)
 		h.to_worker = 0;

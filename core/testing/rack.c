@@ -30,6 +30,7 @@ struct member_state {
 	struct node *node;
 	void *mem;
 	bool frozen, port_forced, port_up;
+	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
 	const struct chain *chain; // current when it starts
 	uint32_t unable; // bit k: it cannot make known chain k of its description
@@ -234,6 +235,8 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
 		.repair_per_s = 100000,
+		.join_timeout_ms = 5000,
+		.drain_quiet_ms = 50,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
 		.waiting = r->conf.waiting ? r->conf.waiting : 512,
 		.pulls = r->conf.pulls ? r->conf.pulls : 512,
@@ -282,6 +285,7 @@ void rack_start(struct rack *r, unsigned i)
 	m->node = node_init(m->mem, size, &conf, r->now_ns);
 	m->frozen = false;
 	m->lost_ns = 0;
+	m->wanted = false;
 	m->control_ns = r->now_ns;
 	m->boots++;
 	node_set_ready(m->node, true);
@@ -482,7 +486,8 @@ static bool port_is_up(const struct rack *r, unsigned i)
 
 	if (m->port_forced)
 		return m->port_up;
-	return m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS;
+	// Like BFD: a node says at once whether it wants traffic, and its death is found out.
+	return m->wanted && (m->lost_ns == 0 || r->now_ns - m->lost_ns < DETECT_MS * MS);
 }
 
 static uint64_t ports_up(const struct rack *r)
@@ -682,6 +687,7 @@ static void step_node(struct rack *r, unsigned i)
 		for (unsigned k = 0; k < step->n_done; k++)
 			buffer_free(r, step->done[k]);
 	}
+	m->wanted = m->node->takes_traffic;
 }
 
 void rack_run_ms(struct rack *r, unsigned ms)
