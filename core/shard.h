@@ -259,6 +259,7 @@ struct node {
 	_Atomic uint8_t phase; // worker 0: wo, others: ro; enum node_phase
 	bool joined; // worker 0: what it waited for at its start has come
 	bool takes_traffic; // worker 0: by its phase
+	uint64_t unserved_until_ns; // worker 0: who says until then that all is sent means less
 	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
 	uint64_t moving_ns; // worker 0: since when it has no port
 	uint32_t moving; // worker 0: ... for which drain
@@ -481,6 +482,8 @@ void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
 // A peer has a chain that this node may lack.
 void fetch_want(struct shard *s, uint64_t id, unsigned node);
 void fetch_hello(struct shard *s, unsigned node, const struct wire_hello *h);
+// Worker 0: a member has connections under a chain that this node lacks and may still get.
+bool fetch_pending(const struct shard *s);
 uint64_t fetch_tick(struct shard *s); // worker 0; returns when next
 void fetch_rx(struct shard *s, unsigned from, const struct wire_chain *c);
 void fetch_serve(struct shard *s, unsigned node, const struct wire_chain_ask *a);
@@ -491,6 +494,7 @@ uint8_t ready_hello(const struct shard *s); // worker 0: what heartbeats say of 
 // Worker 0: all workers have sent this member, in its present life, what it should hold.
 bool ready_has_served(const struct shard *s, unsigned node);
 void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
+void ready_chains(struct shard *s); // worker 0: the chains that this node holds have changed
 void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
 void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
 // Members of whose copies this node, while it joins, has not got all.

@@ -211,6 +211,21 @@ static void set_bit(uint64_t *set, uint64_t bit, bool to)
 	*set = to ? *set | bit : *set & ~bit;
 }
 
+// Which chains a peer holds, too. true: there is a backup more for connections of one, some of which may
+// lack a copy.
+static bool note_chains(struct shard *s, const struct ring_message *m)
+{
+	uint64_t bit = 1ull << m->node;
+	bool more = false;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		bool holds = m->chains & 1u << k;
+		more |= holds && !(s->chain_nodes[k] & bit) && s->chain_used[k] > 0 && m->live;
+		set_bit(&s->chain_nodes[k], bit, holds);
+	}
+	return more;
+}
+
 void control_peer(struct shard *s, const struct ring_message *m)
 {
 	struct peer *peer = &s->peer[m->node];
@@ -227,16 +242,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	}
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
-	for (unsigned k = 0; k < CHAINS_MAX; k++) {
-		if (!(m->chains & 1u << k)) {
-			s->chain_nodes[k] &= ~bit;
-		} else if (!(s->chain_nodes[k] & bit)) {
-			// A backup more for the connections of that chain: some may lack one.
-			s->chain_nodes[k] |= bit;
-			if (s->chain_used[k] > 0)
-				repl_repair_start(s, false);
-		}
-	}
+	bool more = note_chains(s, m);
 	bool changed = peer->live != (bool)m->live || rebooted;
 	bool moved = peer->hello != m->hello;
 	peer->live = m->live;
@@ -246,6 +252,13 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	set_bit(&s->draining, bit, m->live && (m->hello & WIRE_HELLO_DRAINING));
 	if (!m->live)
 		s->joining &= ~bit;
+	if (more) {
+		if (m->hello == 0) { // it joins, and is to have more than it was sent
+			atomic_store_explicit(&s->served[m->node], 0, memory_order_release);
+			s->joining |= bit;
+		}
+		repl_repair_start(s, m->hello == 0);
+	}
 	if (!changed && !moved)
 		return;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
@@ -312,6 +325,8 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 void control_chains(struct shard *s)
 {
 	const struct members *members = &s->node->members;
+
+	ready_chains(s);
 
 	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(left);

@@ -82,6 +82,7 @@ static void refuse(struct shard *s, uint64_t id, uint64_t for_ns)
 	forget(f, id);
 	f->refused[f->next_refused].id = id;
 	f->refused[f->next_refused].until_ns = s->now_ns + for_ns;
+	f->refused[f->next_refused].unable = for_ns == REFUSED_NS;
 	f->next_refused = (f->next_refused + 1) % FETCH_REFUSALS;
 }
 
@@ -130,6 +131,30 @@ void fetch_hello(struct shard *s, unsigned node, const struct wire_hello *h)
 		if (h->chains_used & 1u << i)
 			fetch_want(s, h->chain[i], node);
 	}
+}
+
+static bool unable(const struct fetch *f, uint64_t id)
+{
+	for (unsigned i = 0; i < FETCH_REFUSALS; i++) {
+		if (f->refused[i].id == id && f->refused[i].unable)
+			return true;
+	}
+	return false;
+}
+
+bool fetch_pending(const struct shard *s)
+{
+	const struct members *members = &s->node->members;
+
+	for (uint64_t left = s->live & ~shard_self(s); left != 0; left &= left - 1) {
+		const struct member *m = &members->m[__builtin_ctzll(left)];
+		for (unsigned i = 0; i < m->n_chains; i++) {
+			if ((m->chains_used & 1u << i) && !held(s, m->chain[i]) &&
+				!unable(&s->node->fetch, m->chain[i]))
+				return true;
+		}
+	}
+	return false;
 }
 
 // ---- Asking ----

@@ -35,6 +35,7 @@ struct fetch {
 	unsigned next; // want to look at next
 	struct {
 		uint64_t id, until_ns; // not to be asked for until then
+		bool unable; // this node cannot take it: not that nobody gave it
 	} refused[FETCH_REFUSALS];
 	unsigned next_refused;
 	uint64_t serve_tokens_ns; // time from which unspent answers count

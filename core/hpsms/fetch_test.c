@@ -397,6 +397,55 @@ static void fetch__next_one_is_asked(void **state)
 	rack_free(r);
 }
 
+// A node starts with a new configuration, and gets what it needs of the old one with delay: it takes no
+// traffic before it has the chain and the copies under it.
+static void joins_late(unsigned workers, unsigned offset_ms)
+{
+	enum { N = 100 };
+	static struct flow f[N];
+	struct chain next = chain_to(NEW, "next");
+	struct rack *r =
+		rack_of((struct rack_conf){.nodes = 2, .workers = workers, .repair_per_s = 400});
+	struct tap t = {.lose = 1u << WIRE_CHAIN, .lose_from = 0};
+	struct node_status st;
+
+	rack_kill(r, 1);
+	rack_run_ms(r, 400);
+	assert_int_equal(flows_open(r, f, 0, N, OLD), N);
+	rack_tap(r, tap, &t);
+	rack_know(r, &next);
+	rack_reconfigure(r, 1, &next);
+	rack_run_ms(r, offset_ms); // between the heartbeats of the two
+	rack_start(r, 1);
+	rack_run_ms(r, 900);
+	node_status(rack_node(r, 1), &st);
+	assert_int_equal(st.phase, NODE_JOINING);
+	t.lose = 0;
+	while (st.phase == NODE_JOINING) {
+		rack_run_ms(r, 1);
+		node_status(rack_node(r, 1), &st);
+	}
+	assert_int_equal(st.phase, NODE_READY);
+	assert_int_equal(rack_counter(r, 1, C_join_timeouts), 0);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(rack_copies(r, &f[i].key), 2);
+	rack_kill(r, 0);
+	rack_run_ms(r, 200);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	rack_free(r);
+}
+
+static void fetch__joining_node_waits_for_it(void **state)
+{
+	for (unsigned offset_ms = 0; offset_ms < 20; offset_ms += 4)
+		joins_late(1, offset_ms);
+}
+
+static void fetch__joining_node_waits_for_it_workers(void **state)
+{
+	joins_late(2, 10);
+}
+
 // ---- What no honest node says ----
 
 // Answers that nobody asked for, of others, that do not fit together, or that are of something else.
@@ -566,6 +615,8 @@ int main(void)
 		cmocka_unit_test(fetch__large),
 		cmocka_unit_test(fetch__node_without_the_nf),
 		cmocka_unit_test(fetch__next_one_is_asked),
+		cmocka_unit_test(fetch__joining_node_waits_for_it),
+		cmocka_unit_test(fetch__joining_node_waits_for_it_workers),
 		cmocka_unit_test(fetch__hostile_pieces),
 		cmocka_unit_test(fetch__hostile_sizes),
 		cmocka_unit_test(fetch__hostile_lists),

@@ -234,7 +234,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.dead_after_ms = 100,
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
-		.repair_per_s = 100000,
+		.repair_per_s = r->conf.repair_per_s ? r->conf.repair_per_s : 100000,
 		.join_timeout_ms = 5000,
 		.drain_quiet_ms = 50,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
