@@ -96,14 +96,14 @@ static void canonical__is_a_file_of_its_own(void **state)
 		{.name = "u", .type = TRIPOD_OPT_UINT, .max = 1000},
 		{0},
 	};
-	static const char *const texts[] = {
-		"{s: ['', no, '12', \"a\\\"b\\\\c\", \"tab\\there\", \"\\x01\\x7f\", 'ä€😀', '{x: "
-		"[y]}'], "
-		"p: 10.0.0.0/8, r: 80, m: '02:AA:00:00:00:01', b: yes, u: 7}",
-		"{s: [\"\\x85|\\x7f|\\L|\\P|\\_|\\e|\\uFEFF|\\uFFFE|\\uFFFF|\\u2027|\\uFDFF\", '# "
-		"no comment', '- x', '&a *b !c', \"line\\nline\", ' x ']}",
-		"{}",
-	};
+	static const char escapes[] =
+		"{s: [\"\\x85|\\x7f|\\L|\\P|\\_|\\e|\\uFEFF|\\uFFFE|\\uFFFF|\\u2027|\\uFDFF\", "
+		"'# no comment', '- x', '&a *b !c', \"line\\nline\", ' x ']}";
+	static const char kinds[] = "{s: ['', no, '12', \"a\\\"b\\\\c\", \"tab\\there\", "
+				    "\"\\x01\\x7f\", 'ä€😀', '{x: [y]}'], "
+				    "p: 10.0.0.0/8, r: 80, m: '02:AA:00:00:00:01', b: yes, u: 7}";
+	static const char *const texts[] = {escapes, kinds, "{}"};
+
 	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct conf_doc *a = conf_load_text("a", texts[i]);
 		conf_check(conf_root(a), options);

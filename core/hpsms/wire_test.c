@@ -563,7 +563,8 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_record w = random_record(
 			r, rng_below(r, 2), (uint8_t)rng_below(r, 8), (uint16_t)rng_below(r, 64));
 		struct wire_chain_ask ask = {rng_next(r) | 1, (uint32_t)rng_next(r)};
-		struct wire_chain chain = {rng_next(r) | 1, 500, rng_below(r, 400), 100, b};
+		static const uint8_t piece[100] = {1, 2, 3};
+		struct wire_chain chain = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
 		else if (h.type == WIRE_CHAIN_ASK)
