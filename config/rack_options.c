@@ -3,6 +3,7 @@
 #include "config/rack.h"
 
 static const char *const durabilities[] = {"none", "async", NULL}; // enum durability
+static const char *const authentication[] = {"key", "none", NULL};
 static const char *const unknown_tcp[] = {"drop", "reset", NULL};
 static const char *const hugepages[] = {"auto", "never", "require", NULL}; // enum rack_hugepages
 static const char *const switch_hash[] = {"outside-endpoint", "symmetric", "5-tuple", NULL};
@@ -44,6 +45,19 @@ static const struct tripod_option rack_section_options[] = {
 	{.name = "secret",
 		.type = TRIPOD_OPT_STRING,
 		.help = "keys the hashes that strangers must not guess; without it the name does"},
+	{.name = "authentication",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = authentication,
+		.standard = "key",
+		.help = "key: nodes know each other by the key file; none: anybody on the fabric "
+			"VLAN "
+			"is believed"},
+	{.name = "key_file",
+		.type = TRIPOD_OPT_STRING,
+		.standard = "/etc/tripod/keys",
+		.help = "cluster keys, one \"ID KEY\" a line, the same on all nodes; only its "
+			"owner "
+			"may read it"},
 	{.name = "backups",
 		.type = TRIPOD_OPT_UINT,
 		.max = NODES_MAX - 1,
@@ -77,6 +91,33 @@ static const struct tripod_option rack_section_options[] = {
 		.max = 10000,
 		.standard = "100",
 		.help = "how long a packet waits for peers that may know its connection"},
+	{.name = "join_timeout_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 600000,
+		.standard = "30000",
+		.help = "a node that starts takes traffic after so long, with all its copies or "
+			"not"},
+	{.name = "drain_quiet_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 60000,
+		.standard = "500",
+		.help = "a node counts as drained after so long without a packet"},
+	{.name = "drain_on_stop_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 600000,
+		.standard = "10000",
+		.help = "a node that is told to stop drains first, for so long at most; 0: not at "
+			"all"},
+	{.name = "announce_after_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 60000,
+		.standard = "1000",
+		.help = "age at which nodes tell each other of a connection unasked"},
+	{.name = "index_flush_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 1000,
+		.standard = "5",
+		.help = "what they tell waits at most so long for more to tell"},
 	{.name = "unknown_tcp",
 		.type = TRIPOD_OPT_ENUM,
 		.choices = unknown_tcp,
@@ -288,6 +329,13 @@ static const struct tripod_option limits_options[] = {
 		.max = 10000000,
 		.standard = "50000",
 		.help = "tuples asked of the peers per second"},
+	{.name = "index_keys",
+		.type = TRIPOD_OPT_UINT,
+		.max = 1 << 28,
+		.standard = "1048576",
+		.help = "keys (two a connection) of all other nodes that a node can know of; 0: "
+			"none, "
+			"so that all are asked for what is unknown"},
 	{.name = "timers",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

@@ -110,6 +110,12 @@ static void standards(void **state)
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
 	assert_int_equal(n->pull_timeout_ms, 100);
+	assert_int_equal(n->join_timeout_ms, 30000);
+	assert_int_equal(n->drain_quiet_ms, 500);
+	assert_int_equal(r.drain_on_stop_ms, 10000);
+	assert_int_equal(n->announce_after_ms, 1000);
+	assert_int_equal(n->index_flush_ms, 5);
+	assert_int_equal(n->index_keys, 1048576);
 	assert_false(n->unknown_tcp_reset);
 	assert_int_equal(n->connections, 1000);
 	assert_int_equal(n->embryonic, 100);
@@ -132,7 +138,26 @@ static void standards(void **state)
 	assert_true(r.idle_sleep);
 	assert_int_equal(r.idle_max_us, 1000);
 	assert_string_equal(r.state_dir, "/var/lib/tripod");
+	assert_string_equal(r.key_file, "/etc/tripod/keys");
+	assert_int_equal(n->keys.n, 0); // the caller's
 	assert_string_equal(r.chain_text, "[{\"firewall\":{\"default\":\"allow\"}}]");
+	rack_free(&r);
+}
+
+static void without_authentication(void **state)
+{
+	struct rack r;
+	char text[TEST_RACK_MAX];
+	test_rack_with(3, "  key_file: /k\n  authentication: none", text);
+	assert_int_equal(rack_load_text("t.yaml", text, 1, &r), 0);
+	assert_null(r.key_file);
+	rack_free(&r);
+	test_rack_with(3, "  authentication: maybe", text);
+	assert_true(rack_load_text("t.yaml", text, 1, &r) < 0);
+	rack_free(&r);
+	test_rack_with(3, "  key_file: ''", text);
+	assert_true(rack_load_text("t.yaml", text, 1, &r) < 0);
+	assert_non_null(strstr(rack_report(&r), "key_file is empty"));
 	rack_free(&r);
 }
 
@@ -142,7 +167,7 @@ static void written(void **state)
 	char text[TEST_RACK_MAX];
 	test_rack_with(3,
 		"  backups: 0\n  durability: none\n  unknown_tcp: reset\n  secret: s\n  flush_us: "
-		"0",
+		"0\n  key_file: /k",
 		text);
 	strcat(text,
 		"node: {id: 2, port: '0000:3b:00.0', workers: 4, eal: [a, b], hugepages: require,\n"
@@ -163,6 +188,7 @@ static void written(void **state)
 	assert_false(r.idle_sleep);
 	assert_int_equal(r.idle_max_us, 50);
 	assert_string_equal(r.state_dir, "/s");
+	assert_string_equal(r.key_file, "/k");
 	assert_string_equal(r.control_socket, "/c");
 	assert_int_equal(r.conf.udp_ms, 604800000);
 	rack_free(&r);
@@ -494,6 +520,7 @@ int main(void)
 		cmocka_unit_test(network),
 		cmocka_unit_test(standards),
 		cmocka_unit_test(written),
+		cmocka_unit_test(without_authentication),
 		cmocka_unit_test(hashes),
 		cmocka_unit_test(bad_nodes),
 		cmocka_unit_test(bad_network),

@@ -10,10 +10,16 @@ static const struct table_column status_record[] = {
 	{"port", "Port", TABLE_TEXT, NULL, 0},
 	{"driver", "Driver", TABLE_TEXT, NULL, 0},
 	{"workers", "Workers", TABLE_TEXT, NULL, 0},
-	{"ready", "Ready", TABLE_BOOL, NULL, 0},
+	{"phase", "Phase", TABLE_TEXT, NULL, 0},
+	{"ready", "Takes traffic", TABLE_BOOL, NULL, 0},
+	{"joining_unserved", "  waits for copies from", TABLE_LIST, NULL, 0},
+	{"owed", "  copies under way", TABLE_COUNT, NULL, 0},
+	{"workload_age_ms", "Last packet", TABLE_MS, NULL, 0},
 	{"bfd", "BFD here", TABLE_TEXT, NULL, 0},
 	{"bfd_remote", "BFD at the switch", TABLE_TEXT, NULL, 0},
 	{"live_nodes", "Live nodes", TABLE_LIST, NULL, 0},
+	{"traffic_nodes", "  take traffic", TABLE_LIST, NULL, 0},
+	{"draining_nodes", "  drain", TABLE_LIST, NULL, 0},
 	{"configured_nodes", "Configured nodes", TABLE_TEXT, NULL, 0},
 	{"durability", "Durability", TABLE_TEXT, NULL, 0},
 	{"backups", "Backups wanted", TABLE_TEXT, NULL, 0},
@@ -31,8 +37,24 @@ static const struct table_column status_record[] = {
 	{"buffers_control_free", "Buffers free, control", TABLE_COUNT, NULL, 0},
 	{"buffers_control", "  of", TABLE_COUNT, NULL, 0},
 	{"boot_half", NULL, TABLE_TEXT, NULL, 0},
+	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
 	{0},
 };
+static const struct table_column drain_record[] = {
+	{"phase", "Phase", TABLE_TEXT, NULL, 0},
+	{"owed", "Copies under way", TABLE_COUNT, NULL, 0},
+	{"mastered", "Mastered here", TABLE_COUNT, NULL, 0},
+	{"workload_age_ms", "Last packet", TABLE_MS, NULL, 0},
+	{"draining", NULL, TABLE_BOOL, NULL, 0},
+	{"connections", NULL, TABLE_COUNT, NULL, 0},
+	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
+	{"joining_unserved", NULL, TABLE_LIST, NULL, 0},
+	{"traffic_nodes", NULL, TABLE_LIST, NULL, 0},
+	{"draining_nodes", NULL, TABLE_LIST, NULL, 0},
+	{0},
+};
+const struct view view_drain = {.record = drain_record};
+
 const struct view view_status = {.record = status_record};
 
 static const struct table_column node_columns[] = {
@@ -144,6 +166,20 @@ static const struct table_column reload_record[] = {
 	{0},
 };
 const struct view view_reload = {.record = reload_record};
+
+static const struct table_column keys_record[] = {
+	{"authentication", "Authentication", TABLE_TEXT, NULL, 0},
+	{"key_file", "Key file", TABLE_TEXT, NULL, 0},
+	{0},
+};
+static const struct table_column keys_columns[] = {
+	{"id", "KEY", TABLE_TEXT, NULL, 0},
+	{"sends", "SENDS", TABLE_BOOL, NULL, 0},
+	{"tx", "SENT", TABLE_COUNT, NULL, 8},
+	{"rx", "RECEIVED", TABLE_COUNT, NULL, 8},
+	{0},
+};
+const struct view view_keys = {.record = keys_record, .rows = "keys", .columns = keys_columns};
 
 static const struct table_column version_record[] = {
 	{"version", "Tripod", TABLE_TEXT, NULL, 0},

@@ -12,7 +12,7 @@ struct view {
 };
 
 extern const struct view view_status, view_nodes, view_connections, view_counters, view_rates,
-	view_chain, view_reload, view_version, view_stop;
+	view_chain, view_reload, view_keys, view_version, view_drain, view_stop;
 
 // The answer as its view describes it, a new object.
 json_t *view_json(const struct view *v, const json_t *answer);

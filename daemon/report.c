@@ -2,16 +2,21 @@
 #include "daemon/report.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <rte_version.h>
 
+#include "config/keys.h"
 #include "core/hpsms/wire.h"
 #include "core/store.h"
+
+#define TAKEN_MS 1000 // workers look for new keys whenever they run
 
 static json_t *number(uint64_t v)
 {
@@ -31,6 +36,32 @@ static json_t *node_set(uint64_t set)
 		if (set >> i & 1)
 			json_array_append_new(ids, json_integer(i));
 	return ids;
+}
+
+// Where the node stands on its way in or out, and what it waits for.
+static json_t *phase(const struct node_status *s)
+{
+	bool joining = s->phase == NODE_JOINING;
+
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "phase", node_phase_name(s->phase),
+		"joining_hearing", joining && s->join_hearing, "joining_unserved",
+		node_set(joining ? s->join_unserved : 0), "traffic_nodes", node_set(s->ports),
+		"draining_nodes", node_set(s->draining), "owed", number(s->owed), "workload_age_ms",
+		number(s->workload_age_ns / 1000000));
+}
+
+// The node has been told to drain, or not to: how far it is.
+static json_t *drain(const struct report *r, bool draining)
+{
+	struct node_status s;
+
+	node_set_draining(r->node, draining);
+	node_status(r->node, &s);
+	json_t *all = phase(&s);
+	json_object_update_new(
+		all, json_pack("{s:b, s:o, s:o}", "draining", draining, "mastered",
+			     number(s.mastered), "connections", number(s.connections)));
+	return all;
 }
 
 static json_t *status(const struct report *r)
@@ -55,6 +86,7 @@ static json_t *status(const struct report *r)
 		"port", r->port_name, "driver", r->port->driver, "uptime_ms",
 		number(s.uptime_ns / 1000000), "version", TRIPOD_VERSION, "boot_half",
 		conf->boot_half);
+	json_object_update_new(all, phase(&s));
 	// Data: what the port receives into; control: what the core makes frames of.
 	json_object_update_new(
 		all, json_pack("{s:i, s:i, s:i, s:i}", "buffers_data_free",
@@ -246,6 +278,56 @@ static json_t *chain(const struct report *r)
 		"versions", chain_versions(r));
 }
 
+// ---- Keys: their ids and use, never their bytes ----
+
+static json_t *keys(const struct report *r)
+{
+	struct key_status k[AUTH_KEYS_MAX];
+	unsigned n = node_keys(r->node, k);
+	json_t *rows = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(
+			rows, json_pack("{s:i, s:b, s:o, s:o}", "id", k[i].id, "sends", k[i].sends,
+				      "tx", number(k[i].tx), "rx", number(k[i].rx)));
+	return json_pack("{s:s, s:s?, s:o}", "authentication",
+		r->rack->key_file != NULL ? "key" : "none", "key_file", r->rack->key_file, "keys",
+		rows);
+}
+
+int report_reload_keys(const struct report *r, char *err, size_t size)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	struct auth_keys loaded;
+
+	if (r->rack->key_file == NULL) {
+		snprintf(err, size,
+			"authentication is none: give the rack a key_file, and restart the node");
+		return -EINVAL;
+	}
+	int rc = keys_load(r->rack->key_file, &loaded, err, size);
+	if (rc != 0)
+		return rc;
+	bool given = node_set_keys(r->node, &loaded);
+	auth_wipe(&loaded, sizeof(loaded));
+	for (unsigned ms = 0; given && ms < TAKEN_MS && !node_keys_taken(r->node); ms++)
+		nanosleep(&pause, NULL);
+	if (given && node_keys_taken(r->node))
+		return 0;
+	snprintf(err, size, "a worker stands still, and has not taken the %s keys; try again",
+		given ? "new" : "last");
+	return -EBUSY;
+}
+
+static json_t *reload_keys(const struct report *r)
+{
+	char err[512];
+
+	if (report_reload_keys(r, err, sizeof(err)) != 0)
+		return json_pack("{s:s}", "error", err);
+	return keys(r);
+}
+
 static json_t *version(void)
 {
 	return json_pack("{s:s, s:s, s:i, s:i}", "version", TRIPOD_VERSION, "dpdk", rte_version(),
@@ -267,8 +349,15 @@ json_t *report_answer(void *report, const struct request *q)
 		return chain(r);
 	case REQUEST_RELOAD:
 		return reload_chain(r->reload, q->check);
+	case REQUEST_KEYS:
+		return keys(r);
+	case REQUEST_RELOAD_KEYS:
+		return reload_keys(r);
 	case REQUEST_VERSION:
 		return version();
+	case REQUEST_DRAIN:
+	case REQUEST_UNDRAIN:
+		return drain(r, q->verb == REQUEST_DRAIN);
 	case REQUEST_CONNECTIONS:
 	case REQUEST_STOP:
 	case REQUEST_VERBS:

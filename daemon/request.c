@@ -17,7 +17,11 @@ static const char *const verbs[REQUEST_VERBS] = {
 	[REQUEST_COUNTERS] = "counters",
 	[REQUEST_CHAIN] = "chain",
 	[REQUEST_RELOAD] = "reload",
+	[REQUEST_KEYS] = "keys",
+	[REQUEST_RELOAD_KEYS] = "reload-keys",
 	[REQUEST_VERSION] = "version",
+	[REQUEST_DRAIN] = "drain",
+	[REQUEST_UNDRAIN] = "undrain",
 	[REQUEST_STOP] = "stop",
 };
 

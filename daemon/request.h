@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Requests on the control socket: one line each, a verb and key=value words.
 //
-//	status | nodes | chain | version | stop
+//	status | nodes | chain | keys | reload-keys | version | drain | undrain | stop
 //	reload [check=1]
 //	counters [worker=N] [nf=NAME]
 //	connections [limit=N] [where=KEY=VALUE,...]
@@ -20,7 +20,11 @@ enum request_verb {
 	REQUEST_COUNTERS,
 	REQUEST_CHAIN,
 	REQUEST_RELOAD,
+	REQUEST_KEYS,
+	REQUEST_RELOAD_KEYS,
 	REQUEST_VERSION,
+	REQUEST_DRAIN,
+	REQUEST_UNDRAIN,
 	REQUEST_STOP,
 	REQUEST_VERBS,
 };

@@ -25,8 +25,8 @@ static int parse(const char *line, struct request *r)
 
 static void parse__every_verb(void **state)
 {
-	static const char *const verbs[] = {
-		"status", "nodes", "connections", "counters", "chain", "reload", "version", "stop"};
+	static const char *const verbs[] = {"status", "nodes", "connections", "counters", "chain",
+		"reload", "keys", "reload-keys", "version", "drain", "undrain", "stop"};
 	struct request r;
 
 	for (unsigned i = 0; i < REQUEST_VERBS; i++) {

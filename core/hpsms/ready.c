@@ -71,7 +71,8 @@ static bool join_complete(const struct shard *s)
 {
 	const struct node *n = s->node;
 
-	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && !fetch_pending(s);
+	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && index_unknown(n) == 0 &&
+	       !fetch_pending(s);
 }
 
 static void join(struct shard *s)

@@ -148,7 +148,7 @@ static void round_end(struct shard *s)
 bool repl_repair(struct shard *s)
 {
 	for (unsigned n = 0; n < REPAIR_SCAN; n++) {
-		if (s->repair_at > s->store.capacity || s->store.used == 0) {
+		if (s->repair_at > s->store.highest || s->store.used == 0) {
 			round_end(s);
 			return s->repair_at != 0;
 		}

@@ -110,6 +110,8 @@ class Lab:
     hash: str = "outside-endpoint"
     workers: int = 1
     detect_ms: int = 100
+    backups: int = 1
+    start: int = 0  # nodes that `up` starts; 0: all
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -121,6 +123,10 @@ class Lab:
             raise LabError(f"--hash must be one of {', '.join(HASHES)}, not {self.hash}")
         if not 1 <= self.workers <= 16:
             raise LabError(f"--workers must be 1 to 16, not {self.workers}")
+        if not 0 <= self.backups <= 10:
+            raise LabError(f"--backups must be 0 to 10, not {self.backups}")
+        if not 0 <= self.start <= self.n_nodes:
+            raise LabError(f"--start must be 1 to {self.n_nodes} (--nodes), not {self.start}")
         if not 20 <= self.detect_ms <= 10000:
             raise LabError(f"--detect-ms must be 20 to 10000, not {self.detect_ms}")
 

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Nodes as values: started, killed, frozen, and stepped when something is there for them.
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "config/schema.h"
+#include "sim/world.h"
+
+#define CHAIN_MEMORY ((size_t)4 << 20)
+
+struct buffer {
+	struct buffer *next;
+	uint8_t data[SIM_ROOM];
+};
+
+static uint8_t *buffer_new(struct world *w)
+{
+	struct buffer *b = w->free_buffers;
+
+	if (b != NULL)
+		w->free_buffers = b->next;
+	else if ((b = malloc(sizeof(*b))) == NULL)
+		abort();
+	w->buffers++;
+	return b->data;
+}
+
+static void buffer_free(struct world *w, void *data)
+{
+	if (data == NULL)
+		return;
+	struct buffer *b = (struct buffer *)((uint8_t *)data - offsetof(struct buffer, data));
+	b->next = w->free_buffers;
+	w->free_buffers = b;
+	w->buffers--;
+}
+
+// ---- Life ----
+
+// Zeroed, and taken from the system page by page as it is touched.
+static void *map(size_t size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED) {
+		fprintf(stderr, "tripod-sim: no memory for a node of %zu bytes\n", size);
+		abort();
+	}
+	return at;
+}
+
+static void load(struct world *w, unsigned i)
+{
+	struct sim_node *n = &w->node[i];
+
+	if (!n->loaded && rack_load_text("rack.yaml", w->rackfile, (int)i, &n->rack) != 0) {
+		fprintf(stderr, "tripod-sim: %s", rack_report(&n->rack));
+		abort();
+	}
+	n->loaded = true;
+	n->chain_size = CHAIN_MEMORY;
+	n->chain_mem = map(n->chain_size);
+	struct arena arena = {.base = n->chain_mem, .size = n->chain_size};
+	struct tripod_nf_env env = {
+		.chain = &n->chain,
+		.arena = &arena,
+		.slot = n->rack.slot,
+		.slots = n->rack.slots,
+		.boot_half = n->boots & 1,
+		.check = conf_check,
+	};
+	n->chain = (struct chain){};
+	if (chain_load(&n->chain, n->rack.chain, &env, n->rack.chain_text) != 0) {
+		fprintf(stderr, "tripod-sim: %s", rack_report(&n->rack));
+		abort();
+	}
+}
+
+static void plan(struct world *w, unsigned i, unsigned worker, uint64_t at_ns)
+{
+	struct sim_worker *k = &w->node[i].worker[worker];
+
+	if (k->stalled || w->node[i].state != NODE_UP)
+		return;
+	if (at_ns < k->busy_until_ns)
+		at_ns = k->busy_until_ns;
+	if (at_ns >= k->run_at_ns)
+		return;
+	k->run_at_ns = at_ns;
+	world_event(w, EVENT_RUN, at_ns, i, worker, ++k->serial);
+}
+
+static uint64_t within_us(struct world *w, uint32_t us)
+{
+	return rng_below(&w->run_rng, us * 1000 + 1);
+}
+
+void node_run_start(struct world *w, unsigned i)
+{
+	struct sim_node *n = &w->node[i];
+
+	load(w, i);
+	struct node_conf *conf = &n->rack.conf;
+	conf->chain = &n->chain;
+	conf->boot = rng_next(&w->node_rng) | 1;
+	conf->boot_half = n->boots & 1;
+	conf->seed = rng_next(&w->node_rng);
+	conf->next_hop = w->o.predicted ? ecmp_next : NULL;
+	conf->next_hop_ctx = &w->o.ecmp;
+	n->size = node_size(conf);
+	n->mem = map(n->size);
+	n->node = node_init(n->mem, n->size, conf, w->now_ns);
+	node_set_ready(n->node, true);
+	n->state = NODE_UP;
+	n->boots++;
+	n->worker = calloc(w->o.workers, sizeof(*n->worker));
+	if (n->worker == NULL)
+		abort();
+	for (unsigned k = 0; k < w->o.workers; k++) {
+		n->worker[k].run_at_ns = UINT64_MAX;
+		n->worker[k].serial = n->boots << 24; // events of the life before are void
+		plan(w, i, k, w->now_ns + within_us(w, w->o.late_us));
+	}
+	trace_note(&w->trace, w->now_ns, i, "starts (boot %u)", n->boots);
+	check_node_started(w, i);
+}
+
+// Calls fn for every buffer that a worker's tables hold: packets that wait, and handed over.
+static void each_held(struct shard *s, void (*fn)(struct world *w, void *buf), struct world *w)
+{
+	for (uint32_t k = 1; k <= s->conf->waiting; k++)
+		fn(w, s->waiting[k].frame.buf);
+	for (unsigned o = 0; o < s->conf->workers; o++) {
+		const struct ring *ring = s->in[o];
+		for (uint32_t at = ring->tail; at != ring->head; at++) {
+			struct ring_message m;
+			memcpy(&m, ring->slots + (size_t)(at & ring->mask) * ring->slot_size,
+				sizeof(m));
+			if (m.type == RING_FRAME)
+				fn(w, m.frame.buf);
+		}
+	}
+	for (unsigned k = 1; k < s->neigh.top && k < NEIGH_SLOTS; k++) {
+		for (unsigned f = 0; f < s->neigh.slots[k].n_waiting; f++)
+			fn(w, s->neigh.slots[k].waiting[f].buf);
+	}
+}
+
+static void uncount(struct world *w, void *buf)
+{
+	w->buffers -= buf != NULL;
+}
+
+// Buffers that are neither in a stock nor in any list of a node.
+long node_run_buffers_lost(struct world *w)
+{
+	long all = w->buffers;
+
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		for (unsigned k = 0; w->node[i].node != NULL && k < w->o.workers; k++) {
+			w->buffers -= w->node[i].worker[k].step.n_spare;
+			each_held(node_shard(w->node[i].node, k), uncount, w);
+		}
+	}
+	long lost = w->buffers;
+	w->buffers = all;
+	return lost;
+}
+
+static void take_apart(struct world *w, unsigned i)
+{
+	struct sim_node *n = &w->node[i];
+
+	for (unsigned k = 0; k < w->o.workers; k++) {
+		struct sim_worker *worker = &n->worker[k];
+		while (worker->step.n_spare > 0)
+			buffer_free(w, worker->step.spare[--worker->step.n_spare].buf);
+		for (; worker->tail != worker->head; worker->tail++)
+			net_bytes_release(w, worker->queue[worker->tail % SIM_NIC_QUEUE].frame);
+		each_held(node_shard(n->node, k), buffer_free, w);
+	}
+	free(n->worker);
+	munmap(n->mem, n->size);
+	munmap(n->chain_mem, n->chain_size);
+	n->node = NULL;
+	n->worker = NULL;
+	n->mem = n->chain_mem = NULL;
+	n->state = NODE_OFF;
+}
+
+void node_run_kill(struct world *w, unsigned i)
+{
+	uint64_t counters[COUNTERS];
+
+	trace_note(&w->trace, w->now_ns, i, "is gone");
+	check_node_gone(w, i);
+	node_counters(w->node[i].node, -1, counters);
+	for (unsigned c = 0; c < COUNTERS; c++)
+		w->totals.counters[c] += counters[c];
+	take_apart(w, i);
+}
+
+void node_run_free(struct world *w, unsigned i)
+{
+	if (w->node[i].node != NULL)
+		take_apart(w, i);
+	if (w->node[i].loaded)
+		rack_free(&w->node[i].rack);
+	while (w->free_buffers != NULL) {
+		struct buffer *b = w->free_buffers;
+		w->free_buffers = b->next;
+		free(b);
+	}
+}
+
+static void resume(struct world *w, unsigned i, unsigned worker)
+{
+	w->node[i].worker[worker].run_at_ns = UINT64_MAX;
+	plan(w, i, worker, w->now_ns + within_us(w, w->o.late_us));
+}
+
+void node_run_freeze(struct world *w, unsigned i, bool frozen)
+{
+	w->node[i].state = frozen ? NODE_FROZEN : NODE_UP;
+	trace_note(&w->trace, w->now_ns, i, frozen ? "freezes" : "goes on");
+	for (unsigned k = 0; !frozen && k < w->o.workers; k++)
+		resume(w, i, k);
+}
+
+void node_run_stall(struct world *w, unsigned i, unsigned worker, bool stalled)
+{
+	w->node[i].worker[worker].stalled = stalled;
+	trace_note(&w->trace, w->now_ns, i, "worker %u %s", worker,
+		stalled ? "stands still" : "goes on");
+	if (!stalled)
+		resume(w, i, worker);
+}
+
+// ---- Steps ----
+
+void node_run_arrive(struct world *w, unsigned i, unsigned worker, struct bytes *b, uint16_t vlan)
+{
+	struct sim_node *n = &w->node[i];
+
+	if (n->state == NODE_OFF) {
+		net_bytes_release(w, b);
+		return;
+	}
+	struct sim_worker *k = &n->worker[worker];
+	if (k->head - k->tail >= w->o.nic_queue) {
+		w->totals.nic_drops++;
+		net_bytes_release(w, b);
+		return;
+	}
+	k->queue[k->head++ % SIM_NIC_QUEUE] = (struct arrival){b, vlan};
+	w->totals.frames_to_nodes++;
+	if (k->run_at_ns > w->now_ns + w->o.poll_us * 1000)
+		plan(w, i, worker, w->now_ns + within_us(w, w->o.poll_us));
+}
+
+static void fill(struct world *w, struct sim_worker *k)
+{
+	struct step *step = &k->step;
+
+	step->now_ns = w->now_ns;
+	step->n_rx = 0;
+	while (step->n_spare < STEP_SPARE) {
+		uint8_t *b = buffer_new(w);
+		step->spare[step->n_spare++] =
+			(struct frame){.buf = b, .data = b, .room = SIM_ROOM};
+	}
+	while (k->tail != k->head && step->n_rx < STEP_BURST) {
+		struct arrival *a = &k->queue[k->tail++ % SIM_NIC_QUEUE];
+		uint8_t *b = buffer_new(w);
+		memcpy(b, a->frame->data, a->frame->len);
+		step->rx[step->n_rx++] = (struct frame){.buf = b,
+			.data = b,
+			.len = a->frame->len,
+			.room = SIM_ROOM,
+			.vlan = a->vlan};
+		net_bytes_release(w, a->frame);
+	}
+}
+
+void node_run_step(struct world *w, unsigned i, unsigned worker)
+{
+	struct sim_node *n = &w->node[i];
+	struct sim_worker *k = &n->worker[worker];
+	struct step *step = &k->step;
+
+	k->run_at_ns = UINT64_MAX;
+	if (n->state != NODE_UP || k->stalled)
+		return;
+	fill(w, k);
+	trace_mix(&w->trace, w->now_ns ^ (uint64_t)i << 56 ^ (uint64_t)step->n_rx << 48);
+	shard_step(node_shard(n->node, worker), step);
+	w->totals.steps++;
+	if (step->n_tx > STEP_TX || step->n_done > STEP_DONE || step->n_spare > STEP_SPARE)
+		check_violation(w, "step", NULL, 0, "node %u: tx %u done %u spare %u", i,
+			step->n_tx, step->n_done, step->n_spare);
+	k->busy_until_ns = w->now_ns + 200 + (uint64_t)step->n_rx * w->o.packet_ns;
+	check_step(w, i, worker, step);
+	for (unsigned f = 0; f < step->n_tx; f++) {
+		net_from_node(w, i, &step->tx[f]);
+		buffer_free(w, step->tx[f].buf);
+	}
+	for (unsigned f = 0; f < step->n_done; f++)
+		buffer_free(w, step->done[f]);
+	if (step->more || k->head != k->tail)
+		plan(w, i, worker, k->busy_until_ns);
+	else if (step->wake_ns != UINT64_MAX)
+		plan(w, i, worker, step->wake_ns + within_us(w, w->o.late_us));
+	for (unsigned o = 0; o < w->o.workers; o++) {
+		const struct ring *ring = n->node->ring[worker][o];
+		if (o != worker && ring->head != ring->tail)
+			plan(w, i, o, w->now_ns + within_us(w, w->o.poll_us));
+	}
+}
