@@ -198,7 +198,8 @@ static void note_unanswered(struct shard *s, uint32_t i)
 }
 
 // A record for the first packet p, with no keys in the index yet; STORE_NONE: p was dropped.
-static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t above)
+static uint32_t open_record(
+	struct shard *s, struct tripod_packet *p, uint64_t above, uint64_t holders)
 {
 	uint64_t self = 1ull << s->conf->id;
 	uint32_t i;
@@ -220,7 +221,7 @@ static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t a
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->stamp = s->next_stamp += 257;
-	conn_hold(s, r, self);
+	conn_hold(s, r, self | holders);
 	holders_mark(r, HOLDER_ACKED, self);
 	for (unsigned part = 0; part < PARTS; part++)
 		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
@@ -254,7 +255,8 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 	return error;
 }
 
-void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation)
+void conn_open(
+	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders)
 {
 	if (p->ttl <= 1) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
@@ -267,7 +269,7 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, C_drop_unknown);
 		return;
 	}
-	uint32_t i = open_record(s, p, above_incarnation);
+	uint32_t i = open_record(s, p, above_incarnation, holders);
 	if (i == STORE_NONE)
 		return;
 	struct conn *c = store_conn(&s->store, i);

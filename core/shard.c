@@ -167,28 +167,42 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	if (can_ask && pull_unknown(s, p, hash, how))
 		return;
 	if (opens)
-		conn_open(s, p, 0);
+		conn_open(s, p, 0, 0);
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
 		forward_reset(s, p);
 	else
 		shard_drop(s, p, C_drop_unknown);
 }
 
+// A packet of a connection that has ended here and that it does not open. Its key may have a newer life
+// of which this node has not heard: the other direction's master has reopened it.
+static void ask_or_drop(struct shard *s, struct tripod_packet *p)
+{
+	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
+		       s->conf->durability != DURABILITY_NONE &&
+		       (s->live & ~(1ull << s->conf->id)) != 0;
+
+	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
+		shard_drop(s, p, C_drop_tcp_closed);
+}
+
 // A packet of a connection that has ended here.
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	uint64_t incarnation = c->incarnation;
+	uint64_t incarnation = c->incarnation, holders = store_repl(&s->store, i)->holders;
 	bool opens = p->tuple.proto == IPPROTO_TCP
 			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
-	if (!opens || (p->flags & TRIPOD_PKT_RELAYED))
+	if (!opens)
+		ask_or_drop(s, p);
+	else if (p->flags & TRIPOD_PKT_RELAYED)
 		shard_drop(s, p, C_drop_tcp_closed);
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
-		conn_open(s, p, incarnation);
+		conn_open(s, p, incarnation, holders);
 }
 
 // May this node handle the packet, although it is not (or not surely) the direction's master?
@@ -247,7 +261,7 @@ static bool track(
 			s, p, tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
 		return false;
 	case TCP_AFTER_CLOSE:
-		shard_drop(s, p, C_drop_tcp_closed);
+		ask_or_drop(s, p);
 		return false;
 	case TCP_REOPEN:
 		conn_close(s, i, TRIPOD_TCP_CLOSED);

@@ -397,7 +397,9 @@ void conn_init(struct shard *s, struct arena *a);
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
-void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation);
+// holders: nodes that have the life before, and are told of this one when it is answered.
+void conn_open(
+	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders);
 // The first packet has passed the whole chain: now the reversed tuple is known. 0, or a negative
 // errno after which the record is gone; conn_error_counter() says which drop that is.
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p);
