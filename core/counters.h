@@ -109,6 +109,10 @@
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(tombstone_hits, "packets and records that met a connection which had ended")             \
+	X(chains_fetched, "chains that were fetched from a peer")                                  \
+	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \
+	X(chains_failed, "chains that are wanted and that no peer gave")                           \
+	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \

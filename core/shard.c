@@ -548,6 +548,9 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 	case RING_DOUBT:
 		control_doubt(s);
 		break;
+	case RING_CHAIN:
+		fetch_want(s, m->chain, m->node);
+		break;
 	case RING_SERVE:
 		pull_serve(s, &m->key, m->node, m->worker);
 		break;

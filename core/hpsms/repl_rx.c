@@ -123,6 +123,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 
 	if (i == STORE_NONE) {
 		count(s, C_log_records_refused);
+		fetch_want(s, w->chain, from);
 		return STORE_NONE;
 	}
 	struct conn *c = store_conn(&s->store, i);
@@ -276,6 +277,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	}
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
+		fetch_want(s, w->chain, from);
 		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 		return STORE_NONE;
 	}
