@@ -48,6 +48,7 @@ struct chain {
 	struct chain_run run[CHAIN_RUNS_MAX];
 	struct chain_run once[CHAIN_RUNS_MAX];
 
+	bool divides; // an NF has asked which half of the ports is this start's
 	unsigned n_own;
 	struct {
 		enum tripod_direction side;

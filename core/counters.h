@@ -92,6 +92,8 @@
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(repairs, "connections given another copy after a member was lost")                       \
+	X(ports_unclear,                                                                           \
+		"NAT ports refused: one of this node's former life may still be in use elsewhere") \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
 	X(timer_full, "NF timers refused: all in use")                                             \

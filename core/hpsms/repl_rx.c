@@ -201,7 +201,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = w->incarnation + 1;
+		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
 		conn_hold(s, r, 1ull << from);
 		c->flags |= CONN_REPLICATED;
 		repl_changed(s, i, 1u << PART_SHARED);
