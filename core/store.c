@@ -175,6 +175,26 @@ struct store_hit store_find(const struct store *s, const struct tripod_tuple *ke
 	return (struct store_hit){.what = STORE_MISS};
 }
 
+uint32_t store_find_hash(const struct store *s, uint64_t hash)
+{
+	uint16_t signature = signature_of(hash);
+	uint32_t at = (uint32_t)hash & s->bucket_mask;
+	for (unsigned probe = 0; probe < PROBE_MAX; probe++) {
+		const struct index_bucket *b = &s->buckets[at];
+		unsigned match = bucket_match(b, signature);
+		for (; match != 0; match &= match - 1) {
+			const struct index_entry *e = &b->way[__builtin_ctz(match)];
+			if (e->index != STORE_NONE && (e->what & (WHAT_ALIAS | WHAT_DIR)) == 0 &&
+				store_hash(s, entry_key(s, e)) == hash)
+				return e->index;
+		}
+		if (b->overflow == 0)
+			break;
+		at = (at + 1) & s->bucket_mask;
+	}
+	return STORE_NONE;
+}
+
 // Counts an entry in (or, by -1, out of) the overflow of the n buckets from home on.
 static void overflow_add(struct store *s, uint32_t home, unsigned n, int32_t by)
 {

@@ -181,6 +181,8 @@ struct store_hit {
 	uint8_t dir;
 };
 struct store_hit store_find(const struct store *s, const struct tripod_tuple *key, uint64_t hash);
+// The record whose key of direction 0 has this hash. Two keys of one hash: either.
+uint32_t store_find_hash(const struct store *s, uint64_t hash); // or STORE_NONE
 
 // Prefetches the record lines of the first candidate for hash in its bucket (one compare of
 // signatures, no record touched), and returns it. d is unknown: all lines a packet touches.

@@ -102,7 +102,8 @@ static bool join_complete(const struct shard *s)
 {
 	const struct node *n = s->node;
 
-	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && !ready_ports_awaited(n);
+	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && index_unknown(n) == 0 &&
+	       !ready_ports_awaited(n);
 }
 
 // The time is over; but flows that need a port are better off elsewhere, if anybody is there.

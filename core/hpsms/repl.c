@@ -93,11 +93,16 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 	const struct conn_repl *r = store_repl(&s->store, i);
 
 	*w = (struct wire_record){
-		.op = c->state == CONN_TOMBSTONE ? WIRE_BURY : WIRE_PUT,
-		.reason = c->reason,
+		.op = full ? WIRE_PUT : WIRE_UPDATE,
 		.key = c->dir[0].key,
 		.incarnation = c->incarnation,
 	};
+	if (c->state == CONN_TOMBSTONE) {
+		w->op = WIRE_BURY;
+		w->reason = c->reason;
+	}
+	if (w->op != WIRE_PUT)
+		w->hash = store_hash(&s->store, &c->dir[0].key);
 	if (w->op == WIRE_BURY)
 		return;
 	w->flags = (c->flags & CONN_ANSWERED ? WIRE_RECORD_ANSWERED : 0) |
@@ -107,7 +112,8 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 			w->parts |= 1u << d;
 		w->version[d] = r->part[d];
 		w->dir[d].tcp_flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
-		w->dir[d].wscale = c->dir[d].tcp.wscale;
+		if (w->dir[d].tcp_flags & TCP_DIR_WSCALE)
+			w->dir[d].wscale = c->dir[d].tcp.wscale;
 		w->dir[d].age_ms = repl_age_ms(s, c->dir[d].seen);
 	}
 	if (!full)
@@ -139,6 +145,7 @@ static bool open_message(struct shard *s, struct peer *peer, unsigned worker)
 		return false;
 	}
 	o->used = WIRE_HEADER_SIZE;
+	o->chain = 0;
 	o->count = 0;
 	o->urgent = false;
 	return true;
@@ -181,15 +188,15 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 
 	describe(s, i, full, nf, &w);
 	w.flags |= flags;
-	if (w.op == WIRE_PUT && w.parts == 0)
+	if (w.op == WIRE_UPDATE && w.parts == 0)
 		return true; // nothing here that the node does not know: it was handed over meanwhile
-	if (store_conn(&s->store, i)->dir[1].key.proto == 0 && w.op == WIRE_PUT)
+	if (store_conn(&s->store, i)->dir[1].key.proto == 0 && w.op != WIRE_BURY)
 		return true; // its first packet is still held by an NF: nobody else can go on with it
 	for (unsigned try = 0; try < 2; try++) {
 		if (!open_message(s, peer, worker))
 			return false;
 		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w);
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w, &o->chain);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;
@@ -207,6 +214,26 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	return false;
 }
 
+// A node has a copy of record i, or is about to. Whoever writes a part must know, or the copy would
+// miss what is written from now on.
+void repl_hold(struct shard *s, uint32_t i, unsigned node)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = 0, bit = 1ull << node;
+
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	if (r->holders & bit)
+		return;
+	conn_hold(s, r, bit);
+	for (unsigned p = 0; p < PARTS; p++)
+		writers |= 1ull << r->part[p].writer;
+	writers &= s->live & ~repl_self(s) & ~bit;
+	if (writers == 0)
+		return;
+	conn_hold(s, r, writers);
+	repl_changed(s, i, 1u << PART_SHARED);
+}
+
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -220,9 +247,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	unsigned master = r->part[dir].writer;
 	bool final =
 		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
-	conn_hold(s, r, 1ull << node);
+	repl_hold(s, i, node);
 	repl_forget(r, node);
-	c->flags |= CONN_REPLICATED;
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
 	else
@@ -245,13 +271,15 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 
 	if (c->state == CONN_FREE || !(r->holders & bit) || stamp >> 16 != stamp_of(c) >> 16)
 		return;
+	bool newest = c->stamp == (uint16_t)stamp;
 	// A whole record, and the shared part has not changed since it was sent.
-	if (ref & REF_FULL && (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0)
+	if ((ref & REF_FULL) &&
+		(newest || (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0))
 		holders_mark(r, HOLDER_KNOWN, bit);
-	if (c->stamp == (uint16_t)stamp) {
-		holders_mark(r, HOLDER_KNOWN, bit);
+	// What says that an update has arrived does not say that there was a record to apply it to:
+	// if there was none, that has been said, or will be.
+	if (newest && holder_is(r, HOLDER_KNOWN, x->node))
 		holders_mark(r, HOLDER_ACKED, bit);
-	}
 }
 
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h)
@@ -307,7 +335,11 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		uint32_t i = channel_pop(c);
 		struct conn_repl *r = store_repl(&s->store, i);
 		holders_unmark(r, HOLDER_QUEUED, 1ull << node);
-		if (store_conn(&s->store, i)->state == CONN_FREE || !(r->holders & 1ull << node))
+		const struct conn *conn = store_conn(&s->store, i);
+		if (conn->state == CONN_FREE || !(r->holders & 1ull << node))
+			continue;
+		// Queued by the life before: this one is not answered yet.
+		if (conn->state == CONN_LIVE && !(conn->flags & CONN_REPLICATED))
 			continue;
 		if (!add_record(s, i, node, worker, 0)) {
 			repl_queue(s, i, node);

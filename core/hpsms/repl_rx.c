@@ -148,6 +148,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	conn_rewheel(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
+	index_young(s, i);
 	return i;
 }
 
@@ -159,18 +160,59 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
-static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
+void repl_lack_flush(struct shard *s)
 {
 	struct wire_header h;
-	struct frame f;
 
-	if (!control_begin(s, &f))
+	if (s->lack.frame.buf == NULL)
 		return;
-	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
-	h.count = 1;
-	int size = wire_put_tuple(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key);
-	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+	control_header(s, &h, WIRE_LACK, s->lack.node, s->lack.worker);
+	h.count = s->lack.count;
+	control_send(s, &s->lack.frame, &h, s->lack.used);
+	s->lack.frame.buf = NULL;
+}
+
+// Tells who sent an UPDATE that there is nothing here to apply it to.
+static void say_lack(struct shard *s, uint64_t hash, unsigned node, unsigned worker)
+{
+	bool other = s->lack.node != node || s->lack.worker != worker;
+
+	if (other || s->lack.used + WIRE_HASH_SIZE > WIRE_BODY_MAX)
+		repl_lack_flush(s);
+	if (s->lack.frame.buf == NULL) {
+		if (!control_begin(s, &s->lack.frame)) {
+			s->lack.frame.buf = NULL;
+			return;
+		}
+		s->lack.node = (uint8_t)node;
+		s->lack.worker = (uint8_t)worker;
+		s->lack.used = WIRE_HEADER_SIZE;
+		s->lack.count = 0;
+	}
+	s->lack.used += (uint16_t)wire_put_hash(
+		control_body(&s->lack.frame) + s->lack.used, WIRE_BODY_MAX - s->lack.used, hash);
+	s->lack.count++;
+}
+
+void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, const uint8_t *body,
+	uint16_t len)
+{
+	uint16_t at = 0;
+
+	for (unsigned n = 0; n < h->count; n++) {
+		uint64_t hash;
+		int size = wire_get_hash(body + at, len - at, &hash);
+		if (size < 0) {
+			count(s, C_drop_control_bad);
+			return;
+		}
+		at += (uint16_t)size;
+		uint32_t i = store_find_hash(&s->store, hash);
+		if (i == STORE_NONE || !(store_repl(&s->store, i)->holders & 1ull << node))
+			continue;
+		repl_forget(store_repl(&s->store, i), node);
+		repl_queue(s, i, node);
+	}
 }
 
 // Another life of the same key. Returns the record that w installed, if it did.
@@ -179,14 +221,12 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	bool full = w->op == WIRE_PUT && (w->parts & 1u << PART_SHARED);
 
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		conn_hold(s, r, 1ull << from);
+		repl_hold(s, i, from);
 		repl_forget(r, from);
-		c->flags |= CONN_REPLICATED;
 		repl_queue(s, i, from);
 		return STORE_NONE;
 	}
@@ -202,13 +242,12 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
-		conn_hold(s, r, 1ull << from);
-		c->flags |= CONN_REPLICATED;
+		repl_hold(s, i, from);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return STORE_NONE;
 	}
-	if (!full) {
-		ask_whole(s, &w->key, from);
+	if (w->op != WIRE_PUT) {
+		say_lack(s, w->hash, from, from_worker);
 		return STORE_NONE;
 	}
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
@@ -242,8 +281,7 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	conn_hold(s, r, 1ull << from);
-	c->flags |= CONN_REPLICATED;
+	repl_hold(s, i, from);
 	// A new holder was sent this node's directions as the sender knew them.
 	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		repl_queue_all(s, i, r->holders & ~holders);
@@ -261,21 +299,27 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		conn_rewheel(s, i);
 }
 
+// The record that w is about; STORE_NONE: it is not here.
+static uint32_t find(const struct shard *s, const struct wire_record *w)
+{
+	if (w->op != WIRE_PUT)
+		return store_find_hash(&s->store, w->hash);
+	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
+	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
+}
+
 static void record_rx(
 	struct shard *s, const struct wire_record *w, unsigned from, unsigned from_worker)
 {
 	bool final = w->flags & WIRE_RECORD_FINAL;
-	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
-	uint32_t i = hit.index;
+	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
-	if (hit.what != STORE_CONN || hit.dir != 0) {
-		if (w->op == WIRE_BURY)
+	if (i == STORE_NONE) {
+		if (w->op == WIRE_UPDATE)
+			say_lack(s, w->hash, from, from_worker);
+		if (w->op != WIRE_PUT)
 			return;
-		if (!(w->parts & 1u << PART_SHARED)) {
-			ask_whole(s, &w->key, from);
-			return;
-		}
 		if (install(s, w, from, final) == STORE_NONE) {
 			pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 			return;
@@ -285,7 +329,7 @@ static void record_rx(
 		if (w->incarnation != c->incarnation) {
 			other_incarnation(s, i, w, from, from_worker, final);
 		} else if (c->state == CONN_TOMBSTONE) {
-			if (w->op == WIRE_PUT) {
+			if (w->op != WIRE_BURY) {
 				// Nothing is reborn: the sender has not heard of the end.
 				count(s, C_log_records_stale);
 				conn_hold(s, store_repl(&s->store, i), 1ull << from);
@@ -300,15 +344,19 @@ static void record_rx(
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
 		pull_found(s, &w->key, final, from);
-		if (w->parts & 1u << PART_SHARED)
-			pull_found(s, &w->reversed, final, from);
+		pull_found(s, &w->reversed, final, from);
 	}
 }
 
-// Could a node have made this record? Protocol 0 marks a reversed tuple that is not known yet, and an
-// incarnation near the end would leave no room for another life above it.
-static bool possible(const struct wire_record *w)
+// Could a node have sent this record here? Protocol 0 marks a reversed tuple that is not known yet, and
+// an incarnation near the end would leave no room for another life above it.
+static bool possible(const struct shard *s, const struct wire_record *w)
 {
+	if (w->op != WIRE_PUT)
+		return w->incarnation <= INCARNATION_MAX;
+	if (s->conf->workers > 1 &&
+		toeplitz_worker(toeplitz_tuple(&w->key), s->conf->workers) != s->worker)
+		return false;
 	switch (w->key.proto) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
@@ -324,6 +372,7 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	uint16_t len)
 {
 	struct channel *c = &peer->channel[h->from_worker];
+	struct wire_log log;
 	uint16_t at = 0;
 
 	repl_acks(s, h->from_node, h->from_worker, h);
@@ -332,18 +381,16 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	repl_busy(s, h->from_node, h->from_worker);
 	if (channel_received(c, h->seq, s->now_ns) != CHANNEL_NEW)
 		return;
+	log.chain = 0;
 	for (unsigned n = 0; n < h->count; n++) {
 		struct wire_record w;
-		int size = wire_get_record(body + at, len - at, &w);
+		int size = wire_get_record(body + at, len - at, &w, &log);
 		if (size < 0) {
 			count(s, C_drop_control_bad);
 			return;
 		}
 		at += (uint16_t)size;
-		unsigned worker = s->conf->workers == 1 ? 0
-							: toeplitz_worker(toeplitz_tuple(&w.key),
-								  s->conf->workers);
-		if (worker != s->worker || !possible(&w)) {
+		if (!possible(s, &w)) {
 			count(s, C_drop_control_bad);
 			continue;
 		}
