@@ -120,6 +120,8 @@
 	X(chains_failed, "chains that are wanted and that no peer gave")                           \
 	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
+	X(ports_unclear,                                                                           \
+		"NAT ports refused: one of this node's former life may still be in use elsewhere") \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
 	X(timer_full, "NF timers refused: all in use")                                             \
