@@ -77,7 +77,7 @@
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
-	X(greetings, "proofs of being alive sent to peers that restarted or were not known")       \
+	X(greetings, "greetings sent: proofs of being alive, and that a peer has been served")     \
 	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \
