@@ -161,6 +161,8 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		return "nothing is replicated";
 	if (w->o.tiny && check_limits_hit(w))
 		return "a limit was hit";
+	if (k->twice_ns != 0 && w->now_ns < k->twice_ns + 2 * SEC)
+		return "two nodes opened it before it was answered";
 	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
 		uint64_t age = k->alone_ns - k->answered_ns;
 		if (k->answered_ns == 0 || age <= window)
