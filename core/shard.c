@@ -128,21 +128,16 @@ static bool is_echo_request(const struct tripod_packet *p)
 	return p->data[p->l4] == (p->v6 ? 128 : 8);
 }
 
-// The members or the switch's ports changed lately, or may be about to be found changed.
-static bool unsettled(const struct shard *s)
-{
-	// A member whose port goes up or down counts for as long as it says so.
-	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
-	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
-}
-
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
-	bool asked = p->flags & TRIPOD_PKT_WAITED;
-	bool can_ask = !asked && s->conf->durability != DURABILITY_NONE &&
+	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && s->conf->durability != DURABILITY_NONE &&
 		       (s->live & ~(1ull << s->conf->id)) != 0;
+	// While nothing moves, all who have a connection have told, but for the young ones of which no
+	// packet arrives here.
+	bool moving = shard_unsettled(s);
+	unsigned how = moving ? PULL_BLIND | PULL_ROUNDS : 0;
 	bool opens;
 
 	if (p->flags & TRIPOD_PKT_RELAYED) {
@@ -157,19 +152,21 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		}
 		opens = (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN;
 		can_ask = can_ask && !opens;
+		// A reset would end for good what is merely not known yet.
+		how |= PULL_BLIND |
+		       (s->conf->unknown_tcp_reset || index_behind(s) ? PULL_ROUNDS : 0);
 		break;
 	case IPPROTO_UDP:
 		opens = true;
-		can_ask = can_ask && unsettled(s);
 		break;
 	default:
 		opens = is_echo_request(p);
-		can_ask = can_ask && (!opens || unsettled(s));
+		how |= opens ? 0 : PULL_BLIND;
 		break;
 	}
-	if (can_ask)
-		pull_wait(s, p, hash);
-	else if (opens)
+	if (can_ask && pull_unknown(s, p, hash, how))
+		return;
+	if (opens)
 		conn_open(s, p, 0, 0);
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
 		forward_reset(s, p);
@@ -181,10 +178,11 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 // of which this node has not heard: the other direction's master has reopened it.
 static void ask_or_drop(struct shard *s, struct tripod_packet *p)
 {
-	if (!(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
-		s->conf->durability != DURABILITY_NONE && (s->live & ~(1ull << s->conf->id)) != 0)
-		pull_wait(s, p, store_hash(&s->store, &p->tuple));
-	else
+	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
+		       s->conf->durability != DURABILITY_NONE &&
+		       (s->live & ~(1ull << s->conf->id)) != 0;
+
+	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
 		shard_drop(s, p, C_drop_tcp_closed);
 }
 
@@ -219,10 +217,9 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 
 	if (conn_uncertain(s, c, dir)) {
 		if (others && !(p->flags & TRIPOD_PKT_WAITED) &&
-			s->conf->durability != DURABILITY_NONE) {
-			pull_wait(s, p, store_hash(&s->store, &p->tuple));
+			s->conf->durability != DURABILITY_NONE &&
+			pull_check(s, p, store_hash(&s->store, &p->tuple)))
 			return false;
-		}
 		c->dir[dir].seen = s->now;
 	}
 	if (conn_masters(c, dir))
@@ -248,17 +245,37 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
+// Have flags of direction dir grown that tell the holders nothing yet? What a copy needs them for is the
+// state of the connection, so they are sent when that changes: of a close, the first FIN and the last
+// acknowledgement. Where another node handles the other direction, it waits for each.
+static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uint8_t wscale)
+{
+	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1;
+	const struct tcp_dir *now = &c->dir[dir].tcp, *other = &c->dir[!dir].tcp;
+	struct tcp_dir was = {.flags = flags};
+
+	if ((c->flags & both) != both || now->wscale != wscale ||
+		((now->flags ^ flags) & (TCP_DIR_SYN | TCP_DIR_WSCALE)))
+		return false;
+	return dir == 0 ? tcp_state(&was, other) == tcp_state(now, other)
+			: tcp_state(other, &was) == tcp_state(other, now);
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
 {
 	struct conn *c = store_conn(&s->store, i);
+	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
 	case TCP_OK_CHANGED:
-		*changed |= 1u << dir;
+		if (tells_nothing(c, dir, flags, wscale))
+			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
+		else
+			*changed |= 1u << dir;
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
@@ -341,10 +358,9 @@ static void icmp_error(struct shard *s, struct tripod_packet *p)
 		forward_icmp_through(s, p, hit.index, hit.dir);
 		return;
 	}
-	if (hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
-		!(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)))
-		pull_wait(s, p, hash);
-	else
+	bool asks = hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
+		    !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED));
+	if (!asks || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
 		shard_drop(s, p, C_drop_icmp_unknown);
 }
 
@@ -534,6 +550,11 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 		break;
 	case RING_SERVE:
 		pull_serve(s, &m->key, m->node, m->worker);
+		break;
+	case RING_INDEX:
+	case RING_INDEX_FLUSH:
+	case RING_INDEX_FLUSHED:
+		index_ring(s, from, m);
 		break;
 	}
 }
@@ -818,6 +839,7 @@ void shard_step(struct shard *s, struct step *step)
 	else if (s->overdue && room_for_more(s))
 		expire(s);
 	serve_query(s);
+	index_step(s);
 	run_again(s);
 	if (s->ask_first != 0)
 		pull_send(s);
@@ -826,7 +848,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);
-	step->wake_ns = min64(s->next_tick_ns, repl_next_ns(s));
+	step->wake_ns = min64(min64(s->next_tick_ns, repl_next_ns(s)), index_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)
 		s->counters[C_tx_bytes] += step->tx[i].len;
