@@ -52,7 +52,7 @@ struct check_conn {
 	uint64_t parts, parts_before; // sums over its records, this walk and the last
 	uint32_t older_walk; // number of the last walk that found a record of an older life
 	uint8_t copies, wrong; // of this walk
-	uint8_t flags[2]; // of this walk: durable TCP flags
+	uint8_t tcp; // of this walk: enum tcp_state
 	struct conn_version best[3]; // of this walk
 };
 

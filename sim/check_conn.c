@@ -175,8 +175,9 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		uint64_t end = x->end_ns == 0 ? w->now_ns : x->end_ns + SEC;
 		if (x->kind != FAULT_PARTITION)
 			continue;
-		uint64_t times[] = {k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns};
-		for (unsigned t = 0; t < 3; t++) {
+		uint64_t times[] = {
+			k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns};
+		for (unsigned t = 0; t < 4; t++) {
 			if (times[t] + window >= x->at_ns && times[t] <= end)
 				return "moved or opened while nodes were cut off";
 		}
