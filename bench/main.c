@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-bench: measures. Verbs: node.
+// tripod-bench: measures. Verbs: node; index (index_bench.c).
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/index_bench.h"
 #include "bench/node.h"
 
 struct options {
@@ -21,6 +22,7 @@ static void usage(FILE *to)
 {
 	fprintf(to,
 		"usage: tripod-bench node [options]\n"
+		"       tripod-bench index [options]    (its own --help)\n"
 		"\n"
 		"Measures one worker of tripodd on one core: how many packets of established\n"
 		"connections it forwards, what a packet costs and where, what a new connection\n"
@@ -185,7 +187,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind == argc)
-		bad_usage("which bench? There is: node", NULL);
+		bad_usage("which bench? There are: node, index", NULL);
 	if (strcmp(argv[optind], "node") != 0)
 		bad_usage("there is no bench", argv[optind]);
 	if (optind + 1 < argc)
@@ -319,6 +321,8 @@ int main(int argc, char **argv)
 	char cpu[128];
 	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "index") == 0)
+		return index_bench(argc - 1, argv + 1);
 	parse_options(argc, argv, &o);
 	machine_cpu(cpu, sizeof(cpu));
 	rc = rig_start(&rig);

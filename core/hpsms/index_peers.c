@@ -4,7 +4,7 @@
 // members are asked at once for everything that they have not told yet.
 #include "core/shard.h"
 
-#define AHEAD 8 // fingerprints whose cache lines are on their way
+#define AHEAD 16 // fingerprints whose cache lines are on their way
 #define ROUND_NS MS // between two rounds
 #define REPEAT_NS (3 * MS) // what is not answered is asked for again
 #define COPIES 4 // sets fetched at one time
