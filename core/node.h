@@ -213,6 +213,8 @@ struct node_status {
 	// mastered here, answered, with fewer than k acknowledged live backups
 	uint64_t unprotected;
 	uint64_t memory_bytes, bytes_per_connection;
+	// Keys in this node's index set; in the table of all others', and how many that is made for.
+	uint64_t index_announced, index_known, index_max;
 	uint64_t uptime_ns;
 };
 void node_status(const struct node *n, struct node_status *out);
@@ -226,6 +228,10 @@ struct member_status {
 	uint64_t deaths; // times declared dead
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
 	uint64_t queued; // records waiting for it
+	// Its index set here: is all of it, and nothing known to be missing? When was that last sure?
+	bool index_complete;
+	bool index_blind; // its set is being fetched, lacks keys, or does not fit: it is asked itself
+	uint64_t index_age_ns;
 };
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
 

@@ -60,6 +60,13 @@ uint64_t index_unknown(const struct node *n)
 	return unknown;
 }
 
+uint64_t index_lacking(const struct node *n)
+{
+	if (!index_on(n->shard[0]))
+		return 0;
+	return (LOAD(n->index->blind) | LOAD(n->index->behind)) & n->members.live;
+}
+
 bool index_maybe_used(const struct shard *s, const struct tripod_tuple *key)
 {
 	return index_candidates(s, index_print(store_hash(&s->store, key), key->direction)) != 0;
