@@ -116,11 +116,11 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	n->dead_after_ms = number(c, "dead_after_ms");
 	n->flush_us = number(c, "flush_us");
 	n->pull_timeout_ms = number(c, "pull_timeout_ms");
-	n->announce_after_ms = number(c, "announce_after_ms");
-	n->index_flush_ms = number(c, "index_flush_ms");
 	n->join_timeout_ms = number(c, "join_timeout_ms");
 	n->drain_quiet_ms = number(c, "drain_quiet_ms");
 	r->drain_on_stop_ms = number(c, "drain_on_stop_ms");
+	n->announce_after_ms = number(c, "announce_after_ms");
+	n->index_flush_ms = number(c, "index_flush_ms");
 	n->unknown_tcp_reset = is(c, "unknown_tcp", "reset");
 }
 
@@ -135,6 +135,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->pull_per_s = number(limits, "pull_per_s");
 	n->index_keys = number(limits, "index_keys");
 	n->timers = number(limits, "timers");
+	n->chain_bytes = number(limits, "chain_bytes");
 	n->nf_state_bytes = number(limits, "nf_state_bytes");
 	n->peer_workers = (uint8_t)number(limits, "peer_workers");
 	n->relay_per_s = number(limits, "relay_per_s");

@@ -37,7 +37,18 @@ bool ready_has_served(const struct shard *s, unsigned node)
 
 void ready_served_by(struct shard *s, unsigned node)
 {
-	s->node->served_by |= 1ull << node;
+	if (s->now_ns >= s->node->unserved_until_ns)
+		s->node->served_by |= 1ull << node;
+}
+
+// With another chain there are more connections of which a node that joins should have copies: what the
+// members have said so far is of those without, and so is what is still on its way.
+void ready_chains(struct shard *s)
+{
+	struct node *n = s->node;
+
+	n->served_by = 0;
+	n->unserved_until_ns = s->now_ns + 3 * n->conf.heartbeat_ms * MS;
 }
 
 void ready_lost(struct shard *s, unsigned node)
@@ -60,7 +71,8 @@ static bool join_complete(const struct shard *s)
 {
 	const struct node *n = s->node;
 
-	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && index_unknown(n) == 0;
+	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && index_unknown(n) == 0 &&
+	       !fetch_pending(s);
 }
 
 static void join(struct shard *s)
