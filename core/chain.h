@@ -49,6 +49,8 @@ struct chain {
 	struct chain_run run[CHAIN_RUNS_MAX];
 	struct chain_run once[CHAIN_RUNS_MAX];
 
+	uint8_t durability; // enum tripod_durability: the strongest that an NF may choose
+
 	unsigned n_own;
 	struct {
 		enum tripod_direction side;
