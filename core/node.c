@@ -173,6 +173,7 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 		conf->dead_after_ms * MS, now_ns);
 	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
 	chain_set_init(&n->chains, conf->chain);
+	n->ports_clear = conf->half_clear_ms == 0;
 	for (unsigned w = 0; w < conf->workers; w++) {
 		n->progress_ns[w] = now_ns;
 		chain_set_adopt(n->shard[w]);
@@ -268,11 +269,17 @@ void node_status(const struct node *n, struct node_status *out)
 		.draining = peek(&first->draining),
 		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
 		.join_unserved = ready_unserved(n),
+		.join_ports = ready_ports_awaited(n),
+		.unreported = ready_unreported(n),
+		.ports_clear = atomic_load_explicit(&n->ports_clear, memory_order_relaxed),
 		.join_unknown = index_unknown(n),
 		.bfd = n->bfd.state,
 		.bfd_remote = n->bfd.remote_state,
 		.memory_bytes = n->size,
 		.connections_max = (uint64_t)n->conf.connections * n->conf.workers,
+		.index_announced = n->index->own.used,
+		.index_known = n->index->map.used,
+		.index_max = n->conf.index_keys,
 		.uptime_ns = peek(&first->now_ns) - n->started_ns,
 	};
 	out->ready = out->phase == NODE_READY || out->phase == NODE_DRAINING;
@@ -331,7 +338,12 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 						 ? 0
 						 : now - m->heard_ns,
 			.deaths = m->deaths,
+			.index_complete = self || !(index_lacking(n) & 1ull << id),
+			.index_blind = !self && (index_load(&n->index->blind) & 1ull << id),
 		};
+		uint64_t current_ns = peek(&n->index->m[id].current_ns);
+		if (!self && now > current_ns && current_ns > 0)
+			o->index_age_ns = now - current_ns;
 		struct lag lag = {0};
 		for (unsigned w = 0; !self && w < n->conf.workers; w++) {
 			const struct lag *l = n->shard[w]->peer[id].lag;

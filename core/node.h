@@ -60,6 +60,10 @@ struct node_conf {
 	uint64_t boot; // fresh random number at each start, never 0
 	struct auth_keys keys; // of the cluster; none: no authentication. Erased in the node's copy
 	uint8_t boot_half; // 0 or 1, alternates from start to start
+	// So long after the start no connection is left that a former life has opened with this half; 0:
+	// none is even now. Before that, NAT ports are handed out only when every configured member has
+	// sent what it knows of.
+	uint64_t half_clear_ms;
 	uint64_t seed; // of the shards' generators
 	uint64_t hash_seed; // the same on all nodes
 	struct neigh_self self; // own MAC and addresses
@@ -217,6 +221,10 @@ struct node_status {
 	uint64_t join_unserved; // while joining: members that have not sent everything yet
 	uint64_t join_unknown; // ... members whose index set is not here
 	bool join_hearing; // ... the members have not had time to be heard
+	bool join_ports; // ... NAT ports may be in use elsewhere
+	uint64_t
+		unreported; // configured members that have not sent what they know since this start
+	bool ports_clear; // NAT ports are handed out
 	uint64_t ports; // nodes that take traffic and will go on, as they say
 	uint64_t draining; // members that give their connections away, this node included
 	uint64_t owed; // connections that a joining member, or this node's drain, waits for
@@ -231,6 +239,8 @@ struct node_status {
 	unsigned survives; // more nodes that may die at once without taking one of them along
 	uint64_t sync_waiting; // packets that wait until their state is acknowledged
 	uint64_t memory_bytes, bytes_per_connection;
+	// Keys in this node's index set; in the table of all others', and how many that is made for.
+	uint64_t index_announced, index_known, index_max;
 	uint64_t uptime_ns;
 };
 void node_status(const struct node *n, struct node_status *out);
@@ -246,6 +256,10 @@ struct member_status {
 	// From the first change in a log to its acknowledgement, of the last thousands of logs.
 	uint64_t lag_p50_ns, lag_p99_ns;
 	uint64_t queued; // records waiting for it
+	// Its index set here: is all of it, and nothing known to be missing? When was that last sure?
+	bool index_complete;
+	bool index_blind; // its set is being fetched, lacks keys, or does not fit: it is asked itself
+	uint64_t index_age_ns;
 };
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
 

@@ -295,7 +295,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = w->incarnation + 1;
+		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;

@@ -38,8 +38,7 @@ enum wire_type {
 
 struct wire_header {
 	uint8_t type; // enum wire_type
-	uint16_t
-		length; // bytes of the message, this header and the tag included: the whole datagram
+	uint16_t length; // bytes of the message, header and tag included: the whole datagram
 	uint8_t from_node, from_worker;
 	uint8_t to_node, to_worker;
 	uint16_t count;

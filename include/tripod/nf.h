@@ -126,7 +126,8 @@ void *tripod_env_alloc(struct tripod_nf_env *env, size_t size);
 unsigned tripod_env_slot(const struct tripod_nf_env *env);
 unsigned tripod_env_slots(const struct tripod_nf_env *env);
 // 0 or 1, different in consecutive boots of a node: what the previous boot handed out may still be
-// in use elsewhere, so take the other half.
+// in use elsewhere, so take the other half. A chain that has asked makes a node wait for traffic until
+// what the boot before the last has handed out is known, or over.
 unsigned tripod_env_boot_half(const struct tripod_nf_env *env);
 // The gateway answers ARP and neighbour solicitations for these addresses on one side, and pings.
 int tripod_env_own_prefix(
@@ -182,7 +183,8 @@ uint64_t tripod_random(struct tripod_call *c);
 uint64_t tripod_hash(const struct tripod_call *c, const void *data, size_t size);
 
 // Is `reversed`, the tuple of the packets that will answer, free on this worker, and would they come
-// back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true.
+// back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true. Never
+// true while what a former life of this node has handed out may still be in use elsewhere, unseen.
 bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tuple *reversed);
 
 // What this connection is promised, in on_init alone. If several NFs say something, the strongest
