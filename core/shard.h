@@ -180,6 +180,7 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
+	bool stale_rx; // packets lie there that are older than the switch's patience
 	struct rng rng;
 	struct timers timers;
 
@@ -394,6 +395,11 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
+static inline tick_t conn_last_seen(const struct conn *c)
+{
+	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
+	return (int32_t)(a - b) > 0 ? a : b;
+}
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
@@ -500,6 +506,7 @@ void session_greet(
 // ---- hpsms/repl.c ----
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
+void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are

@@ -450,7 +450,7 @@ static int take_identity(struct tripodd *t)
 		say("no random numbers: %s", strerror(errno));
 		return -EIO;
 	}
-	conf->boot = chance[0];
+	conf->boot = chance[0] != 0 ? chance[0] : 1; // 0 is "not known"
 	conf->seed = chance[1];
 	conf->boot_half = (uint8_t)boot_half(
 		t->rack.state_dir, conf->id, chance[2], problem, sizeof(problem));
