@@ -214,6 +214,22 @@ static void import__refuses(void **state)
 	work_free(&w);
 }
 
+// Fields that overlap could be more bytes together than a record has.
+static void import__overlapping_fields(void **state)
+{
+	static const struct tripod_field fields[] = {
+		{"a", 0, 4, TRIPOD_DURABLE, TRIPOD_FIELD_UINT},
+		{"b", 2, 2, TRIPOD_DURABLE, TRIPOD_FIELD_UINT},
+		{0},
+	};
+	struct tripod_nf nf = BUILD_1;
+	nf.fields = fields;
+	struct chain old = chain_of(&nf), new = chain_of(&BUILD_2), got;
+	struct work w = work_of(&old, 16384);
+	assert_int_equal(import_chain(&w, &got, &new), -EINVAL);
+	work_free(&w);
+}
+
 // Descriptions come from peers: every byte of one may be wrong.
 static void import__property(void **state)
 {
@@ -307,6 +323,51 @@ static void import__rolling_upgrade(void **state)
 	work_free(&w);
 }
 
+// The old build goes on with its connections, and what it changes comes to the new one's copies.
+static void import__changes_are_translated(void **state)
+{
+	enum { N = 20 };
+	static struct flow f[N];
+	struct rack *r = rack_new(&(struct rack_conf){.nodes = 2,
+		.workers = 1,
+		.backups = 1,
+		.seed = 6,
+		.nf = &BUILD_1,
+		.nf2 = &RACK_NF_REWRITE});
+	struct chain new = chain_of(&BUILD_2), read;
+	chain_seal(&new, rack_chain(r)->text);
+	struct work w = work_of(rack_chain(r), 16384);
+	assert_int_equal(import_chain(&w, &read, &new), 0);
+	rack_know(r, &read);
+	rack_port(r, 1, false);
+	rack_kill(r, 1);
+	rack_run_ms(r, 400);
+	rack_reconfigure(r, 1, &new);
+	rack_unable(r, 0, &new, true);
+	rack_unable(r, 1, rack_chain(r), true);
+	rack_start(r, 1);
+	rack_run_ms(r, 1000);
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	for (unsigned k = 0; k < 3; k++)
+		assert_int_equal(flows_exchange(r, f, N), N);
+	rack_run_ms(r, 50);
+	for (unsigned i = 0; i < N; i++) {
+		struct conn_view at[2];
+		struct mark_1 old;
+		struct mark_2 copy;
+		assert_true(rack_conn(r, 0, &f[i].key, &at[0]));
+		assert_true(rack_conn(r, 1, &f[i].key, &at[1]));
+		assert_true(at[0].chain == read.id && at[1].chain == new.id);
+		memcpy(&old, at[0].nf_state, sizeof(old));
+		memcpy(&copy, at[1].nf_state, sizeof(copy));
+		assert_true(old.packets >= 8);
+		assert_int_equal(copy.packets, old.packets);
+	}
+	assert_int_equal(rack_counter(r, 1, C_log_records_refused), 0);
+	rack_free(r);
+	work_free(&w);
+}
+
 // What a chain is read as must be held, and stays as long as that chain.
 static void import__needs_its_target(void **state)
 {
@@ -337,7 +398,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(import__translates),
 		cmocka_unit_test(import__refuses),
+		cmocka_unit_test(import__overlapping_fields),
 		cmocka_unit_test(import__property),
+		cmocka_unit_test(import__changes_are_translated),
 		cmocka_unit_test(import__rolling_upgrade),
 		cmocka_unit_test(import__needs_its_target),
 	};
