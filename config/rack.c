@@ -119,6 +119,8 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	n->join_timeout_ms = number(c, "join_timeout_ms");
 	n->drain_quiet_ms = number(c, "drain_quiet_ms");
 	r->drain_on_stop_ms = number(c, "drain_on_stop_ms");
+	n->announce_after_ms = number(c, "announce_after_ms");
+	n->index_flush_ms = number(c, "index_flush_ms");
 	n->unknown_tcp_reset = is(c, "unknown_tcp", "reset");
 }
 
@@ -131,6 +133,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->waiting = number(limits, "waiting");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
+	n->index_keys = number(limits, "index_keys");
 	n->timers = number(limits, "timers");
 	n->nf_state_bytes = number(limits, "nf_state_bytes");
 	n->peer_workers = (uint8_t)number(limits, "peer_workers");

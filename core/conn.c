@@ -6,6 +6,16 @@
 
 #include "core/shard.h"
 
+void conn_init(struct shard *s, struct arena *a)
+{
+	uint32_t places = 1;
+
+	while (places < s->conf->embryonic)
+		places *= 2;
+	s->unanswered_mask = places - 1;
+	s->unanswered = arena_take(a, (size_t)places * sizeof(*s->unanswered));
+}
+
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c)
 {
 	bool answered = c->flags & CONN_ANSWERED;
@@ -118,7 +128,7 @@ bool conn_free(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 
-	if (!conn_unindex(s, i))
+	if (!index_forget(s, i) || !conn_unindex(s, i))
 		return false;
 	store_wheel_remove(&s->store, i);
 	if (!(c->flags & CONN_ANSWERED))
@@ -161,13 +171,43 @@ enum counter conn_error_counter(int error)
 	}
 }
 
+// The unanswered of longest standing makes room for a new one, so that a flood leaves each its time
+// for an answer, and opens nothing for ever. false: none is found among the latest.
+static bool evict(struct shard *s)
+{
+	while (s->unanswered_head != s->unanswered_tail) {
+		uint32_t i = s->unanswered[s->unanswered_tail & s->unanswered_mask];
+		const struct conn *c = store_conn(&s->store, i);
+		if (c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
+			!(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD))) {
+			run_close(s, i, TRIPOD_TIMEOUT);
+			s->unanswered_tail++;
+			count(s, C_connections_evicted);
+			if (conn_free(s, i))
+				return true;
+			conn_bury(s, i, TRIPOD_TIMEOUT); // until there is room in a ring
+			return false;
+		}
+		s->unanswered_tail++;
+	}
+	return false;
+}
+
+static void note_unanswered(struct shard *s, uint32_t i)
+{
+	if (s->unanswered_head - s->unanswered_tail > s->unanswered_mask)
+		s->unanswered_tail++;
+	s->unanswered[s->unanswered_head++ & s->unanswered_mask] = i;
+}
+
 // A record for the first packet p, with no keys in the index yet; STORE_NONE: p was dropped.
-static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t above)
+static uint32_t open_record(
+	struct shard *s, struct tripod_packet *p, uint64_t above, uint64_t holders)
 {
 	uint64_t self = 1ull << s->conf->id;
 	uint32_t i;
 
-	if (s->store.embryonic >= s->conf->embryonic) {
+	if (s->store.embryonic >= s->conf->embryonic && !evict(s)) {
 		shard_drop(s, p, C_drop_embryonic_full);
 		return STORE_NONE;
 	}
@@ -184,11 +224,12 @@ static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t a
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->stamp = s->next_stamp += 257;
-	conn_hold(s, r, self);
+	conn_hold(s, r, self | holders);
 	holders_mark(r, HOLDER_ACKED, self);
 	for (unsigned part = 0; part < PARTS; part++)
 		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
 	s->store.embryonic++;
+	note_unanswered(s, i);
 	return i;
 }
 
@@ -212,11 +253,13 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		conn_free(s, i);
 	} else {
 		count(s, C_connections_opened);
+		index_young(s, i);
 	}
 	return error;
 }
 
-void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation)
+void conn_open(
+	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders)
 {
 	if (p->ttl <= 1) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
@@ -229,7 +272,7 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, C_drop_unknown);
 		return;
 	}
-	uint32_t i = open_record(s, p, above_incarnation);
+	uint32_t i = open_record(s, p, above_incarnation, holders);
 	if (i == STORE_NONE)
 		return;
 	struct conn *c = store_conn(&s->store, i);
@@ -319,6 +362,7 @@ void conn_answered(struct shard *s, uint32_t i)
 		return;
 	c->flags |= CONN_ANSWERED;
 	s->store.embryonic--;
+	index_young(s, i);
 	repl_protect(s, i);
 }
 

@@ -68,6 +68,7 @@
 	X(connections_opened, "connections allocated by a packet")                                 \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
+	X(connections_evicted, "unanswered connections that made room for newer ones")             \
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
@@ -76,10 +77,25 @@
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \
 	X(pulls_sent, "tuples asked of the peers (PullReplica)")                                   \
+	X(pulls_targeted, "of them, asked of those that may have them, by the index sets")         \
+	X(pulls_broadcast, "of them, asked of all")                                                \
 	X(pulls_answered, "tuples that a peer had")                                                \
 	X(pulls_failed, "tuples that no peer had")                                                 \
 	X(pulls_limited, "pulls not sent: too many under way")                                     \
 	X(pulls_served, "replicas sent to peers that asked")                                       \
+	X(pulls_refused, "tuples that a peer asked for beyond its rate")                           \
+	X(unknown_rounds, "packets of unknown tuples that waited for a round of index sets")       \
+	X(index_adds, "fingerprints put into this node's index set")                               \
+	X(index_removes, "fingerprints taken out of it")                                           \
+	X(index_full, "keys that found this node's set, or the table of all sets, full")           \
+	X(index_tx_bytes, "bytes of index messages sent")                                          \
+	X(index_rx_bytes, "bytes of index messages received")                                      \
+	X(index_rx_changes, "changes of peers' index sets received")                               \
+	X(index_gaps, "times that changes of a peer's set were missing")                           \
+	X(index_snapshots, "peers' index sets fetched as a whole")                                 \
+	X(index_asks, "rounds in which the peers were asked for all that they have")               \
+	X(index_ask_timeouts, "rounds that a peer did not answer in time")                         \
+	X(index_answers, "answers to peers' rounds")                                               \
 	X(log_records_tx, "records sent to backups")                                               \
 	X(log_records_rx, "records received from masters")                                         \
 	X(log_records_stale, "records received that were older than what is here")                 \

@@ -61,7 +61,9 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	timers_init(&s->timers, a, conf->timers, now);
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
+	conn_init(s, a);
 	pull_init(s, a);
+	index_shard_init(s, a);
 	peers_init(s, a, conf);
 }
 
@@ -85,6 +87,10 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}
+	struct index measured, *ix = arena_take(a, sizeof(*ix));
+	if (n != NULL)
+		n->index = ix;
+	index_init(ix == NULL ? &measured : ix, a, conf);
 	for (unsigned from = 0; from < conf->workers; from++) {
 		for (unsigned to = 0; to < conf->workers; to++) {
 			struct ring measure = {0};
@@ -253,6 +259,7 @@ void node_status(const struct node *n, struct node_status *out)
 		.draining = peek(&first->draining),
 		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
 		.join_unserved = ready_unserved(n),
+		.join_unknown = index_unknown(n),
 		.bfd = n->bfd.state,
 		.bfd_remote = n->bfd.remote_state,
 		.memory_bytes = n->size,

@@ -80,11 +80,16 @@ struct node_conf {
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message
 	uint32_t pull_timeout_ms;
+	uint32_t announce_after_ms; // age at which a connection is announced in the index set
+	uint32_t index_flush_ms; // changes of the index set wait at most so long for others
 	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
 	uint32_t repair_cost_ns; // 10^9 / repair_per_s; node_init() computes it
 	uint32_t
 		join_timeout_ms; // a start takes traffic after so long, served by all members or not
 	uint32_t drain_quiet_ms; // drained: so long without a packet of the workload
+
+	uint32_t
+		index_keys; // that the table of all members' index sets holds, per node; 0: no index sets
 
 	// Limits, per worker.
 	uint32_t connections; // records
@@ -195,6 +200,7 @@ struct node_status {
 	bool ready; // takes traffic
 	enum node_phase phase;
 	uint64_t join_unserved; // while joining: members that have not sent everything yet
+	uint64_t join_unknown; // ... members whose index set is not here
 	bool join_hearing; // ... the members have not had time to be heard
 	uint64_t ports; // nodes that take traffic and will go on, as they say
 	uint64_t draining; // members that give their connections away, this node included

@@ -230,7 +230,9 @@ bool tripod_tuple_available(const struct tripod_call *call, const struct tripod_
 	if (s->conf->workers > 1 &&
 		toeplitz_worker(toeplitz_tuple(reversed), s->conf->workers) != s->worker)
 		return false;
-	return store_find(&s->store, reversed, store_hash(&s->store, reversed)).what == STORE_MISS;
+	return store_find(&s->store, reversed, store_hash(&s->store, reversed)).what ==
+		       STORE_MISS &&
+	       !index_maybe_used(s, reversed);
 }
 
 void tripod_terminate(struct tripod_call *call)

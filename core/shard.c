@@ -128,21 +128,16 @@ static bool is_echo_request(const struct tripod_packet *p)
 	return p->data[p->l4] == (p->v6 ? 128 : 8);
 }
 
-// The members or the switch's ports changed lately, or may be about to be found changed.
-static bool unsettled(const struct shard *s)
-{
-	// A member whose port goes up or down counts for as long as it says so.
-	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
-	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
-}
-
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
-	bool asked = p->flags & TRIPOD_PKT_WAITED;
-	bool can_ask = !asked && s->conf->durability != DURABILITY_NONE &&
+	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && s->conf->durability != DURABILITY_NONE &&
 		       (s->live & ~(1ull << s->conf->id)) != 0;
+	// While nothing moves, all who have a connection have told, but for the young ones of which no
+	// packet arrives here.
+	bool moving = shard_unsettled(s);
+	unsigned how = moving ? PULL_BLIND | PULL_ROUNDS : 0;
 	bool opens;
 
 	if (p->flags & TRIPOD_PKT_RELAYED) {
@@ -157,41 +152,57 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		}
 		opens = (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN;
 		can_ask = can_ask && !opens;
+		// A reset would end for good what is merely not known yet.
+		how |= PULL_BLIND |
+		       (s->conf->unknown_tcp_reset || index_behind(s) ? PULL_ROUNDS : 0);
 		break;
 	case IPPROTO_UDP:
 		opens = true;
-		can_ask = can_ask && unsettled(s);
 		break;
 	default:
 		opens = is_echo_request(p);
-		can_ask = can_ask && (!opens || unsettled(s));
+		how |= opens ? 0 : PULL_BLIND;
 		break;
 	}
-	if (can_ask)
-		pull_wait(s, p, hash);
-	else if (opens)
-		conn_open(s, p, 0);
+	if (can_ask && pull_unknown(s, p, hash, how))
+		return;
+	if (opens)
+		conn_open(s, p, 0, 0);
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
 		forward_reset(s, p);
 	else
 		shard_drop(s, p, C_drop_unknown);
 }
 
+// A packet of a connection that has ended here and that it does not open. Its key may have a newer life
+// of which this node has not heard: the other direction's master has reopened it.
+static void ask_or_drop(struct shard *s, struct tripod_packet *p)
+{
+	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
+		       s->conf->durability != DURABILITY_NONE &&
+		       (s->live & ~(1ull << s->conf->id)) != 0;
+
+	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
+		shard_drop(s, p, C_drop_tcp_closed);
+}
+
 // A packet of a connection that has ended here.
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	uint64_t incarnation = c->incarnation;
+	uint64_t incarnation = c->incarnation, holders = store_repl(&s->store, i)->holders;
 	bool opens = p->tuple.proto == IPPROTO_TCP
 			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
-	if (!opens || (p->flags & TRIPOD_PKT_RELAYED))
+	if (!opens)
+		ask_or_drop(s, p);
+	else if (p->flags & TRIPOD_PKT_RELAYED)
 		shard_drop(s, p, C_drop_tcp_closed);
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
-		conn_open(s, p, incarnation);
+		conn_open(s, p, incarnation, holders);
 }
 
 // May this node handle the packet, although it is not (or not surely) the direction's master?
@@ -205,10 +216,9 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 
 	if (conn_uncertain(s, c, dir)) {
 		if (others && !(p->flags & TRIPOD_PKT_WAITED) &&
-			s->conf->durability != DURABILITY_NONE) {
-			pull_wait(s, p, store_hash(&s->store, &p->tuple));
+			s->conf->durability != DURABILITY_NONE &&
+			pull_check(s, p, store_hash(&s->store, &p->tuple)))
 			return false;
-		}
 		c->dir[dir].seen = s->now;
 	}
 	if (conn_masters(c, dir))
@@ -271,7 +281,7 @@ static bool track(
 			s, p, tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
 		return false;
 	case TCP_AFTER_CLOSE:
-		shard_drop(s, p, C_drop_tcp_closed);
+		ask_or_drop(s, p);
 		return false;
 	case TCP_REOPEN:
 		conn_close(s, i, TRIPOD_TCP_CLOSED);
@@ -347,10 +357,9 @@ static void icmp_error(struct shard *s, struct tripod_packet *p)
 		forward_icmp_through(s, p, hit.index, hit.dir);
 		return;
 	}
-	if (hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
-		!(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)))
-		pull_wait(s, p, hash);
-	else
+	bool asks = hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
+		    !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED));
+	if (!asks || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
 		shard_drop(s, p, C_drop_icmp_unknown);
 }
 
@@ -540,6 +549,11 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 		break;
 	case RING_SERVE:
 		pull_serve(s, &m->key, m->node, m->worker);
+		break;
+	case RING_INDEX:
+	case RING_INDEX_FLUSH:
+	case RING_INDEX_FLUSHED:
+		index_ring(s, from, m);
 		break;
 	}
 }
@@ -775,6 +789,7 @@ void shard_step(struct shard *s, struct step *step)
 	else if (s->overdue && room_for_more(s))
 		expire(s);
 	serve_query(s);
+	index_step(s);
 	run_again(s);
 	if (s->ask_first != 0)
 		pull_send(s);
@@ -783,7 +798,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);
-	step->wake_ns = min64(s->next_tick_ns, repl_next_ns(s));
+	step->wake_ns = min64(min64(s->next_tick_ns, repl_next_ns(s)), index_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)
 		s->counters[C_tx_bytes] += step->tx[i].len;

@@ -12,6 +12,7 @@
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
 //   hpsms/repair.c   copies that were lost are made again
+//   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
 //   hpsms/repair.c   copies for who comes, who goes, and what has lost one
@@ -24,6 +25,7 @@
 
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
+#include "core/hpsms/index.h"
 #include "core/hpsms/member.h"
 #include "core/hpsms/session.h"
 #include "core/icmp.h"
@@ -39,6 +41,7 @@
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define PULL_HASH 4096
+#define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 #define INCARNATION_MAX (1ull << 62) // of a peer's record: lives enough above it for ever
 
@@ -50,6 +53,9 @@ enum ring_type {
 	RING_PEER, // a member came, went or restarted
 	RING_DOUBT, // this node may have been away: validate before use
 	RING_SERVE, // a peer asks for a connection that the other worker has
+	RING_INDEX, // changes of this node's index set, for worker 0
+	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
+	RING_INDEX_FLUSHED, // ... it has
 };
 
 struct ring_message {
@@ -70,6 +76,10 @@ struct ring_message {
 		struct {
 			uint64_t boot, floor;
 		} peer;
+		struct {
+			uint32_t fp[12];
+			uint16_t n, removes; // bit i: fp[i] goes
+		} index;
 	};
 };
 
@@ -82,6 +92,7 @@ struct peer {
 	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
+	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
 };
 
@@ -103,22 +114,35 @@ struct waiting {
 	uint8_t nf; // ... position of the one that holds it
 	uint8_t dir;
 	bool lost; // its connection has ended: to be dropped
+	uint32_t round; // of a packet that waits for a round of index sets
+	uint32_t fp; // ... the fingerprint of its tuple
 };
 
-enum pull_state { PULL_FREE = 0, PULL_ASKING, PULL_FAILED };
+enum pull_state {
+	PULL_FREE = 0,
+	PULL_ASKING, // nodes have been asked for it
+	PULL_ROUND, // they have it not: what says a round of index sets?
+	PULL_FAILED, // nobody has it
+};
 
 struct pull {
 	struct tripod_tuple key;
 	uint64_t hash;
-	uint64_t awaited; // nodes that have not answered
+	uint64_t tried; // nodes asked so far
+	uint64_t awaited; // of them, those that have not answered
 	uint64_t started_ns, asked_ns;
 	uint32_t first, last; // waiting packets
 	uint32_t chain; // next in its hash list
 	uint8_t state; // enum pull_state
 	uint8_t n_waiting;
 	bool found; // somebody sent it, but may not have the newest
-	bool ask; // stands in the list of what the next PULL message asks for
-	uint32_t next_ask;
+	uint64_t found_ns; // ... when
+	bool ask; // stands in the list of what the next PULL messages ask for
+	bool checks; // the connection is known, and to be made sure of: everybody is asked
+	bool rounds; // when all asked have it not, a round may tell of others
+	uint32_t next_ask; // in that list
+	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
+	uint32_t fp;
 };
 
 struct node;
@@ -146,6 +170,9 @@ struct shard {
 
 	// The connections.
 	struct store store;
+	uint32_t *
+		unanswered; // ring of the records opened last; many have been answered or have gone since
+	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
 	struct rng rng;
@@ -177,9 +204,15 @@ struct shard {
 	uint64_t busy_nodes;
 	struct pull *pulls;
 	uint32_t pull_hash[PULL_HASH]; // first pull of each list, 0: none
-	uint32_t pulls_asking, pull_scan;
+	uint32_t pulls_asking, pull_scan; // asking, or waiting for a round
+	uint32_t round_first; // pulls that wait for a round
 	uint32_t ask_first, ask_last; // pulls for the next PULL message
 	uint64_t pull_tokens_ns; // time from which unspent pull budget counts
+	struct {
+		uint32_t fp;
+		tick_t until;
+	} false_print[FALSE_PRINTS]; // fingerprints that have led to nobody lately
+	struct index_shard index;
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
@@ -269,6 +302,7 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
@@ -299,6 +333,14 @@ static inline void count(struct shard *s, enum counter c)
 static inline uint64_t shard_responsive(const struct shard *s)
 {
 	return s->live & ~atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
+}
+
+// The members or the switch's ports changed lately, or may be about to be found changed.
+static inline bool shard_unsettled(const struct shard *s)
+{
+	// A member whose port goes up or down counts for as long as it says so.
+	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
+	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
 }
 
 // ---- shard.c ----
@@ -349,10 +391,13 @@ static inline tick_t conn_last_seen(const struct conn *c)
 	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
 	return (int32_t)(a - b) > 0 ? a : b;
 }
+void conn_init(struct shard *s, struct arena *a);
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
-void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation);
+// holders: nodes that have the life before, and are told of this one when it is answered.
+void conn_open(
+	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders);
 // The first packet has passed the whole chain: now the reversed tuple is known. 0, or a negative
 // errno after which the record is gone; conn_error_counter() says which drop that is.
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p);
@@ -482,6 +527,43 @@ uint64_t place_missing(const struct shard *s, uint32_t i);
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
 
+// ---- hpsms/index_own.c ----
+static inline bool index_on(const struct shard *s)
+{
+	return s->conf->index_keys > 0 && s->conf->durability != DURABILITY_NONE;
+}
+void index_init(struct index *ix, struct arena *a, const struct node_conf *conf);
+void index_shard_init(struct shard *s, struct arena *a);
+// Record i may have to be announced: when it is no longer young, or when somebody asks.
+void index_young(struct shard *s, uint32_t i);
+// Record i goes. false: the ring to worker 0 is full; try again later.
+bool index_forget(struct shard *s, uint32_t i);
+void index_ring(struct shard *s, unsigned from, const struct ring_message *m);
+void index_step(struct shard *s); // announces, sends, looks after packets that wait
+uint64_t index_next_ns(const struct shard *s);
+// Worker 0: somebody asks for what this node has.
+void index_ask_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+
+// ---- hpsms/index_peers.c ----
+void index_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void index_copy_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void index_peer(struct shard *s, unsigned node, bool live, bool rebooted); // worker 0
+uint64_t index_peers(struct shard *s); // worker 0: gaps, copies, rounds; returns when next
+// The number of the next round that begins after now; it is asked for.
+uint32_t index_round(struct shard *s);
+bool index_round_over(const struct shard *s, uint32_t round);
+// Live members that may have a key of this fingerprint.
+uint64_t index_candidates(const struct shard *s, uint32_t fp);
+// Live members whose set is not here, so that they may have anything.
+uint64_t index_blind(const struct shard *s);
+// Are changes of a live member known to be on their way?
+bool index_behind(const struct shard *s);
+// Live members whose set has not been fetched, as seen by worker 0.
+uint64_t index_unknown(const struct node *n);
+// All live members' sets are here.
+bool index_complete(const struct shard *s);
+// May the tuple be in use on another node? Cheap: one cache line.
+bool index_maybe_used(const struct shard *s, const struct tripod_tuple *key);
 // ---- hpsms/ready.c ----
 void ready_tick(struct shard *s); // worker 0: the node's phase
 uint8_t ready_hello(const struct shard *s); // worker 0: what heartbeats say of it
@@ -497,8 +579,18 @@ bool ready_hearing(
 
 // ---- hpsms/pull.c ----
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait
-// The packet waits until the peers have said whether they know its tuple; takes p.
-void pull_wait(struct shard *s, struct tripod_packet *p, uint64_t hash);
+// Algorithm 1 of the paper for a packet whose tuple is unknown here: it waits for the nodes that may
+// have the connection, or for a round of index sets. true: taken. false: nobody has it, go on.
+enum pull_how {
+	PULL_BLIND = 1, // members whose set is not here may have it
+	PULL_ROUNDS = 2, // members may have it and not have told yet
+};
+bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
+// The connection is known here, but may have gone on elsewhere: the packet waits for what all members
+// say. true: taken.
+bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
+// Packets and pulls that wait for a round: what is known by now?
+void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
 void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);

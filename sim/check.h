@@ -84,6 +84,10 @@ struct checker {
 	struct check_live *live; // open addressing by key
 	uint32_t live_room, live_n;
 
+	const char *watch; // part of the text of a key; NULL: none
+	struct tripod_tuple watched; // that key, once packets of it have been seen
+	char watched_at[SIM_NODES_MAX][160]; // what each node had of it
+
 	uint64_t connections, broken, excused, corrupt, untied, stale_emissions;
 	uint64_t longest_stall_ns;
 };
@@ -94,6 +98,9 @@ void check_free(struct world *w);
 void check_violation(struct world *w, const char *checker, const struct tripod_tuple *tuples,
 	unsigned n_tuples, const char *format, ...) __attribute__((format(printf, 5, 6)));
 struct check_conn *check_conn_of(struct world *w, const struct tripod_tuple *key); // made if new
+// A record or packet of this life: is it a newer one?
+void check_life(struct world *w, struct check_conn *k, uint64_t incarnation);
+bool check_limits_hit(struct world *w); // has any node counted that a limit was too small?
 uint64_t check_hash(const void *data, size_t size, uint64_t seed);
 bool check_newer(const struct conn_version *a, const struct conn_version *b);
 
@@ -102,6 +109,8 @@ void check_node_gone(struct world *w, unsigned i);
 void check_failure(struct world *w, unsigned i, enum fault_kind kind); // before it happens
 void check_partition_over(struct world *w);
 void check_step(struct world *w, unsigned i, unsigned worker, const struct step *step);
+void check_watch(
+	struct world *w, unsigned i); // tells when a node's record of the watched key changes
 void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
 void check_tables(struct world *w); // each table agrees with itself

@@ -136,7 +136,7 @@ static uint64_t window_ns(const struct world *w)
 	       w->o.reorder_us * 1000ull;
 }
 
-static bool limits_hit(struct world *w)
+bool check_limits_hit(struct world *w)
 {
 	static const enum counter limits[] = {C_drop_table_full, C_drop_embryonic_full,
 		C_drop_wait_full, C_drop_ring_full, C_drop_relay_limit, C_pulls_limited,
@@ -159,7 +159,7 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		return "more failures than k were asked for";
 	if (w->o.durability == DURABILITY_NONE)
 		return "nothing is replicated";
-	if (w->o.tiny && limits_hit(w))
+	if (w->o.tiny && check_limits_hit(w))
 		return "a limit was hit";
 	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
 		uint64_t age = k->alone_ns - k->answered_ns;

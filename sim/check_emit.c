@@ -32,8 +32,30 @@ static bool calm(struct world *w)
 	return true;
 }
 
-static void new_life(struct world *w, struct check_conn *k, uint64_t incarnation)
+// The highest life of a key that any node has a record of.
+static uint64_t highest(const struct world *w, const struct tripod_tuple *key)
 {
+	unsigned k = toeplitz_worker(toeplitz_tuple(key), w->o.workers);
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		if (w->node[i].node == NULL)
+			continue;
+		const struct store *s = &node_shard(w->node[i].node, k)->store;
+		struct store_hit hit = store_find(s, key, store_hash(s, key));
+		if (hit.what == STORE_CONN && store_conn(s, hit.index)->incarnation > most)
+			most = store_conn(s, hit.index)->incarnation;
+	}
+	return most;
+}
+
+void check_life(struct world *w, struct check_conn *k, uint64_t incarnation)
+{
+	// Once everybody has forgotten a key, its next life may have any number.
+	if (incarnation < k->incarnation && highest(w, &k->key) <= incarnation)
+		k->incarnation = 0;
+	if (incarnation <= k->incarnation)
+		return;
 	k->incarnation = incarnation;
 	k->older_ns = w->now_ns;
 	k->answered_ns = 0;
@@ -77,9 +99,11 @@ static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t
 
 	if (c->state != CONN_LIVE || c->dir[1].key.proto == 0)
 		return;
-	if (c->incarnation > k->incarnation) {
-		new_life(w, k, c->incarnation);
-	} else if (c->incarnation < k->incarnation) {
+	if (w->check.watch != NULL && w->check.watched.proto == 0 &&
+		strstr(tripod_tuple_format(&k->key, text, sizeof(text)), w->check.watch) != NULL)
+		w->check.watched = k->key;
+	check_life(w, k, c->incarnation);
+	if (c->incarnation < k->incarnation) {
 		if (w->now_ns - k->older_ns > GRACE_NS && calm(w))
 			check_violation(w, "stale", &k->key, 1,
 				"node %u emits packets of an older life of %s", i,
@@ -121,4 +145,5 @@ void check_step(struct world *w, unsigned i, unsigned worker, const struct step 
 		else
 			w->check.untied++;
 	}
+	check_watch(w, i);
 }

@@ -46,13 +46,7 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	struct check_conn *known = check_conn_of(w, &c->dir[0].key);
 	struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
 
-	if (c->incarnation > known->incarnation) {
-		known->incarnation = c->incarnation;
-		known->older_ns = w->now_ns;
-		known->answered_ns = known->alone_ns = 0;
-		known->walk = 0;
-		known->dir[0].last = known->dir[1].last = 255;
-	}
+	check_life(w, known, c->incarnation);
 	if (c->incarnation < known->incarnation) {
 		known->older_walk = k->walk;
 		return;
@@ -110,37 +104,62 @@ static void walk_shard(struct world *w, unsigned i, unsigned worker)
 	}
 }
 
-// Who has what, into the trace.
-static void note_copies(struct world *w, const struct tripod_tuple *key)
+static bool describe(
+	const struct world *w, unsigned i, const struct tripod_tuple *key, char *out, size_t size)
 {
 	unsigned k = toeplitz_worker(toeplitz_tuple(key), w->o.workers);
 
+	if (w->node[i].node == NULL)
+		return false;
+	const struct store *s = &node_shard(w->node[i].node, k)->store;
+	struct store_hit hit = store_find(s, key, store_hash(s, key));
+	if (hit.what != STORE_CONN)
+		return false;
+	const struct conn *c = store_conn(s, hit.index);
+	const struct conn_repl *r = store_repl(s, hit.index);
+	const struct conn_version *v = r->part;
+	snprintf(out, size,
+		"%s life %llx flags %x (%u,%u,%u) (%u,%u,%u) (%u,%u,%u) tcp %x %x holders "
+		"%llx acked %llx",
+		c->state == CONN_LIVE ? "live" : "dead",
+		(unsigned long long)c->incarnation & 0xfffff, c->flags, v[0].epoch, v[0].version,
+		v[0].writer, v[1].epoch, v[1].version, v[1].writer, v[2].epoch, v[2].version,
+		v[2].writer, c->dir[0].tcp.flags, c->dir[1].tcp.flags,
+		(unsigned long long)r->holders, (unsigned long long)holders_with(r, HOLDER_ACKED));
+	return true;
+}
+
+// Who has what, into the trace.
+static void note_copies(struct world *w, const struct tripod_tuple *key)
+{
+	char text[160];
+
 	for (unsigned i = 0; i < w->o.nodes; i++) {
-		if (w->node[i].node == NULL)
-			continue;
-		const struct store *s = &node_shard(w->node[i].node, k)->store;
-		struct store_hit hit = store_find(s, key, store_hash(s, key));
-		if (hit.what != STORE_CONN)
-			continue;
-		const struct conn *c = store_conn(s, hit.index);
-		const struct conn_repl *r = store_repl(s, hit.index);
-		const struct conn_version *v = r->part;
-		trace_note(&w->trace, w->now_ns, i,
-			"%s life %llx flags %x (%u,%u,%u) (%u,%u,%u) (%u,%u,%u) tcp %x %x holders "
-			"%llx acked %llx",
-			c->state == CONN_LIVE ? "live" : "dead",
-			(unsigned long long)c->incarnation & 0xfff, c->flags, v[0].epoch,
-			v[0].version, v[0].writer, v[1].epoch, v[1].version, v[1].writer,
-			v[2].epoch, v[2].version, v[2].writer, c->dir[0].tcp.flags,
-			c->dir[1].tcp.flags, (unsigned long long)r->holders,
-			(unsigned long long)holders_with(r, HOLDER_ACKED));
+		if (describe(w, i, key, text, sizeof(text)))
+			trace_note(&w->trace, w->now_ns, i, "%s", text);
 	}
+}
+
+void check_watch(struct world *w, unsigned i)
+{
+	struct checker *c = &w->check;
+	char text[160] = "nothing";
+
+	if (c->watched.proto == 0)
+		return;
+	describe(w, i, &c->watched, text, sizeof(text));
+	if (strcmp(text, c->watched_at[i]) == 0)
+		return;
+	memcpy(c->watched_at[i], text, sizeof(text));
+	trace_note(&w->trace, w->now_ns, i, "%s", text);
 }
 
 // Nothing is opened any more, and everybody is well.
 static void check_quiet(struct world *w)
 {
 	struct checker *k = &w->check;
+	if (w->o.tiny && check_limits_hit(w))
+		return; // degraded, and said so
 	unsigned wanted = w->o.k + 1 < w->o.nodes ? w->o.k + 1 : w->o.nodes;
 
 	for (uint32_t at = 0; at < k->conn_room; at++) {

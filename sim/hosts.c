@@ -196,7 +196,9 @@ static void answer(struct hosts *h, enum tripod_direction side, const struct hos
 static void arrived(struct hosts *h, enum tripod_direction side, const uint8_t *bytes,
 	const struct hosts_packet *p)
 {
-	if (memcmp(bytes, HOSTS_MAC[side], 6) != 0) {
+	if (memcmp(bytes, HOSTS_MAC[side], 6) != 0 && h->conf.dirty) {
+		h->totals.bad_checksums++; // what checks Ethernet's own is not simulated
+	} else if (memcmp(bytes, HOSTS_MAC[side], 6) != 0) {
 		hosts_tell_frame(h, &p->tuple, "to another MAC");
 	} else if (!hosts_owns(h, side, &p->tuple.dst)) {
 		hosts_tell_frame(h, &p->tuple, "to an address that no host has");
@@ -244,6 +246,10 @@ uint64_t hosts_due_ns(const struct hosts *h)
 uint64_t hosts_tick(struct hosts *h, uint64_t now_ns)
 {
 	h->now_ns = now_ns;
+	// What was left out in a pause is not made up for.
+	if (h->resumed && !h->conf.replay && h->next_open_ns < now_ns)
+		h->next_open_ns = now_ns;
+	h->resumed = false;
 	while (opens(h) && h->next_open_ns <= now_ns) {
 		h->replayed++;
 		open_one(h);
@@ -262,9 +268,7 @@ uint64_t hosts_tick(struct hosts *h, uint64_t now_ns)
 
 void hosts_pause(struct hosts *h, bool paused)
 {
-	// What was left out is not made up for.
-	if (h->paused && !paused && !h->conf.replay && h->next_open_ns < h->now_ns)
-		h->next_open_ns = h->now_ns;
+	h->resumed |= h->paused && !paused;
 	h->paused = paused;
 }
 

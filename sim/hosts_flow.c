@@ -64,17 +64,23 @@ static void request(struct hosts *h, struct hosts_conn *c)
 	const struct hosts_plan *p = &c->plan;
 	uint32_t number = c->round++;
 	uint64_t wait = (uint64_t)p->interval_us * 1000;
-	if (number >= p->rounds) // until one of the last is answered
+	if (c->round >= p->rounds) // until one of the last is answered
 		wait = most(wait, h->conf.rto_min_ns * 4);
-	else if (number + 1 < p->rounds)
-		wait += (p->think_ms + (number + 1 == p->gap_round ? p->gap_ms : 0)) *
-			UINT64_C(1000000);
 	c->next_ns = h->now_ns + wait;
-	if (number + 1 < p->rounds)
-		c->quiet_until_ns = c->next_ns;
 	send(h, &c->e.opening,
 		&(struct datagram){.id = c->id, .number = number, .want = (uint16_t)p->bytes[1]},
 		(uint16_t)p->bytes[0]);
+}
+
+// The newest request was answered: whoever has no answer does not fall silent on purpose.
+static void think(struct hosts *h, struct hosts_conn *c)
+{
+	const struct hosts_plan *p = &c->plan;
+	uint64_t ms = p->think_ms;
+	if (c->round == p->gap_round)
+		ms += p->gap_ms;
+	c->next_ns = h->now_ns + (uint64_t)p->interval_us * 1000 + ms * 1000000;
+	c->quiet_until_ns = c->next_ns;
 }
 
 static void schedule(struct hosts *h, struct hosts_conn *c)
@@ -152,10 +158,13 @@ static void answered(struct hosts *h, struct hosts_conn *c, const struct datagra
 		return;
 	c->e.bytes += len;
 	hosts_progress(h, c);
-	if (c->answered_high >= c->plan.rounds)
+	if (c->answered_high >= c->plan.rounds) {
 		hosts_end_conn(h, c, HOSTS_DONE, "answered as planned");
-	else
-		schedule(h, c);
+		return;
+	}
+	if (c->answered_high == c->round)
+		think(h, c);
+	schedule(h, c);
 }
 
 // ---- The responder ----

@@ -146,7 +146,7 @@ struct hosts {
 	struct hosts_conf conf;
 	struct rng rng;
 	uint64_t now_ns, next_open_ns, serial;
-	bool paused, finishing;
+	bool paused, resumed, finishing;
 	uint32_t open, lingering;
 	struct hosts_totals totals;
 

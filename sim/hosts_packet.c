@@ -153,8 +153,8 @@ static void read_l4(struct hosts_packet *p, const uint8_t *l3, const uint8_t *l4
 	else if (proto == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		read_icmp(p, l4, len, v6);
 	else
-		p->kind = HOSTS_PACKET_OTHER;
-	if (p->kind == HOSTS_PACKET_BAD || p->kind == HOSTS_PACKET_OTHER)
+		return;
+	if (p->kind == HOSTS_PACKET_BAD)
 		return;
 	bool none = proto == IPPROTO_UDP && !v6 && hosts_get16(l4 + 6) == 0;
 	if (!none && fold(l4_sum(l3, l4, v6, len, proto)) != 0xffff) {

@@ -41,7 +41,8 @@ void hosts_tcp_arm(struct hosts *h, struct hosts_end *e)
 	e->rexmit_ns = h->now_ns + rto(h, e);
 }
 
-// RFC 6298.
+// RFC 6298; the variance is never taken for less than the least time-out, which an acknowledgement
+// may be late on purpose.
 void hosts_tcp_timed(struct hosts *h, struct hosts_end *e)
 {
 	uint64_t r = h->now_ns - e->timed_ns;
@@ -54,7 +55,7 @@ void hosts_tcp_timed(struct hosts *h, struct hosts_end *e)
 		e->rttvar_ns += off / 4 - e->rttvar_ns / 4;
 		e->srtt_ns += r / 8 - e->srtt_ns / 8;
 	}
-	e->rto_ns = most(e->srtt_ns + 4 * e->rttvar_ns, h->conf.rto_min_ns);
+	e->rto_ns = e->srtt_ns + most(4 * e->rttvar_ns, h->conf.rto_min_ns);
 }
 
 uint64_t hosts_tcp_due_ns(const struct hosts_end *e)
@@ -365,12 +366,14 @@ static void keepalive(struct hosts *h, struct hosts_end *e)
 		e->keep_ns = HOSTS_NEVER;
 		return;
 	}
-	if (h->now_ns >= e->heard_ns + every && e->una == e->nxt) {
+	if (h->now_ns < e->heard_ns + every) {
+		e->keep_ns = e->heard_ns + every;
+		return;
+	}
+	e->keep_ns = h->now_ns + every;
+	if (e->una == e->nxt) { // else what is under way is asked for anyway
 		h->totals.keepalives++;
 		hosts_tcp_segment(h, e, HOSTS_ACK, e->nxt - 1, 0);
-		e->keep_ns = h->now_ns + every;
-	} else {
-		e->keep_ns = most(e->heard_ns, h->now_ns) + every;
 	}
 }
 

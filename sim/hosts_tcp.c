@@ -59,8 +59,8 @@ static void learn_options(
 
 static void opened(struct hosts *h, struct hosts_end *e)
 {
-	e->state = END_OPEN;
-	e->backoff = 0;
+	e->state =
+		END_OPEN; // and a longer time-out stays, if the SYN was sent twice (RFC 6298, 5.7)
 	e->rexmit_ns = HOSTS_NEVER;
 	if (h->conf.keepalive_ms)
 		e->keep_ns = h->now_ns + (uint64_t)h->conf.keepalive_ms * 1000000;
@@ -237,11 +237,14 @@ static void resend(struct hosts *h, struct hosts_end *e)
 static void acked(struct hosts *h, struct hosts_end *e, uint64_t a)
 {
 	uint64_t bytes = a - e->una;
-	if (e->timing && a >= e->timed)
+	// What was sent twice tells nothing of the round trip, so the longer time-out stays (Karn).
+	if (e->timing && a >= e->timed) {
 		hosts_tcp_timed(h, e);
+		e->backoff = 0;
+	}
 	e->una = a;
 	e->nxt = most(e->nxt, a);
-	e->dupacks = e->backoff = 0;
+	e->dupacks = 0;
 	e->rexmit_ns = HOSTS_NEVER;
 	if (e->una < e->nxt)
 		hosts_tcp_arm(h, e);
@@ -279,7 +282,7 @@ static void acknowledgement(
 		repeated(h, e);
 	if (a == e->una && (s > e->edge_seq || (s == e->edge_seq && a >= e->edge_ack))) {
 		// Opened: what a probe waited for goes at once.
-		if (edge > e->edge && e->una == e->nxt) {
+		if (edge > e->edge && e->una == e->nxt && e->edge <= e->nxt) {
 			e->rexmit_ns = HOSTS_NEVER;
 			e->backoff = 0;
 		}

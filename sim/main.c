@@ -14,7 +14,7 @@ struct command {
 	bool sweep, json, trace, hash, options;
 	uint64_t seed, first, last;
 	unsigned jobs, stop_after;
-	const char *sizes, *pcap;
+	const char *sizes, *pcap, *watch;
 	struct overrides fixed;
 	char fixed_text[384]; // what repeats it
 };
@@ -48,6 +48,8 @@ static void usage(FILE *to)
 	      "What is told:\n"
 	      "  --json              one object instead of text\n"
 	      "  --trace             everything as it happens (run)\n"
+	      "  --watch TEXT        what each node has of the first connection whose key\n"
+	      "                      contains it, such as 198.18.0.7:1234 (run)\n"
 	      "  --show-options      what the seed has drawn (run)\n"
 	      "  --stop-after N      end the sweep after N seeds with violations\n"
 	      "  --version, --help\n"
@@ -164,6 +166,7 @@ enum {
 	STOP,
 	JSON,
 	TRACE,
+	WATCH,
 	OPTIONS,
 	TRACE_HASH,
 	VERSION,
@@ -187,6 +190,7 @@ static const struct option longs[] = {
 	{"stop-after", required_argument, NULL, STOP},
 	{"json", no_argument, NULL, JSON},
 	{"trace", no_argument, NULL, TRACE},
+	{"watch", required_argument, NULL, WATCH},
 	{"show-options", no_argument, NULL, OPTIONS},
 	{"trace-hash", no_argument, NULL, TRACE_HASH},
 	{"version", no_argument, NULL, VERSION},
@@ -266,6 +270,9 @@ static void tell(struct command *c, int option, const char *v)
 	case TRACE:
 		c->trace = true;
 		break;
+	case WATCH:
+		c->watch = v;
+		break;
 	case OPTIONS:
 		c->options = true;
 		break;
@@ -330,8 +337,8 @@ static int run(const struct command *c)
 	options_draw(&o, c->seed, &c->fixed);
 	if (c->options || !c->json)
 		options_print(&o, c->json ? stderr : stdout);
-	json_t *report =
-		sweep_one(c->seed, &c->fixed, c->fixed_text, c->trace ? stdout : NULL, &hash);
+	struct sweep_watch watch = {c->trace ? stdout : NULL, c->watch};
+	json_t *report = sweep_one(c->seed, &c->fixed, c->fixed_text, &watch, &hash);
 	report_finish(report);
 	if (c->json) {
 		report_strip(report);

@@ -283,6 +283,16 @@ static void fill(struct world *w, struct sim_worker *k)
 	}
 }
 
+// What the step has dropped, for the trace.
+static void note_drops(struct world *w, unsigned i, const struct shard *s, uint64_t *before)
+{
+	for (unsigned c = C_drop_truncated; c <= C_drop_control_bad; c++) {
+		if (s->counters[c] != before[c])
+			trace_drop(&w->trace, w->now_ns, i, counter_names[c]);
+	}
+	memcpy(before, s->counters, sizeof(s->counters));
+}
+
 void node_run_step(struct world *w, unsigned i, unsigned worker)
 {
 	struct sim_node *n = &w->node[i];
@@ -296,6 +306,7 @@ void node_run_step(struct world *w, unsigned i, unsigned worker)
 	trace_mix(&w->trace, w->now_ns ^ (uint64_t)i << 56 ^ (uint64_t)step->n_rx << 48);
 	shard_step(node_shard(n->node, worker), step);
 	w->totals.steps++;
+	note_drops(w, i, node_shard(n->node, worker), k->counted);
 	if (step->n_tx > STEP_TX || step->n_done > STEP_DONE || step->n_spare > STEP_SPARE)
 		check_violation(w, "step", NULL, 0, "node %u: tx %u done %u spare %u", i,
 			step->n_tx, step->n_done, step->n_spare);

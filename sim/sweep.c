@@ -14,13 +14,14 @@
 #define JOBS_MAX 64
 #define HUNG_S 300
 
-json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixed_text, FILE *trace,
-	uint64_t *hash)
+json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixed_text,
+	const struct sweep_watch *watch, uint64_t *hash)
 {
 	struct options o;
 
 	options_draw(&o, seed, fixed);
-	struct world *w = world_new(&o, trace);
+	struct world *w = world_new(&o, watch != NULL ? watch->trace : NULL);
+	w->check.watch = watch != NULL ? watch->key : NULL;
 	world_run(w);
 	json_t *report = report_of(w, fixed_text);
 	if (hash != NULL)

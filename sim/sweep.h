@@ -14,8 +14,13 @@ struct sweep {
 	unsigned stop_after; // seeds with violations; 0: never
 };
 
-// The report of one seed. hash: of the trace, if it is wanted.
-json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixed_text, FILE *trace,
-	uint64_t *hash);
+struct sweep_watch {
+	FILE *trace; // everything as it happens; NULL: no
+	const char *key; // part of a key's text: its records are told of; NULL: none
+};
+
+// The report of one seed; watch may be NULL. hash: of the trace, if it is wanted.
+json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixed_text,
+	const struct sweep_watch *watch, uint64_t *hash);
 // The sum; a run that crashed or hung is a violation of its own.
 json_t *sweep_run(const struct sweep *s);

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#define DROP_SOON_NS 1000000u // a packet is dropped that long after it arrived, at most
+
 void trace_init(struct trace *t, FILE *live)
 {
 	*t = (struct trace){.hash = 1, .live = live};
@@ -28,8 +30,8 @@ static void print_entry(const struct trace_entry *e, FILE *to)
 	if (e->node != 255)
 		snprintf(node, sizeof(node), "%u", e->node);
 	fprintf(to, "%12.6f  %-3s ", (double)e->at_ns / 1e9, node);
-	if (e->what == TRACE_NOTE) {
-		fprintf(to, "%s\n", e->note);
+	if (e->what == TRACE_NOTE || e->what == TRACE_DROP) {
+		fprintf(to, "%s%s\n", e->what == TRACE_DROP ? "x    " : "", e->note);
 		return;
 	}
 	const struct peek *p = &e->packet;
@@ -77,10 +79,20 @@ void trace_note(struct trace *t, uint64_t now_ns, unsigned node, const char *for
 		print_entry(e, t->live);
 }
 
+void trace_drop(struct trace *t, uint64_t now_ns, unsigned node, const char *why)
+{
+	struct trace_entry *e = entry(t, now_ns, node);
+
+	e->what = TRACE_DROP;
+	snprintf(e->note, sizeof(e->note), "%s", why);
+	if (t->live != NULL)
+		print_entry(e, t->live);
+}
+
 static bool about(const struct trace_entry *e, const struct tripod_tuple *tuples, unsigned n)
 {
-	if (e->what == TRACE_NOTE)
-		return true;
+	if (e->what == TRACE_NOTE || e->what == TRACE_DROP)
+		return e->what == TRACE_NOTE;
 	for (unsigned i = 0; i < n; i++) {
 		struct tripod_tuple back = tripod_tuple_reverse(&tuples[i]), other = tuples[i];
 		other.direction = !other.direction;
@@ -101,9 +113,14 @@ void trace_print(const struct trace *t, const struct tripod_tuple *tuples, unsig
 
 	for (unsigned found = 0; first > oldest && found < max; first--)
 		found += about(&t->entry[(first - 1) % TRACE_ENTRIES], tuples, n_tuples);
+	uint64_t arrived_ns[256] = {}; // at each node, a packet that is shown
 	for (; first < t->n; first++) {
 		const struct trace_entry *e = &t->entry[first % TRACE_ENTRIES];
-		if (about(e, tuples, n_tuples))
-			print_entry(e, to);
+		bool soon = e->what == TRACE_DROP && e->at_ns - arrived_ns[e->node] < DROP_SOON_NS;
+		if (!soon && !about(e, tuples, n_tuples))
+			continue;
+		if (e->what == TRACE_RX)
+			arrived_ns[e->node] = e->at_ns;
+		print_entry(e, to);
 	}
 }

@@ -13,6 +13,7 @@ enum trace_what {
 	TRACE_RELAY, // ... towards another node
 	TRACE_LOST, // the switch or a link has lost one
 	TRACE_NOTE, // text
+	TRACE_DROP, // a node drops a packet: text says why. Which one, the time tells
 };
 
 struct trace_entry {
@@ -44,6 +45,7 @@ static inline void trace_mix(struct trace *t, uint64_t value)
 	t->hash = (t->hash ^ value) * 0x9fb21c651e98df25ull;
 	t->hash ^= t->hash >> 29;
 }
+void trace_drop(struct trace *t, uint64_t now_ns, unsigned node, const char *why);
 // Notes, and packets of any of the tuples (in either direction): the newest `max` of them.
 void trace_print(const struct trace *t, const struct tripod_tuple *tuples, unsigned n_tuples,
 	unsigned max, FILE *to);

@@ -51,7 +51,7 @@ struct sim_worker {
 	uint64_t busy_until_ns;
 	uint32_t serial; // of the planned step's event
 	bool stalled;
-	uint64_t walked_ns;
+	uint64_t counted[COUNTERS]; // by the end of the last step
 };
 
 struct sim_node {

@@ -248,6 +248,8 @@ void control_peer(struct shard *s, const struct ring_message *m)
 		s->joining &= ~bit;
 	if (!changed && !moved)
 		return;
+	if (s->worker == 0)
+		index_peer(s, m->node, m->live, rebooted);
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	if (rebooted) {
 		s->repair_reboot |= bit;
@@ -290,9 +292,9 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
-	// been taken over.
+	// been taken over. Heartbeats alone tell: a greeting may overtake an older one of them.
 	bool heard_us = s->heard_by & (1ull << h->from_node);
-	bool hears_us = hello->live & (1ull << s->conf->id);
+	bool hears_us = h->type == WIRE_HELLO ? hello->live & (1ull << s->conf->id) : heard_us;
 	if (hears_us)
 		s->heard_by |= 1ull << h->from_node;
 	else
@@ -593,6 +595,12 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		none_rx(s, h, body, len);
 	else if (h->type == WIRE_LACK)
 		repl_lack_rx(s, h->from_node, h, body, len);
+	else if (h->type == WIRE_INDEX)
+		index_rx(s, h, body, len);
+	else if (h->type == WIRE_SNAPSHOT)
+		index_copy_rx(s, h, body, len);
+	else if (h->type == WIRE_ASK)
+		index_ask_rx(s, h, body, len);
 }
 
 // Of a boot that is not believed, nothing counts but what may make it so.

@@ -60,7 +60,7 @@ static bool join_complete(const struct shard *s)
 {
 	const struct node *n = s->node;
 
-	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0;
+	return !ready_hearing(n, s->now_ns) && ready_unserved(n) == 0 && index_unknown(n) == 0;
 }
 
 static void join(struct shard *s)

@@ -229,6 +229,26 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	return false;
 }
 
+// A node has a copy of record i, or is about to. Whoever writes a part must know, or the copy would
+// miss what is written from now on.
+void repl_hold(struct shard *s, uint32_t i, unsigned node)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = 0, bit = 1ull << node;
+
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	if (r->holders & bit)
+		return;
+	conn_hold(s, r, bit);
+	for (unsigned p = 0; p < PARTS; p++)
+		writers |= 1ull << r->part[p].writer;
+	writers &= s->live & ~repl_self(s) & ~bit;
+	if (writers == 0)
+		return;
+	conn_hold(s, r, writers);
+	repl_changed(s, i, 1u << PART_SHARED);
+}
+
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -242,9 +262,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	unsigned master = r->part[dir].writer;
 	bool final =
 		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
-	conn_hold(s, r, 1ull << node);
+	repl_hold(s, i, node);
 	repl_forget(r, node);
-	c->flags |= CONN_REPLICATED;
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
 	else
@@ -334,7 +353,11 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		uint32_t i = channel_pop(c);
 		struct conn_repl *r = store_repl(&s->store, i);
 		holders_unmark(r, HOLDER_QUEUED, 1ull << node);
-		if (store_conn(&s->store, i)->state == CONN_FREE || !(r->holders & 1ull << node))
+		const struct conn *conn = store_conn(&s->store, i);
+		if (conn->state == CONN_FREE || !(r->holders & 1ull << node))
+			continue;
+		// Queued by the life before: this one is not answered yet.
+		if (conn->state == CONN_LIVE && !(conn->flags & CONN_REPLICATED))
 			continue;
 		if (!add_record(s, i, node, worker, 0)) {
 			repl_queue(s, i, node);

@@ -34,3 +34,4 @@ static inline void repl_forget(struct conn_repl *r, unsigned node)
 // What a message from a worker of a node acknowledges.
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
+void repl_hold(struct shard *s, uint32_t i, unsigned node);

@@ -165,6 +165,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	conn_rewheel(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
+	index_young(s, i);
 	return i;
 }
 
@@ -241,9 +242,8 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		conn_hold(s, r, 1ull << from);
+		repl_hold(s, i, from);
 		repl_forget(r, from);
-		c->flags |= CONN_REPLICATED;
 		repl_queue(s, i, from);
 		return STORE_NONE;
 	}
@@ -259,8 +259,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = w->incarnation + 1;
-		conn_hold(s, r, 1ull << from);
-		c->flags |= CONN_REPLICATED;
+		repl_hold(s, i, from);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return STORE_NONE;
 	}
@@ -302,8 +301,7 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	conn_hold(s, r, 1ull << from);
-	c->flags |= CONN_REPLICATED;
+	repl_hold(s, i, from);
 	// A new holder was sent this node's directions as the sender knew them.
 	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		repl_queue_all(s, i, r->holders & ~holders);

@@ -28,7 +28,8 @@ static bool is_worker(uint8_t id, bool any)
 
 static bool header_valid(const struct wire_header *h)
 {
-	bool to_all = h->type == WIRE_HELLO || h->type == WIRE_PULL;
+	bool to_all = h->type == WIRE_HELLO || h->type == WIRE_PULL || h->type == WIRE_INDEX ||
+		      h->type == WIRE_ASK;
 	bool to_one = h->type == WIRE_LOG || h->type == WIRE_LACK; // worker
 	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
 		h->boot == 0)
@@ -43,6 +44,7 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_HELLO:
 		return h->to_node == WIRE_ANY && h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_GREET:
+	case WIRE_ASK:
 		return h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_LOG: // a bare acknowledgement is never acknowledged itself
 		return (h->count == 0) == (h->seq == 0);
@@ -51,6 +53,10 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_REFUSED:
 	case WIRE_LACK:
 		return h->count > 0 && h->seq == 0;
+	case WIRE_INDEX:
+		return h->to_worker == 0 && h->count <= WIRE_DELTA_MAX && h->seq == 0;
+	case WIRE_SNAPSHOT:
+		return h->to_worker == 0 && h->count <= WIRE_SNAPSHOT_MAX && h->seq == 0;
 	default:
 		return false;
 	}

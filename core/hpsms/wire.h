@@ -25,10 +25,13 @@ enum wire_type {
 	WIRE_LOG = 2, // records; sequenced when it has any, a bare acknowledgement when it has none
 	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
 	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
-	WIRE_GREET = 5, // proof that a boot is alive now: one struct wire_greet
+	WIRE_INDEX = 5, // what has changed in the sender's index set
+	WIRE_SNAPSHOT = 6, // a piece of the set as it is
+	WIRE_ASK = 7, // asks for what the sender of it lacks of the index sets
 	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
 	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
-	WIRE_TYPE_MAX = WIRE_LACK,
+	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
+	WIRE_TYPE_MAX = WIRE_GREET,
 };
 
 struct wire_header {
@@ -56,7 +59,7 @@ struct wire_header {
 
 // Written last, when length and count are known. Bytes, -ENOSPC or -EINVAL. A LOG names the node and
 // the worker that it goes to, a NONE and a REFUSED the node; a HELLO goes to worker 0 of every node, a
-// GREET to worker 0 of one.
+// GREET to worker 0 of one, a SNAPSHOT too, an INDEX and an ASK to worker 0 of one or of all.
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
@@ -143,5 +146,50 @@ int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
 	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
 
 // Items of WIRE_PULL, WIRE_NONE and WIRE_REFUSED.
+#define WIRE_TUPLE_MAX 40 // bytes of the largest
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+
+// ---- Index sets. Encoders and decoders work on the whole body; `count` of the header is n. ----
+
+#define WIRE_DELTA_MAX 288 // changes in one INDEX
+struct wire_delta {
+	uint32_t seq; // number of the newest change that it brings the receiver to
+	uint8_t flags; // WIRE_INDEX_*
+	uint8_t n_answers;
+	struct {
+		uint8_t node; // whose ASK is answered: all that was there when it came is in seq
+		uint8_t round; // which
+	} answer[64]; // by ascending node
+	uint16_t n;
+	uint8_t removes[WIRE_DELTA_MAX / 8]; // bit i of byte i / 8: change i takes fp[i] out
+	uint32_t fp[WIRE_DELTA_MAX]; // fingerprints, in the order of the changes; none is 0
+};
+#define WIRE_INDEX_PARTIAL 1 // the sender has keys that are not in its set
+int wire_put_delta(uint8_t *buf, size_t size, const struct wire_delta *d);
+int wire_get_delta(const uint8_t *buf, size_t len, uint16_t count, struct wire_delta *d);
+
+#define WIRE_SNAPSHOT_MAX 324 // fingerprints in one SNAPSHOT
+struct wire_snapshot {
+	uint32_t seq; // of the newest change in it
+	uint32_t total; // places (buckets) of the whole set
+	uint32_t first; // of these
+	uint16_t places; // that this piece covers, not 0
+	uint16_t n;
+	uint32_t fp[WIRE_SNAPSHOT_MAX];
+};
+int wire_put_snapshot(uint8_t *buf, size_t size, const struct wire_snapshot *s);
+int wire_get_snapshot(const uint8_t *buf, size_t len, uint16_t count, struct wire_snapshot *s);
+
+struct wire_ask {
+	uint8_t what; // enum wire_ask_what
+	uint8_t round; // WIRE_ASK_ROUND
+	uint32_t from; // number of the first change, or of the first place, that is wanted
+};
+enum wire_ask_what {
+	WIRE_ASK_ROUND = 1, // tell all that is there now, and say when that is done
+	WIRE_ASK_DELTAS = 2, // changes were lost
+	WIRE_ASK_SNAPSHOT = 3, // nothing is known, or too much was lost
+};
+int wire_put_ask(uint8_t *buf, size_t size, const struct wire_ask *a);
+int wire_get_ask(const uint8_t *buf, size_t len, struct wire_ask *a);

@@ -19,11 +19,14 @@ struct context {
 	uint64_t chain;
 };
 
-// One item of the type: its bytes, or negative.
-static int item(struct context *c, uint8_t type, const uint8_t *data, size_t len)
+// One item of the type, or the whole body when that is the unit: its bytes, or negative.
+static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *data, size_t len)
 {
 	uint8_t again[WIRE_MESSAGE_MAX];
 	union {
+		struct wire_delta delta;
+		struct wire_snapshot snapshot;
+		struct wire_ask ask;
 		struct wire_hello hello;
 		struct wire_greet greet;
 		struct wire_record record;
@@ -48,6 +51,18 @@ static int item(struct context *c, uint8_t type, const uint8_t *data, size_t len
 		n = wire_get_hash(data, len, &u.hash);
 		put = n < 0 ? n : wire_put_hash(again, sizeof(again), u.hash);
 		break;
+	case WIRE_INDEX:
+		n = wire_get_delta(data, len, count, &u.delta);
+		put = n < 0 ? n : wire_put_delta(again, sizeof(again), &u.delta);
+		break;
+	case WIRE_SNAPSHOT:
+		n = wire_get_snapshot(data, len, count, &u.snapshot);
+		put = n < 0 ? n : wire_put_snapshot(again, sizeof(again), &u.snapshot);
+		break;
+	case WIRE_ASK:
+		n = wire_get_ask(data, len, &u.ask);
+		put = n < 0 ? n : wire_put_ask(again, sizeof(again), &u.ask);
+		break;
 	default:
 		n = wire_get_tuple(data, len, &u.tuple);
 		put = n < 0 ? n : wire_put_tuple(again, sizeof(again), &u.tuple);
@@ -70,14 +85,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		// Without a good header the items would hardly ever be reached.
 		for (uint8_t type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++) {
 			c = (struct context){0};
-			item(&c, type, data, size);
+			item(&c, type, size > 0 ? data[0] : 0, data, size);
 		}
 		return 0;
 	}
 	same(data, n, again, wire_put_header(again, sizeof(again), &h));
 	size_t at = (size_t)n;
-	for (unsigned i = 0; i < h.count; i++) {
-		n = item(&c, h.type, data + at, size - at);
+	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT;
+	for (unsigned i = 0; i < (whole ? 1u : h.count); i++) {
+		n = item(&c, h.type, h.count, data + at, size - at);
 		if (n < 0)
 			break;
 		at += (size_t)n;

@@ -246,19 +246,20 @@ static void prop__tuples(void **state)
 static uint16_t make_message(uint8_t *b, struct rng *r)
 {
 	struct wire_header h = some_header();
-	static const uint8_t types[] = {
-		WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET, WIRE_REFUSED};
+	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
+		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
-	bool one = h.type == WIRE_HELLO || h.type == WIRE_GREET;
+	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
+	bool one = h.type == WIRE_HELLO || h.type == WIRE_GREET || h.type == WIRE_ASK;
 	h.count = (uint16_t)(one ? 1 : 1 + rng_below(r, 5));
-	if (one)
+	if (one || whole)
 		h.to_worker = 0;
 	if (h.type == WIRE_HELLO)
 		h.to_node = WIRE_ANY;
 	uint16_t len = WIRE_HEADER_SIZE;
 	uint64_t chain = 0;
-	for (unsigned i = 0; i < h.count; i++) {
+	for (unsigned i = 0; i < (whole ? 1u : h.count); i++) {
 		int n;
 		size_t room = WIRE_BODY_MAX - len;
 		struct wire_hello hello = {.workers = 1,
@@ -273,8 +274,18 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		unsigned parts = rng_below(r, 8);
 		struct wire_record w = wire_random_record(r, rng_below(r, 2),
 			(uint8_t)(parts < 4 ? parts : 7), (uint16_t)rng_below(r, 64));
+		struct wire_delta delta = {.seq = 5, .n = h.count, .fp = {1, 2, 3, 4, 5}};
+		struct wire_snapshot snapshot = {
+			.total = 9, .places = 5, .n = h.count, .fp = {1, 2, 3, 4, 5}};
+		struct wire_ask ask = {.what = WIRE_ASK_DELTAS, .from = (uint32_t)rng_next(r)};
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
+		else if (h.type == WIRE_INDEX)
+			n = wire_put_delta(b + len, room, &delta);
+		else if (h.type == WIRE_SNAPSHOT)
+			n = wire_put_snapshot(b + len, room, &snapshot);
+		else if (h.type == WIRE_ASK)
+			n = wire_put_ask(b + len, room, &ask);
 		else if (h.type == WIRE_GREET)
 			n = wire_put_greet(b + len, room, &greet);
 		else if (h.type == WIRE_LOG)

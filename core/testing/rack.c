@@ -233,6 +233,11 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.dead_after_ms = 100,
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
+		.announce_after_ms = 1000,
+		.index_flush_ms = 5,
+		.index_keys = r->conf.no_index     ? 0
+			      : r->conf.index_keys ? r->conf.index_keys
+						   : 65536,
 		.repair_per_s = 100000,
 		.join_timeout_ms = 5000,
 		.drain_quiet_ms = 50,

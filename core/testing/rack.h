@@ -32,6 +32,8 @@ struct rack_conf {
 	uint32_t nf_state_bytes; // 0: those of the chain
 	unsigned peer_workers; // 0: as many as workers
 	uint32_t pull_per_s; // 0: 50000
+	bool no_index; // no index sets: pulls ask all
+	uint32_t index_keys; // 0: 65536
 	uint16_t inside_mtu; // 0: 1500
 	bool bfd; // nodes send BFD; the switch does not answer
 	bool reset; // answer unknown TCP

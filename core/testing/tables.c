@@ -88,8 +88,13 @@ static void check_waiting(struct finding *at, const struct shard *s)
 			n++;
 		equal(at, "packets that wait for a pull", n, s->pulls[i].n_waiting);
 		waiting += n;
-		pulls += s->pulls[i].state == PULL_ASKING;
+		pulls += s->pulls[i].state == PULL_ASKING || s->pulls[i].state == PULL_ROUND;
 	}
+	uint32_t rounds = 0;
+	for (uint32_t w = s->index.first; w != 0; w = s->waiting[w].next)
+		rounds++;
+	equal(at, "packets that wait for a round", s->index.n, rounds);
+	waiting += rounds;
 	for (uint32_t w = s->again_first; w != 0; w = s->waiting[w].next)
 		waiting++;
 	for (uint32_t w = s->waiting_free; w != 0; w = s->waiting[w].next)
@@ -97,6 +102,22 @@ static void check_waiting(struct finding *at, const struct shard *s)
 	equal(at, "packets that wait", s->waiting_used, waiting);
 	equal(at, "free places to wait", free, s->conf->waiting - waiting);
 	equal(at, "pulls under way", s->pulls_asking, pulls);
+}
+
+// What is announced are keys of records here.
+static void check_announced(struct finding *at, const struct shard *s)
+{
+	const struct index *ix = s->node->index;
+	uint32_t announced = 0;
+
+	for (uint32_t i = 1; i <= s->store.capacity; i++) {
+		if (s->index.what[i] != 0 && store_conn(&s->store, i)->state == CONN_FREE)
+			fail(at, "free record in the index set", i, 0);
+		announced += s->index.what[i] == 2;
+	}
+	equal(at, "records announced", s->index.announced, announced);
+	if (s->conf->workers == 1)
+		equal(at, "keys in the index set", ix->own.used + ix->missing, 2 * announced);
 }
 
 bool tables_check(const struct shard *s, char *why, size_t size)
@@ -126,5 +147,6 @@ bool tables_check(const struct shard *s, char *why, size_t size)
 	check_index(at, st, keys + aliases);
 	check_wheel(at, st, used);
 	check_waiting(at, s);
+	check_announced(at, s);
 	return !finding.wrong;
 }
