@@ -13,6 +13,7 @@
 #include "core/arena.h"
 
 #define CHAINS_MAX 8 // versions that a node holds at one time
+#define CHAIN_BYTES_MAX (4u << 20) // of a description that is fetched
 #define CHAIN_NFS_MAX 8
 #define CHAIN_OWN_MAX 256 // prefixes that the gateway answers for
 #define CHAIN_STATE_MAX 1024 // bytes of NF state a connection: a record fits one message
@@ -48,6 +49,9 @@ struct chain {
 	struct chain_run run[CHAIN_RUNS_MAX];
 	struct chain_run once[CHAIN_RUNS_MAX];
 
+	uint8_t durability; // enum tripod_durability: the strongest that an NF may choose
+
+	bool divides; // an NF has asked which half of the ports is this start's
 	unsigned n_own;
 	struct {
 		enum tripod_direction side;

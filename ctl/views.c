@@ -13,6 +13,7 @@ static const struct table_column status_record[] = {
 	{"phase", "Phase", TABLE_TEXT, NULL, 0},
 	{"ready", "Takes traffic", TABLE_BOOL, NULL, 0},
 	{"joining_unserved", "  waits for copies from", TABLE_LIST, NULL, 0},
+	{"unreported_nodes", "  and for their NAT ports", TABLE_LIST, NULL, 0},
 	{"owed", "  copies under way", TABLE_COUNT, NULL, 0},
 	{"workload_age_ms", "Last packet", TABLE_MS, NULL, 0},
 	{"bfd", "BFD here", TABLE_TEXT, NULL, 0},
@@ -28,6 +29,9 @@ static const struct table_column status_record[] = {
 	{"mastered", "  mastered here", TABLE_COUNT, NULL, 0},
 	{"backup", "  kept for others", TABLE_COUNT, NULL, 0},
 	{"unprotected", "  unprotected", TABLE_COUNT, NULL, 0},
+	{"copies", "  by copies (0, 1, ...)", TABLE_LIST, NULL, 0},
+	{"survives", "Survives more nodes", TABLE_TEXT, NULL, 0},
+	{"sync_waiting", "Packets waiting (sync)", TABLE_COUNT, NULL, 0},
 	{"embryonic", "  unanswered", TABLE_COUNT, NULL, 0},
 	{"tombstones", "  closed", TABLE_COUNT, NULL, 0},
 	{"memory_bytes", "Memory", TABLE_BYTES, NULL, 0},
@@ -38,6 +42,8 @@ static const struct table_column status_record[] = {
 	{"buffers_control", "  of", TABLE_COUNT, NULL, 0},
 	{"boot_half", NULL, TABLE_TEXT, NULL, 0},
 	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
+	{"joining_ports", NULL, TABLE_BOOL, NULL, 0},
+	{"ports_clear", NULL, TABLE_BOOL, NULL, 0},
 	{0},
 };
 static const struct table_column drain_record[] = {
@@ -49,6 +55,9 @@ static const struct table_column drain_record[] = {
 	{"connections", NULL, TABLE_COUNT, NULL, 0},
 	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
 	{"joining_unserved", NULL, TABLE_LIST, NULL, 0},
+	{"joining_ports", NULL, TABLE_BOOL, NULL, 0},
+	{"ports_clear", NULL, TABLE_BOOL, NULL, 0},
+	{"unreported_nodes", NULL, TABLE_LIST, NULL, 0},
 	{"traffic_nodes", NULL, TABLE_LIST, NULL, 0},
 	{"draining_nodes", NULL, TABLE_LIST, NULL, 0},
 	{0},
@@ -65,6 +74,8 @@ static const struct table_column node_columns[] = {
 	{"last_heard_ms", "HEARD", TABLE_MS, NULL, 0},
 	{"deaths", "DEATHS", TABLE_COUNT, NULL, 0},
 	{"log_lag_us", "LOG LAG", TABLE_US, NULL, 0},
+	{"lag_p50_us", "P50", TABLE_US, NULL, 0},
+	{"lag_p99_us", "P99", TABLE_US, NULL, 0},
 	{"queued_records", "QUEUED", TABLE_COUNT, NULL, 0},
 	{"chain_id", "CHAIN", TABLE_TEXT, NULL, 0},
 	{"same_chain", "SAME", TABLE_BOOL, NULL, 0},
@@ -81,6 +92,7 @@ static const struct table_column connection_columns[] = {
 	{"reply.dst", "TO", TABLE_ENDPOINT, "reply.dport", 21},
 	{"state", "STATE", TABLE_TEXT, NULL, 12},
 	{"role", "ROLE", TABLE_TEXT, NULL, 6},
+	{"durability", "PROMISE", TABLE_TEXT, NULL, 6},
 	{"masters", "MASTERS", TABLE_LIST, NULL, 0},
 	{"holders", "HOLDERS", TABLE_LIST, NULL, 0},
 	{"idle_ms", "IDLE", TABLE_MS, NULL, 10},
@@ -92,6 +104,7 @@ static const struct table_column connection_columns[] = {
 	{"incarnation", NULL, TABLE_TEXT, NULL, 0},
 	{"answered", NULL, TABLE_BOOL, NULL, 0},
 	{"pinned", NULL, TABLE_BOOL, NULL, 0},
+	{"waiting", NULL, TABLE_BOOL, NULL, 0},
 	{"nf", NULL, TABLE_TEXT, NULL, 0},
 	{0},
 };
@@ -143,7 +156,29 @@ static const struct table_column chain_columns[] = {
 	{"summary", "SUMMARY", TABLE_TEXT, NULL, 0},
 	{0},
 };
-const struct view view_chain = {.record = chain_record, .rows = "nfs", .columns = chain_columns};
+static const struct table_column version_columns[] = {
+	{"chain_id", "VERSION", TABLE_TEXT, NULL, 0},
+	{"state", "STATE", TABLE_TEXT, NULL, 0},
+	{"connections", "CONNECTIONS", TABLE_COUNT, NULL, 0},
+	{"nodes", "NODES", TABLE_LIST, NULL, 0},
+	{"nfs", "NFS", TABLE_LIST, NULL, 0},
+	{0},
+};
+static const struct view view_versions = {.rows = "versions", .columns = version_columns};
+const struct view view_chain = {
+	.record = chain_record,
+	.rows = "nfs",
+	.columns = chain_columns,
+	.more = &view_versions,
+};
+
+static const struct table_column reload_record[] = {
+	{"chain_id", "Chain id", TABLE_TEXT, NULL, 0},
+	{"changed", "Changed", TABLE_BOOL, NULL, 0},
+	{"state", "State", TABLE_TEXT, NULL, 0},
+	{0},
+};
+const struct view view_reload = {.record = reload_record};
 
 static const struct table_column keys_record[] = {
 	{"authentication", "Authentication", TABLE_TEXT, NULL, 0},
@@ -187,6 +222,12 @@ json_t *view_json(const struct view *v, const json_t *answer)
 	json_array_foreach(json_object_get(answer, v->rows), i, row)
 		json_array_append_new(rows, table_select(row, v->columns));
 	json_object_set_new(out, v->rows, rows);
+	if (v->more != NULL) {
+		json_t *more = view_json(v->more, answer);
+
+		json_object_update(out, more);
+		json_decref(more);
+	}
 	return out;
 }
 
@@ -203,4 +244,8 @@ void view_table(FILE *f, const struct view *v, const json_t *answer)
 		fputc('\n', f);
 	if (v->rows != NULL)
 		table_rows(f, &t, json_object_get(answer, v->rows));
+	if (v->more != NULL) {
+		fputc('\n', f);
+		view_table(f, v->more, answer);
+	}
 }

@@ -240,6 +240,10 @@ static void repl__state_of_a_foreign_chain(void **state)
 	w.chain++;
 	forge(r, 0, 1, &w);
 	assert_null(find(r, 1, 2, NULL));
+	w = record_of(r, 2, 0, 1);
+	w.nf_size--;
+	forge(r, 0, 1, &w);
+	assert_null(find(r, 1, 2, NULL));
 	// A newer life of another chain does not cost the older one that is here.
 	w = record_of(r, 1, 0, 1);
 	w.incarnation++;

@@ -44,6 +44,8 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_HELLO:
 		return h->to_node == WIRE_ANY && h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_GREET:
+	case WIRE_CHAIN_ASK:
+	case WIRE_CHAIN:
 	case WIRE_ASK:
 		return h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_LOG: // a bare acknowledgement is never acknowledged itself

@@ -28,6 +28,8 @@ enum wire_type {
 	WIRE_INDEX = 5, // what has changed in the sender's index set
 	WIRE_SNAPSHOT = 6, // a piece of the set as it is
 	WIRE_ASK = 7, // asks for what the sender of it lacks of the index sets
+	WIRE_CHAIN_ASK = 8, // a chain is wanted, by its id: one struct wire_chain_ask
+	WIRE_CHAIN = 9, // answer: a piece of its description, one struct wire_chain
 	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
 	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
 	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
@@ -36,8 +38,7 @@ enum wire_type {
 
 struct wire_header {
 	uint8_t type; // enum wire_type
-	uint16_t
-		length; // bytes of the message, this header and the tag included: the whole datagram
+	uint16_t length; // bytes of the message, header and tag included: the whole datagram
 	uint8_t from_node, from_worker;
 	uint8_t to_node, to_worker;
 	uint16_t count;
@@ -95,11 +96,15 @@ enum wire_op {
 	WIRE_UPDATE = 2, // directions of a connection that the receiver has, by hash
 	WIRE_BURY = 3, // tombstone, by hash: the connection of this incarnation has ended
 };
-// FINAL stands only with ANSWER, and both in a PUT only; a BURY has no flags.
+// FINAL stands only with ANSWER, and both in a PUT only; a BURY may be URGENT, no more.
 #define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
 #define WIRE_RECORD_PINNED 8 // CONN_PINNED
+#define WIRE_RECORD_URGENT 16 // the sender waits for the acknowledgement: at once
+// The connection's durability, in a PUT only; neither: DURABILITY_ASYNC, never both.
+#define WIRE_RECORD_SYNC 32
+#define WIRE_RECORD_NONE 64
 
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
 struct wire_record {
@@ -149,6 +154,23 @@ int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
 #define WIRE_TUPLE_MAX 40 // bytes of the largest
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+
+#define WIRE_CHAIN_CHUNK 1024 // bytes
+struct wire_chain_ask {
+	uint64_t id;
+	uint32_t offset; // from here on
+};
+struct wire_chain {
+	uint64_t id;
+	uint32_t total; // bytes of the description; 0: the sender has not that chain
+	uint32_t offset;
+	uint16_t size;
+	const uint8_t *bytes; // decoded: points into buf
+};
+int wire_put_chain_ask(uint8_t *buf, size_t size, const struct wire_chain_ask *a);
+int wire_get_chain_ask(const uint8_t *buf, size_t len, struct wire_chain_ask *a);
+int wire_put_chain(uint8_t *buf, size_t size, const struct wire_chain *c);
+int wire_get_chain(const uint8_t *buf, size_t len, struct wire_chain *c);
 
 // ---- Index sets. Encoders and decoders work on the whole body; `count` of the header is n. ----
 
