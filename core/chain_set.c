@@ -16,6 +16,8 @@
 
 #include "core/shard.h"
 
+_Static_assert(CHAINS_MAX <= 8, "an index entry has three bits for the slot");
+
 #define LINGER_NS (30 * 1000 * MS) // an unused chain stays for so long: it may be wanted again
 
 static uint32_t peek32(const uint32_t *at)
