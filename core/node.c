@@ -310,7 +310,7 @@ void node_status(const struct node *n, struct node_status *out)
 		workload_ns = n->started_ns;
 	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
 	const struct store *st = &first->store;
-	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
+	uint64_t index = (uint64_t)st->n_buckets * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
 				    index / (st->capacity > 0 ? st->capacity : 1);
 }

@@ -176,7 +176,7 @@ void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned 
 
 // Gives the node a chain. announce: it is about to become current here, and the peers should fetch it
 // before. Its slot, or -EEXIST (held already), -ENOSPC (each slot has connections), -EFBIG (its NFs'
-// states do not fit into a record: nf_state_bytes).
+// states do not fit into a record: nf_state_bytes), -ENOENT (it is read as another chain, which is not held).
 int node_chain_add(struct node *n, const struct chain *chain, bool announce);
 int node_chain_current(struct node *n, uint64_t id); // 0, or -ENOENT: it is not held
 const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL: not held

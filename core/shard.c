@@ -500,8 +500,7 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 	}
 	if (n_flows > 0)
 		atomic_store_explicit(&s->workload_ns, s->now_ns, memory_order_relaxed);
-	for (unsigned i = 0; i < n_flows; i++)
-		hit[i] = store_prefetch_record(&s->store, hash[i]);
+	store_prefetch_records(&s->store, hash, hit, n_flows);
 	for (unsigned i = 0; i < n_flows; i++)
 		deliver(s, &packets[i], hash[i], hit[i]);
 }

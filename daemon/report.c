@@ -183,7 +183,9 @@ static unsigned add_nf_counters(const struct report *r, const struct request *q,
 		const struct chain_status *version = &versions[pass % n];
 		const struct chain *chain = version->chain;
 
-		for (unsigned i = 0; version->current == (pass < n) && i < chain->n; i++) {
+		bool now = version->current == (pass < n) && chain->as == NULL;
+
+		for (unsigned i = 0; now && i < chain->n; i++) {
 			const struct tripod_nf *nf = chain->nf[i].nf;
 			uint64_t sum[NF_COUNTERS_MAX] = {0};
 			unsigned at = 0;
@@ -270,7 +272,8 @@ static json_t *chain_versions(const struct report *r)
 	json_t *rows = json_array();
 
 	for (unsigned i = 0; i < n; i++) {
-		const char *state = all[i].current                            ? "current"
+		const char *state = all[i].chain->as != NULL                  ? "translated"
+				    : all[i].current                          ? "current"
 				    : all[i].announced                        ? "announced"
 				    : all[i].connections > 0 || all[i].wanted ? "in use"
 									      : "unused";

@@ -378,7 +378,10 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	struct settled lost = {s, node};
 
 	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
-	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent ||
+	bool ack_due =
+		c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
+	// An acknowledgement that has to go takes along what waits: one message and not two.
+	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent || ack_due ||
 		   (c->queued_since_ns != 0 &&
 			   s->now_ns - c->queued_since_ns >= s->conf->flush_us * 1000ull);
 	while (due && channel_queued(c) > 0 && s->step->n_tx + 8 < STEP_TX) {
@@ -407,7 +410,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	}
 	if (channel_queued(c) == 0)
 		o->urgent = false;
-	if (c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS))
+	if (ack_due && c->ack_owed) // not on a message
 		send_ack(s, node, worker);
 	return channel_queued(c) > 0 || c->ack_owed || channel_next_ns(c) != UINT64_MAX;
 }
