@@ -314,6 +314,7 @@ int node_run(
 	struct rig_conf conf = {
 		.records = all < 64 ? 64 : all, // the least that the configuration takes
 		.peers = o->peers,
+		.backups = o->peers > 0,
 		.replicate = o->replicate,
 		.large_pages = o->large_pages,
 		.seed = o->seed,

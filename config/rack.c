@@ -135,6 +135,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->pull_per_s = number(limits, "pull_per_s");
 	n->index_keys = number(limits, "index_keys");
 	n->timers = number(limits, "timers");
+	n->chain_bytes = number(limits, "chain_bytes");
 	n->nf_state_bytes = number(limits, "nf_state_bytes");
 	n->peer_workers = (uint8_t)number(limits, "peer_workers");
 	n->relay_per_s = number(limits, "relay_per_s");

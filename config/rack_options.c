@@ -349,6 +349,13 @@ static const struct tripod_option limits_options[] = {
 		.help = "bytes that a record has for the NFs' states at least, for chains to come "
 			"that need more; 0: what the chain of the start needs, to the end of a "
 			"cache line"},
+	{.name = "chain_bytes",
+		.type = TRIPOD_OPT_UINT,
+		.min = 4096,
+		.max = CHAIN_BYTES_MAX,
+		.standard = "1048576",
+		.help = "bytes of the largest configuration of a chain that nodes can give each "
+			"other; the same on all nodes"},
 	{.name = "peer_workers",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

@@ -13,6 +13,7 @@
 #include "core/arena.h"
 
 #define CHAINS_MAX 8 // versions that a node holds at one time
+#define CHAIN_BYTES_MAX (4u << 20) // of a description that is fetched
 #define CHAIN_NFS_MAX 8
 #define CHAIN_OWN_MAX 256 // prefixes that the gateway answers for
 #define CHAIN_STATE_MAX 1024 // bytes of NF state a connection: a record fits one message

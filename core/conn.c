@@ -35,20 +35,23 @@ static bool masters_shared(const struct shard *s, uint32_t i)
 	return store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
 }
 
-static tick_t last_seen(const struct conn *c)
+static bool tcp_closed(const struct conn *c)
 {
-	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
-	return (int32_t)(a - b) > 0 ? a : b;
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
 }
 
 // A backup keeps its copy for twice as long as the master would, from what it was last told: the
-// master tells of activity every quarter of the time-out.
+// master tells of activity every quarter of the time-out. What TCP has closed ends everywhere at about
+// the same time, a quarter later on a backup, so that nobody has to be told.
 static tick_t deadline(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint32_t ms = conn_timeout_ms(s, c);
 
-	return last_seen(c) + ticks_of_ms(masters_shared(s, i) ? ms : 2 * ms);
+	if (!masters_shared(s, i))
+		ms += tcp_closed(c) ? ms / 4 : ms;
+	return conn_last_seen(c) + ticks_of_ms(ms);
 }
 
 void conn_rewheel(struct shard *s, uint32_t i)
@@ -389,11 +392,19 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(s->conf->tombstone_ms));
 }
 
-void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
+static void end(struct shard *s, uint32_t i, enum tripod_reason why)
 {
 	run_close(s, i, why);
 	count(s, close_counter(why));
 	conn_bury(s, i, why);
+}
+
+void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	end(s, i, why);
+	// Unanswered, it may have been opened over a life that others have copies of.
+	if (store_repl(&s->store, i)->holders & ~(1ull << s->conf->id))
+		store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 
@@ -401,14 +412,12 @@ void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
 static void publish(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
-	uint16_t seen = (uint16_t)(last_seen(c) >> 8);
+	uint16_t seen = (uint16_t)(conn_last_seen(c) >> 8);
 	uint32_t quarter = ticks_of_ms(conn_timeout_ms(s, c) / 4) >> 8;
 
 	if ((c->flags & CONN_REPLICATED) && (uint16_t)(seen - c->published) >= quarter / 2 &&
-		seen != c->published) {
-		c->published = seen;
+		seen != c->published)
 		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1);
-	}
 }
 
 void conn_expire(struct shard *s, uint32_t i)
@@ -433,10 +442,15 @@ void conn_expire(struct shard *s, uint32_t i)
 		conn_rewheel(s, i);
 		return;
 	}
-	if (masters_shared(s, i)) {
-		bool closed = c->dir[0].key.proto == IPPROTO_TCP &&
-			      tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
-		conn_close(s, i, closed ? TRIPOD_TCP_CLOSED : TRIPOD_TIMEOUT);
+	if (masters_shared(s, i) && tcp_closed(c)) {
+		end(s, i, TRIPOD_TCP_CLOSED);
+		repl_ended(s, i);
+	} else if (masters_shared(s, i)) {
+		conn_close(s, i, TRIPOD_TIMEOUT);
+	} else if (tcp_closed(c)) {
+		// The master does the same about now. What comes late finds a tombstone here, too.
+		count(s, C_tombstones);
+		conn_bury(s, i, TRIPOD_TCP_CLOSED);
 	} else if (!conn_free(s, i)) {
 		store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 	}
@@ -461,7 +475,7 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.master = {r->part[0].writer, r->part[1].writer},
 		.shared = r->part[PART_SHARED].writer,
 		.epoch = {r->part[0].epoch, r->part[1].epoch},
-		.idle_ms = (uint32_t)(((uint64_t)(s->now - last_seen(c)) << TICK_SHIFT) / MS),
+		.idle_ms = (uint32_t)(((uint64_t)(s->now - conn_last_seen(c)) << TICK_SHIFT) / MS),
 		.expires_ms = left < 0 ? 0 : (uint32_t)(((uint64_t)left << TICK_SHIFT) / MS),
 		.chain = conn_chain(s, c)->id,
 		.nf_size = conn_chain(s, c)->state_size,

@@ -58,6 +58,7 @@
 	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
 	X(drop_relay_limit, "more packets to relay than allowed")                                  \
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
+	X(drop_stale, "packets that lay there while this node stood still")                        \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \
 	X(drop_control_forged, "control message whose tag is wrong")                               \
@@ -107,6 +108,11 @@
 	X(holders_full, "copies of one connection beyond the 16 that are kept up to date")         \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
 	X(tombstones, "records of closed connections received for connections known here")         \
+	X(tombstone_hits, "packets and records that met a connection which had ended")             \
+	X(chains_fetched, "chains that were fetched from a peer")                                  \
+	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \
+	X(chains_failed, "chains that are wanted and that no peer gave")                           \
+	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
 	X(ports_unclear,                                                                           \
 		"NAT ports refused: one of this node's former life may still be in use elsewhere") \

@@ -87,6 +87,8 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}
+	struct fetch fetch = {0};
+	fetch_init(n != NULL ? &n->fetch : &fetch, a, conf->chain_bytes);
 	struct index measured, *ix = arena_take(a, sizeof(*ix));
 	if (n != NULL)
 		n->index = ix;

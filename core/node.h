@@ -108,6 +108,7 @@ struct node_conf {
 	// Bytes that a record has for the states of NFs, at least: no version of the chain may need
 	// more. 0: what the first one needs, rounded up to a cache line.
 	uint32_t nf_state_bytes;
+	uint32_t chain_bytes; // room for the description of a chain that is fetched; 0: 64 KiB
 
 	// Time-outs.
 	struct tcp_timeouts tcp;
@@ -175,6 +176,12 @@ const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL:
 // for lately. When no worker can see it any more it is returned, once, for the caller to free; its
 // counters can be read until the next node_chain_add(). NULL: none this time.
 const struct chain *node_chain_retire(struct node *n, unsigned *slot);
+
+// A chain that peers have and this node lacks has been fetched: its id and the bytes of its description
+// (chain_description_read()), which are what the id is the hash of. false: none. They stay until
+// node_chain_taken() says whether a chain was made of them and added.
+bool node_chain_text(const struct node *n, uint64_t *id, const uint8_t **bytes, uint32_t *size);
+void node_chain_taken(struct node *n, bool taken);
 
 struct chain_status {
 	const struct chain *chain;

@@ -308,7 +308,7 @@ static void rack__close_buries_all_copies(void **state)
 	rack_run_ms(r, 10);
 	for (unsigned i = 0; i < N; i++)
 		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
-	rack_run_ms(r, 12000);
+	rack_run_ms(r, 14000);
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(rack_copies(r, &f[i].key), 0);
 	assert_int_equal(rack_counter(r, -1, C_connections_closed_tcp), N);

@@ -195,6 +195,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
+	count(s, C_tombstone_hits);
 	if (!opens)
 		ask_or_drop(s, p);
 	else if (p->flags & TRIPOD_PKT_RELAYED)
@@ -244,17 +245,37 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
+// Have flags of direction dir grown that tell the holders nothing yet? What a copy needs them for is the
+// state of the connection, so they are sent when that changes: of a close, the first FIN and the last
+// acknowledgement. Where another node handles the other direction, it waits for each.
+static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uint8_t wscale)
+{
+	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1;
+	const struct tcp_dir *now = &c->dir[dir].tcp, *other = &c->dir[!dir].tcp;
+	struct tcp_dir was = {.flags = flags};
+
+	if ((c->flags & both) != both || now->wscale != wscale ||
+		((now->flags ^ flags) & (TCP_DIR_SYN | TCP_DIR_WSCALE)))
+		return false;
+	return dir == 0 ? tcp_state(&was, other) == tcp_state(now, other)
+			: tcp_state(other, &was) == tcp_state(other, now);
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
 {
 	struct conn *c = store_conn(&s->store, i);
+	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
 	case TCP_OK_CHANGED:
-		*changed |= 1u << dir;
+		if (tells_nothing(c, dir, flags, wscale))
+			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
+		else
+			*changed |= 1u << dir;
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
@@ -527,6 +548,9 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 	case RING_DOUBT:
 		control_doubt(s);
 		break;
+	case RING_CHAIN:
+		fetch_want(s, m->chain, m->node);
+		break;
 	case RING_SERVE:
 		pull_serve(s, &m->key, m->node, m->worker);
 		break;
@@ -543,6 +567,44 @@ static bool room_for_more(const struct shard *s)
 	return s->step->n_tx + TX_RESERVE < STEP_TX && s->step->n_done + TX_RESERVE < STEP_DONE;
 }
 
+static bool is_workload(const struct shard *s, const struct frame *f)
+{
+	const struct side_conf *side = s->conf->side;
+
+	return f->vlan != 0 && f->vlan != s->conf->fabric_vlan &&
+	       (f->vlan == side[0].vlan || f->vlan == side[0].relay_vlan ||
+		       f->vlan == side[1].vlan || f->vlan == side[1].relay_vlan);
+}
+
+// This worker stood still so long that the switch may have sent its flows elsewhere. The packets that
+// lay there meanwhile have been sent again since; an old SYN among them would open another life of a
+// connection that goes on elsewhere.
+static void drop_stale(struct shard *s, struct step *step)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < step->n_rx; i++) {
+		if (is_workload(s, &step->rx[i])) {
+			count(s, C_drop_stale);
+			shard_done(s, step->rx[i].buf);
+		} else {
+			step->rx[kept++] = step->rx[i];
+		}
+	}
+	// A burst that is not full was the last that lay there.
+	s->stale_rx = step->n_rx == STEP_BURST || step->more;
+	step->n_rx = kept;
+}
+
+// How soon the switch may give this node up.
+static uint64_t patience_ns(const struct node_conf *conf)
+{
+	uint64_t bfd_ns = conf->bfd.tx_us * 1000ull * conf->bfd.multiplier;
+	uint64_t dead_ns = conf->dead_after_ms * MS;
+
+	return conf->bfd_enabled && bfd_ns < dead_ns ? bfd_ns : dead_ns;
+}
+
 // Everything that the other workers sent before now. The driver has received its burst before it
 // called, so an alias posted before a packet left is here before the answer to that packet is
 // looked up.
@@ -556,7 +618,15 @@ static void drain_rings(struct shard *s)
 		if (w == s->worker)
 			continue;
 		while ((m = ring_peek(s->in[w])) != NULL) {
-			if (m->type == RING_FRAME) {
+			if (m->type == RING_FRAME && s->stale_rx && is_workload(s, &m->frame)) {
+				count(s, C_drop_stale);
+				shard_done(s, m->frame.buf);
+				if (!room_for_more(s)) {
+					s->step->more = true;
+					ring_pop(s->in[w]);
+					break;
+				}
+			} else if (m->type == RING_FRAME) {
 				if (n == STEP_BURST || !room_for_more(s)) {
 					s->step->more = true;
 					break;
@@ -755,6 +825,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
 		control_doubt(s);
 	session_keys(s);
+	s->stale_rx |= s->now_ns - s->last_step_ns > patience_ns(s->conf);
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -763,6 +834,8 @@ void shard_step(struct shard *s, struct step *step)
 	s->counters[C_rx_packets] += step->n_rx;
 	for (unsigned i = 0; i < step->n_rx; i++)
 		s->counters[C_rx_bytes] += step->rx[i].len;
+	if (__builtin_expect(s->stale_rx, 0))
+		drop_stale(s, step);
 	burst(s, step->rx, step->n_rx);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);

@@ -15,6 +15,7 @@
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/place.c    who holds the copies
+//   hpsms/fetch.c    chains that peers have and this node has not
 //   hpsms/repair.c   copies for who comes, who goes, and what has lost one
 //   hpsms/ready.c    from the start to the first packet, and from the last one to the end
 //
@@ -25,6 +26,7 @@
 
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
+#include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
 #include "core/hpsms/member.h"
 #include "core/hpsms/session.h"
@@ -52,6 +54,7 @@ enum ring_type {
 	RING_NEIGH, // an address was resolved
 	RING_PEER, // a member came, went or restarted
 	RING_DOUBT, // this node may have been away: validate before use
+	RING_CHAIN, // a chain is wanted that a peer has
 	RING_SERVE, // a peer asks for a connection that the other worker has
 	RING_INDEX, // changes of this node's index set, for worker 0
 	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
@@ -76,6 +79,7 @@ struct ring_message {
 		struct {
 			uint64_t boot, floor;
 		} peer;
+		uint64_t chain; // id
 		struct {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
@@ -167,6 +171,7 @@ struct shard {
 	uint32_t chains_generation;
 	uint32_t chain_used[CHAINS_MAX]; // records under each; worker: rw, control: ro
 	uint64_t chain_nodes[CHAINS_MAX]; // members that hold it, too
+	uint64_t chain_told, chain_told_ns; // what worker 0 was last told to fetch
 
 	// The connections.
 	struct store store;
@@ -175,6 +180,7 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
+	bool stale_rx; // packets lie there that are older than the switch's patience
 	struct rng rng;
 	struct timers timers;
 
@@ -288,9 +294,11 @@ struct node {
 	_Atomic uint8_t phase; // worker 0: wo, others: ro; enum node_phase
 	bool joined; // worker 0: what it waited for at its start has come
 	bool takes_traffic; // worker 0: by its phase
+	uint64_t unserved_until_ns; // worker 0: who says until then that all is sent means less
 	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
 	// Members that have once done so in this life: what they knew of this node's NAT ports, it knows.
 	uint64_t reported; // worker 0: rw, control: ro
+	uint64_t refused_before; // worker 0: records that were refused before they had all begun to
 	// No connection of a former life can have a port that this node would hand out.
 	_Atomic bool ports_clear; // worker 0: wo, others: ro
 	uint64_t moving_ns; // worker 0: since when it has no port
@@ -308,6 +316,7 @@ struct node {
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
 	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
+	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
@@ -404,6 +413,11 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
+static inline tick_t conn_last_seen(const struct conn *c)
+{
+	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
+	return (int32_t)(a - b) > 0 ? a : b;
+}
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
@@ -510,6 +524,7 @@ void session_greet(
 // ---- hpsms/repl.c ----
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
+void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
@@ -537,6 +552,17 @@ uint64_t place_missing(const struct shard *s, uint32_t i);
 // Up to n nodes of `among`, the same at every node for a key.
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
+
+// ---- hpsms/fetch.c ----
+void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
+// A peer has a chain that this node may lack.
+void fetch_want(struct shard *s, uint64_t id, unsigned node);
+void fetch_hello(struct shard *s, unsigned node, const struct wire_hello *h);
+// Worker 0: a member has connections under a chain that this node lacks and may still get.
+bool fetch_pending(const struct shard *s);
+uint64_t fetch_tick(struct shard *s); // worker 0; returns when next
+void fetch_rx(struct shard *s, unsigned from, const struct wire_chain *c);
+void fetch_serve(struct shard *s, unsigned node, const struct wire_chain_ask *a);
 
 // ---- hpsms/index_own.c ----
 static inline bool index_on(const struct shard *s)
@@ -581,6 +607,7 @@ uint8_t ready_hello(const struct shard *s); // worker 0: what heartbeats say of 
 // Worker 0: all workers have sent this member, in its present life, what it should hold.
 bool ready_has_served(const struct shard *s, unsigned node);
 void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
+void ready_chains(struct shard *s); // worker 0: the chains that this node holds have changed
 void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
 void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
 // Members of whose copies this node, while it joins, has not got all.

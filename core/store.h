@@ -110,7 +110,8 @@ struct conn_repl {
 	struct conn_version part[PARTS];
 	uint32_t next, prev; // wheel
 	uint16_t mark[HOLDER_MARKS]; // bit n: the holder of rank n (core/holders.h) has the mark
-	uint16_t reserved;
+	uint8_t changed; // bit d: direction d has changed since all holders had everything
+	uint8_t untold; // bit d: it has since, in a way that could wait for the next change
 };
 _Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 

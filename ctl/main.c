@@ -26,7 +26,7 @@ struct options {
 	const char *where, *nf;
 	long limit; // -1: not given
 	int worker; // -1: all
-	bool all, json;
+	bool all, json, check;
 	double watch_s; // 0: once
 	double wait_s; // 0: not at all
 };
@@ -46,7 +46,10 @@ static const char usage[] =
 	"      --worker N             of one worker\n"
 	"      --all                  zeros as well (JSON always has them)\n"
 	"      --watch [SECONDS]      again and again, with rates\n"
-	"  chain                  its network functions\n"
+	"  chain                  its network functions, and the versions that have connections\n"
+	"  reload                 read the configuration again: another chain gets the new\n"
+	"                         connections, what else has changed is named\n"
+	"      --check                only say what would be done\n"
 	"  keys                   the cluster keys: their numbers and use\n"
 	"  keys reload            read the key file again\n"
 	"  version                of the daemon that runs\n"
@@ -73,6 +76,7 @@ static const struct command {
 	{"connections", &view_connections},
 	{"counters", &view_counters},
 	{"chain", &view_chain},
+	{"reload", &view_reload},
 	{"keys", &view_keys},
 	{"version", &view_version},
 	{"drain", &view_drain},
@@ -135,6 +139,7 @@ enum {
 	OPT_WORKER,
 	OPT_ALL,
 	OPT_WATCH,
+	OPT_CHECK,
 	OPT_WAIT,
 	OPT_JSON,
 	OPT_VERSION,
@@ -150,6 +155,7 @@ static const struct option long_options[] = {
 	{"worker", required_argument, NULL, OPT_WORKER},
 	{"all", no_argument, NULL, OPT_ALL},
 	{"watch", optional_argument, NULL, OPT_WATCH},
+	{"check", no_argument, NULL, OPT_CHECK},
 	{"wait", optional_argument, NULL, OPT_WAIT},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -188,6 +194,9 @@ static void take_option(int opt, char **argv, struct options *o)
 		o->wait_s =
 			optional_seconds(argv, WAIT_S, "--wait takes seconds, 0.1 or more, not");
 		break;
+	case OPT_CHECK:
+		o->check = true;
+		break;
 	case OPT_JSON:
 		o->json = true;
 		break;
@@ -212,6 +221,8 @@ static void check_options(const struct options *o)
 		bad_usage("--where and --limit belong to connections, not", o->command);
 	if (!counters && (o->nf != NULL || o->worker >= 0 || o->all || o->watch_s > 0))
 		bad_usage("--nf, --worker, --all and --watch belong to counters, not", o->command);
+	if (o->check && strcmp(o->command, "reload") != 0)
+		bad_usage("--check belongs to reload, not", o->command);
 	if (o->wait_s > 0 && strcmp(o->command, "drain") != 0)
 		bad_usage("--wait belongs to drain, not", o->command);
 	if (o->where != NULL && strpbrk(o->where, " \t\n") != NULL)
@@ -267,6 +278,8 @@ static void make_request(const struct options *o, char *out, size_t size)
 		n += (size_t)snprintf(out + n, size - n, " nf=%s", o->nf);
 	if (o->worker >= 0 && n < size)
 		n += (size_t)snprintf(out + n, size - n, " worker=%d", o->worker);
+	if (o->check && n < size)
+		n += (size_t)snprintf(out + n, size - n, " check=1");
 	if (n >= size)
 		bad_usage("the request is too long.", NULL);
 }

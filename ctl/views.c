@@ -149,7 +149,29 @@ static const struct table_column chain_columns[] = {
 	{"summary", "SUMMARY", TABLE_TEXT, NULL, 0},
 	{0},
 };
-const struct view view_chain = {.record = chain_record, .rows = "nfs", .columns = chain_columns};
+static const struct table_column version_columns[] = {
+	{"chain_id", "VERSION", TABLE_TEXT, NULL, 0},
+	{"state", "STATE", TABLE_TEXT, NULL, 0},
+	{"connections", "CONNECTIONS", TABLE_COUNT, NULL, 0},
+	{"nodes", "NODES", TABLE_LIST, NULL, 0},
+	{"nfs", "NFS", TABLE_LIST, NULL, 0},
+	{0},
+};
+static const struct view view_versions = {.rows = "versions", .columns = version_columns};
+const struct view view_chain = {
+	.record = chain_record,
+	.rows = "nfs",
+	.columns = chain_columns,
+	.more = &view_versions,
+};
+
+static const struct table_column reload_record[] = {
+	{"chain_id", "Chain id", TABLE_TEXT, NULL, 0},
+	{"changed", "Changed", TABLE_BOOL, NULL, 0},
+	{"state", "State", TABLE_TEXT, NULL, 0},
+	{0},
+};
+const struct view view_reload = {.record = reload_record};
 
 static const struct table_column keys_record[] = {
 	{"authentication", "Authentication", TABLE_TEXT, NULL, 0},
@@ -193,6 +215,12 @@ json_t *view_json(const struct view *v, const json_t *answer)
 	json_array_foreach(json_object_get(answer, v->rows), i, row)
 		json_array_append_new(rows, table_select(row, v->columns));
 	json_object_set_new(out, v->rows, rows);
+	if (v->more != NULL) {
+		json_t *more = view_json(v->more, answer);
+
+		json_object_update(out, more);
+		json_decref(more);
+	}
 	return out;
 }
 
@@ -209,4 +237,8 @@ void view_table(FILE *f, const struct view *v, const json_t *answer)
 		fputc('\n', f);
 	if (v->rows != NULL)
 		table_rows(f, &t, json_object_get(answer, v->rows));
+	if (v->more != NULL) {
+		fputc('\n', f);
+		view_table(f, v->more, answer);
+	}
 }

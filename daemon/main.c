@@ -24,19 +24,19 @@
 #include "config/help.h"
 #include "config/keys.h"
 #include "config/rack.h"
-#include "config/schema.h"
 #include "daemon/boot.h"
+#include "daemon/chains.h"
 #include "daemon/control.h"
 #include "daemon/eal.h"
 #include "daemon/phase.h"
 #include "daemon/plugin.h"
 #include "daemon/port.h"
+#include "daemon/reload.h"
 #include "daemon/report.h"
 #include "daemon/worker.h"
 
-#define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
 #define HANDOVER_MS 250 // the switch sends nothing new; peers fetch what they miss
-#define SERVE_MS 200
+#define SERVE_MS 20 // between looks at the chains
 #define STOP_POLL_MS 20 // of a drain that precedes the end
 #define PLUGINS_MAX 32
 
@@ -57,8 +57,9 @@ struct options {
 struct tripodd {
 	struct options options;
 	struct rack rack;
-	struct arena chain_arena;
-	struct chain *chain;
+	struct chains chains;
+	struct chain_version *first; // of the chain; the node's once that runs
+	struct reload reload;
 	int signals; // signalfd
 	struct port port;
 	void *node_memory;
@@ -107,7 +108,8 @@ static const char usage[] =
 	"\n"
 	"SIGTERM and SIGINT end it in order: its peers and the switch are told first. SIGHUP makes "
 	"it\n"
-	"read the key file again, as tripodctl keys reload does.\n";
+	"read the configuration and the key file again (tripodctl reload, tripodctl keys "
+	"reload).\n";
 
 static int parse_cpus(const char *text, struct options *o)
 {
@@ -420,40 +422,23 @@ static void *map_memory(size_t size)
 	return mem != MAP_FAILED ? mem : NULL;
 }
 
-static void free_chain(struct tripodd *t)
-{
-	if (t->chain_arena.base != NULL)
-		munmap(t->chain_arena.base, t->chain_arena.size);
-	memset(&t->chain_arena, 0, sizeof(t->chain_arena));
-	free(t->chain);
-	t->chain = NULL;
-}
-
 static int load_chain(struct tripodd *t)
 {
-	struct tripod_nf_env env = {
-		.arena = &t->chain_arena,
-		.slot = t->rack.slot,
-		.slots = t->rack.slots,
-		.boot_half = t->rack.conf.boot_half,
-		.check = conf_check,
-	};
+	char why[512] = "no memory";
 
-	free_chain(t);
-	t->chain = calloc(1, sizeof(*t->chain));
-	t->chain_arena.base = map_memory(CHAIN_MEMORY);
-	t->chain_arena.size = CHAIN_MEMORY;
-	if (t->chain == NULL || t->chain_arena.base == NULL) {
-		say("no memory for the chain");
-		return -ENOMEM;
+	chains_free(t->first);
+	t->first = NULL;
+	if (chains_init(&t->chains, &t->rack, say) == 0)
+		t->first = chains_load(
+			&t->chains, t->rack.chain, t->rack.chain_text, why, sizeof(why));
+	if (t->first != NULL) {
+		t->rack.conf.chain = &t->first->chain;
+		return 0;
 	}
-	env.chain = t->chain;
-	if (chain_load(t->chain, t->rack.chain, &env, t->rack.chain_text) < 0) {
-		fputs(rack_report(&t->rack), stderr);
-		return -EINVAL;
-	}
-	t->rack.conf.chain = t->chain;
-	return 0;
+	fputs(rack_report(&t->rack), stderr);
+	if (why[0] != '\0')
+		say("%s", why);
+	return -EINVAL;
 }
 
 // How long a connection may outlive the node that has opened it, without a packet: copies are kept for
@@ -479,7 +464,7 @@ static int take_identity(struct tripodd *t)
 		say("no random numbers: %s", strerror(errno));
 		return -EIO;
 	}
-	conf->boot = chance[0];
+	conf->boot = chance[0] != 0 ? chance[0] : 1; // 0 is "not known"
 	conf->seed = chance[1];
 	boot_begin(&t->boot, t->rack.state_dir, conf->id, chance[2], (uint64_t)time(NULL),
 		port_life_s(conf), problem, sizeof(problem));
@@ -494,11 +479,13 @@ static int take_identity(struct tripodd *t)
 
 static int check_only(const struct tripodd *t)
 {
+	const struct chain *chain = &t->first->chain;
+
 	printf("%s: good: rack %s, %u nodes, chain", t->options.config, t->rack.name,
 		t->rack.n_nodes);
-	for (unsigned i = 0; i < t->chain->n; i++)
-		printf("%s %s", i > 0 ? " >" : "", t->chain->nf[i].nf->name);
-	printf(", chain_id %016lx\n", t->chain->id);
+	for (unsigned i = 0; i < chain->n; i++)
+		printf("%s %s", i > 0 ? " >" : "", chain->nf[i].nf->name);
+	printf(", chain_id %016lx\n", chain->id);
 	return 0;
 }
 
@@ -718,6 +705,20 @@ static struct node_status look(struct tripodd *t)
 	return s;
 }
 
+// The chain of the file as it is now; what comes of it goes to the log.
+static void reload(struct tripodd *t)
+{
+	json_t *answer = reload_chain(&t->reload, false);
+	const char *error = json_string_value(json_object_get(answer, "error"));
+
+	if (error != NULL)
+		say("reload: %s", error);
+	else
+		say("reload: chain %s %s", json_string_value(json_object_get(answer, "chain_id")),
+			json_string_value(json_object_get(answer, "state")));
+	json_decref(answer);
+}
+
 // A signal has come: SIGHUP is no end.
 static bool is_end(struct tripodd *t)
 {
@@ -732,6 +733,7 @@ static bool is_end(struct tripodd *t)
 		say("the keys have been read again");
 	else
 		say("%s; the keys in use stay", err);
+	reload(t);
 	return false;
 }
 
@@ -751,6 +753,7 @@ static void drain(struct tripodd *t)
 			say("node %u stops draining: told again to end", t->rack.conf.id);
 			return;
 		}
+		chains_tick(&t->chains, worker_now_ns());
 		s = look(t);
 	} while (!phase_may_stop(&s) && worker_now_ns() < end_ns);
 	if (s.phase != NODE_DRAINED)
@@ -775,9 +778,17 @@ static void leave(struct tripodd *t)
 
 static void serve(struct tripodd *t)
 {
+	t->chains.node = t->node;
+	t->reload = (struct reload){
+		.path = t->options.config,
+		.node = t->options.node,
+		.rack = &t->rack,
+		.chains = &t->chains,
+	};
 	t->report = (struct report){
 		.rack = &t->rack,
-		.chain = t->chain,
+		.chains = &t->chains,
+		.reload = &t->reload,
 		.node = t->node,
 		.port = &t->port,
 		.workers = t->workers,
@@ -792,6 +803,7 @@ static void serve(struct tripodd *t)
 		look(t);
 		if (control_serve(t->control, t->signals, SERVE_MS) && is_end(t))
 			break;
+		chains_tick(&t->chains, worker_now_ns());
 	}
 	notify("STOPPING=1");
 	leave(t);
@@ -830,6 +842,8 @@ static int run(struct tripodd *t)
 		goto err_node;
 	serve(t);
 	stop_workers(t);
+	chains_end(&t->chains);
+	t->first = NULL;
 
 err_node:
 	if (t->node_memory != NULL)
@@ -864,7 +878,7 @@ int main(int argc, char **argv)
 		rc = load_keys(&t);
 	if (rc == 0)
 		rc = t.options.check ? check_only(&t) : run(&t);
-	free_chain(&t);
+	chains_free(t.first);
 	rack_free(&t.rack);
 	return rc == 0 ? 0 : 1;
 }

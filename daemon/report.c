@@ -11,9 +11,7 @@
 #include <unistd.h>
 
 #include <rte_version.h>
-#include <xxhash.h>
 
-#include "config/canonical.h"
 #include "config/keys.h"
 #include "core/hpsms/wire.h"
 #include "core/store.h"
@@ -105,6 +103,7 @@ static json_t *nodes(const struct report *r)
 {
 	struct member_status m[NODES_MAX];
 	unsigned n = node_members(r->node, m, NODES_MAX);
+	uint64_t current = chains_current(r->chains)->chain.id;
 	json_t *rows = json_array();
 
 	for (unsigned i = 0; i < n; i++) {
@@ -116,7 +115,7 @@ static json_t *nodes(const struct report *r)
 				m[i].id, "self", m[i].self, "live", m[i].live, "workers",
 				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
 				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
-				known ? json_boolean(m[i].chain == r->chain->id) : json_null(),
+				known ? json_boolean(m[i].chain == current) : json_null(),
 				"last_heard_ms",
 				known ? number(m[i].last_heard_ns / 1000000) : json_null(),
 				"deaths", number(m[i].deaths), "log_lag_us",
@@ -172,6 +171,8 @@ static unsigned add_nf_counters(const struct report *r, const struct request *q,
 			if (at < n_seen || (q->nf[0] != '\0' && strcmp(q->nf, nf->name) != 0))
 				continue;
 			seen[n_seen++] = nf;
+			for (unsigned j = 0; j < chain->nf[i].n_counters; j++)
+				sum[j] = chains_counted(r->chains, nf, q->worker, j);
 			sum_nf_counters(r, q->worker, nf, versions, n, sum);
 			for (unsigned j = 0; j < chain->nf[i].n_counters; j++)
 				add_counter(rows, nf->name, nf->counters[j], sum[j], "");
@@ -231,31 +232,52 @@ static json_t *counters(const struct report *r, const struct request *q)
 		"counters", rows);
 }
 
-// What one NF's section of the configuration says, as a number: equal where it says the same.
-static uint64_t config_id(const struct report *r, unsigned i)
+static json_t *chain_nfs(const struct chain *chain)
 {
-	char *text = conf_canonical(tripod_conf_at(r->rack->chain, i));
-	uint64_t id = text != NULL ? XXH3_64bits(text, strlen(text)) : 0;
+	json_t *names = json_array();
 
-	free(text);
-	return id;
+	for (unsigned i = 0; i < chain->n; i++)
+		json_array_append_new(names, json_string(chain->nf[i].nf->name));
+	return names;
+}
+
+static json_t *chain_versions(const struct report *r)
+{
+	struct chain_status all[CHAINS_MAX];
+	unsigned n = node_chains(r->node, all);
+	json_t *rows = json_array();
+
+	for (unsigned i = 0; i < n; i++) {
+		const char *state = all[i].current                            ? "current"
+				    : all[i].announced                        ? "announced"
+				    : all[i].connections > 0 || all[i].wanted ? "in use"
+									      : "unused";
+
+		json_array_append_new(rows,
+			json_pack("{s:o, s:s, s:o, s:o, s:o}", "chain_id", hex(all[i].chain->id),
+				"state", state, "connections", number(all[i].connections), "nodes",
+				node_set(all[i].nodes), "nfs", chain_nfs(all[i].chain)));
+	}
+	return rows;
 }
 
 static json_t *chain(const struct report *r)
 {
+	const struct chain_version *v = chains_current(r->chains);
 	json_t *rows = json_array();
 
-	for (unsigned i = 0; i < r->chain->n; i++) {
-		const struct tripod_nf *nf = r->chain->nf[i].nf;
+	for (unsigned i = 0; i < v->chain.n; i++) {
+		const struct tripod_nf *nf = v->chain.nf[i].nf;
 
 		json_array_append_new(
 			rows, json_pack("{s:i, s:s, s:o, s:i, s:i, s:s}", "position", (int)i, "nf",
-				      nf->name, "config_id", hex(config_id(r, i)), "layout_version",
+				      nf->name, "config_id", hex(v->config_id[i]), "layout_version",
 				      (int)nf->layout_version, "state_bytes", nf->state_size,
 				      "summary", nf->summary != NULL ? nf->summary : ""));
 	}
-	return json_pack("{s:o, s:i, s:i, s:o}", "chain_id", hex(r->chain->id), "state_bytes",
-		r->chain->state_size, "replicated_bytes", r->chain->wire_size, "nfs", rows);
+	return json_pack("{s:o, s:i, s:i, s:o, s:o}", "chain_id", hex(v->chain.id), "state_bytes",
+		v->chain.state_size, "replicated_bytes", v->chain.wire_size, "nfs", rows,
+		"versions", chain_versions(r));
 }
 
 // ---- Keys: their ids and use, never their bytes ----
@@ -327,6 +349,8 @@ json_t *report_answer(void *report, const struct request *q)
 		return counters(r, q);
 	case REQUEST_CHAIN:
 		return chain(r);
+	case REQUEST_RELOAD:
+		return reload_chain(r->reload, q->check);
 	case REQUEST_KEYS:
 		return keys(r);
 	case REQUEST_RELOAD_KEYS:

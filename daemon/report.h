@@ -7,12 +7,14 @@
 #include <jansson.h>
 
 #include "config/rack.h"
+#include "daemon/reload.h"
 #include "daemon/request.h"
 #include "daemon/worker.h"
 
 struct report {
 	const struct rack *rack;
-	const struct chain *chain;
+	const struct chains *chains;
+	struct reload *reload;
 	struct node *node;
 	const struct port *port;
 	const struct worker *workers;

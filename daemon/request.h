@@ -2,6 +2,7 @@
 // Requests on the control socket: one line each, a verb and key=value words.
 //
 //	status | nodes | chain | keys | reload-keys | version | drain | undrain | stop
+//	reload [check=1]
 //	counters [worker=N] [nf=NAME]
 //	connections [limit=N] [where=KEY=VALUE,...]
 //
@@ -18,6 +19,7 @@ enum request_verb {
 	REQUEST_CONNECTIONS,
 	REQUEST_COUNTERS,
 	REQUEST_CHAIN,
+	REQUEST_RELOAD,
 	REQUEST_KEYS,
 	REQUEST_RELOAD_KEYS,
 	REQUEST_VERSION,
@@ -46,6 +48,7 @@ struct request {
 	int worker; // -1: all
 	uint64_t limit; // 0: none
 	char nf[32]; // "": all
+	bool check; // only say what would be done
 	struct request_filter where;
 };
 

@@ -54,11 +54,17 @@ static bool room(struct world *w, unsigned victims)
 	return base > 0 && recent + victims <= most;
 }
 
-static void failed(struct world *w, unsigned i, enum fault_kind kind)
+// Not there on purpose: nothing is excused, but the others are one fewer.
+static void away(struct world *w, unsigned i)
 {
 	w->faults.node[i].bad = true;
 	w->faults.node[i].failed_ns = w->now_ns;
 	w->faults.node[i].back_ns = 1;
+}
+
+static void failed(struct world *w, unsigned i, enum fault_kind kind)
+{
+	away(w, i);
 	check_failure(w, i, kind);
 }
 
@@ -124,6 +130,24 @@ static void end_partition(struct world *w, const struct fault *f)
 	check_partition_over(w);
 }
 
+// All nodes are given the next version, each in its own time; then each makes it current.
+static void begin_reconfigure(struct world *w, struct fault *f)
+{
+	unsigned serial = (unsigned)(f - w->faults.list);
+	struct hosts_totals t = {};
+
+	w->faults.reconfiguring = true;
+	w->newest++;
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		world_event(w, EVENT_FAULT, w->now_ns + below(w, 300) * MS, i, 0, serial);
+		world_event(w, EVENT_FAULT, w->now_ns + (600 + below(w, 900)) * MS, i, 0, serial);
+	}
+	world_event(w, EVENT_FAULT, w->now_ns + 1600 * MS, 255, 0, serial);
+	if (w->hosts != NULL)
+		hosts_totals(w->hosts, &t);
+	w->totals.reconfigured += t.open;
+}
+
 static void begin(struct world *w, struct fault *f)
 {
 	unsigned i = f->node;
@@ -155,13 +179,48 @@ static void begin(struct world *w, struct fault *f)
 			w->port[i].loss / 10000);
 		break;
 	case FAULT_RESTART:
-		failed(w, i, f->kind);
+		away(w, i);
 		trace_note(&w->trace, w->now_ns, i, "wants to leave");
 		node_set_ready(w->node[i].node, false);
+		break;
+	case FAULT_DRAIN:
+		away(w, i);
+		trace_note(&w->trace, w->now_ns, i, "drains");
+		node_set_draining(w->node[i].node, true);
+		break;
+	case FAULT_RECONFIGURE:
+		begin_reconfigure(w, f);
 		break;
 	default:
 		break;
 	}
+}
+
+// A drain goes on until nothing arrives any more; then the node takes its part again, or restarts.
+static bool drain_stage(struct world *w, struct fault *f, unsigned serial)
+{
+	struct node_status st;
+
+	if (f->stage == 0) {
+		node_status(w->node[f->node].node, &st);
+		if (st.phase != NODE_DRAINED) {
+			again(w, serial, 20);
+			return true;
+		}
+		trace_note(&w->trace, w->now_ns, f->node, "is drained");
+		f->stage = below(w, 2) == 0 ? 3 : 1;
+		if (f->stage == 3) {
+			again(w, serial, 20 + below(w, 500));
+			return true;
+		}
+	} else if (f->stage == 3) {
+		node_set_draining(w->node[f->node].node, false);
+		trace_note(&w->trace, w->now_ns, f->node, "drains no more");
+		back(w, f->node);
+		f->active = false;
+		return true;
+	}
+	return false;
 }
 
 // The next stage of a planned restart. true: there is one more.
@@ -240,8 +299,10 @@ unsigned faults_make(struct world *w, enum fault_kind kind, unsigned node, unsig
 			f->list[serial].side |= 1ull << below(w, w->o.nodes);
 	}
 	begin(w, &f->list[serial]);
-	if (kind == FAULT_RESTART)
-		ms = HANDOVER_MS;
+	if (kind == FAULT_RESTART || kind == FAULT_DRAIN)
+		ms = kind == FAULT_DRAIN ? 20 : HANDOVER_MS;
+	if (kind == FAULT_RECONFIGURE)
+		ms = 0;
 	if (ms > 0)
 		again(w, serial, ms);
 	return serial;
@@ -266,7 +327,8 @@ static unsigned duration_ms(struct world *w, enum fault_kind kind)
 static void draw(struct world *w)
 {
 	static const enum fault_kind kinds[] = {FAULT_KILL, FAULT_KILL, FAULT_FREEZE, FAULT_STALL,
-		FAULT_PARTITION, FAULT_FLAP, FAULT_FLAP, FAULT_LOSS, FAULT_RESTART};
+		FAULT_PARTITION, FAULT_FLAP, FAULT_FLAP, FAULT_LOSS, FAULT_RESTART, FAULT_DRAIN,
+		FAULT_RECONFIGURE};
 	enum fault_kind kind = kinds[below(w, sizeof(kinds) / sizeof(kinds[0]))];
 	int node = victim(w);
 	bool fits = node >= 0 && options_fault(&w->o, kind);
@@ -278,6 +340,8 @@ static void draw(struct world *w)
 	else if (kind == FAULT_PARTITION)
 		fits = !w->faults.partitioned &&
 		       (w->o.beyond || (all_whole(w) && w->up == w->o.ecmp.ports));
+	else if (kind == FAULT_RECONFIGURE)
+		fits = !w->faults.reconfiguring && w->newest + 1 < SIM_VERSIONS;
 	else
 		fits = room(w, 1);
 	if (fits)
@@ -286,7 +350,25 @@ static void draw(struct world *w)
 		w->faults.skipped++;
 }
 
-void faults_event(struct world *w, uint32_t serial)
+// The next stage of what has several. true: there is one more.
+static bool goes_on(struct world *w, struct fault *f, unsigned serial, unsigned node)
+{
+	if (f->kind == FAULT_RECONFIGURE) {
+		if (node < w->o.nodes)
+			node_run_reconfigure(w, node, w->newest);
+		w->faults.reconfiguring = f->active = node < w->o.nodes;
+		return true;
+	}
+	if (f->kind == FAULT_DRAIN && (f->stage == 0 || f->stage == 3)) {
+		if (drain_stage(w, f, serial))
+			return true;
+		f->stage = 0;
+		f->kind = FAULT_RESTART;
+	}
+	return f->kind == FAULT_RESTART && next_stage(w, f, serial);
+}
+
+void faults_event(struct world *w, uint32_t serial, unsigned node)
 {
 	struct fault *f = &w->faults.list[serial];
 
@@ -297,7 +379,7 @@ void faults_event(struct world *w, uint32_t serial)
 		uint64_t wait_ns = w->o.fault_every_ms * MS / 2 +
 				   below(w, w->o.fault_every_ms * 1000) * 1000ull;
 		world_event(w, EVENT_FAULT, w->now_ns + wait_ns, 0, 0, 0);
-	} else if (f->active && (f->kind != FAULT_RESTART || !next_stage(w, f, serial))) {
+	} else if (f->active && !goes_on(w, f, serial, node)) {
 		end(w, f);
 	}
 }
@@ -329,7 +411,15 @@ void faults_heal(struct world *w)
 		struct fault *f = &w->faults.list[serial];
 		if (!f->active)
 			continue;
-		if (f->kind == FAULT_RESTART) {
+		if (f->kind == FAULT_RECONFIGURE) {
+			for (unsigned i = 0; i < 2 * w->o.nodes; i++)
+				node_run_reconfigure(w, i % w->o.nodes, w->newest);
+			f->active = false;
+		} else if (f->kind == FAULT_DRAIN) {
+			node_set_draining(w->node[f->node].node, false);
+			back(w, f->node);
+			f->active = false;
+		} else if (f->kind == FAULT_RESTART) {
 			if (w->node[f->node].state != NODE_OFF)
 				node_run_kill(w, f->node);
 			node_run_start(w, f->node);

@@ -27,7 +27,7 @@ struct faults {
 	struct fault list[FAULTS_MAX];
 	unsigned n, skipped; // not drawn because the contract had no room
 	uint64_t repair_ns;
-	bool partitioned;
+	bool partitioned, reconfiguring;
 	struct {
 		bool bad;
 		uint64_t failed_ns; // last
@@ -37,7 +37,7 @@ struct faults {
 
 void faults_init(struct world *w); // late nodes are not there yet
 void faults_begin(struct world *w); // of the safety phase
-void faults_event(struct world *w, uint32_t serial);
+void faults_event(struct world *w, uint32_t serial, unsigned node);
 void faults_heal(struct world *w); // ends what is under way, and starts who is not there
 // One fault now, whatever the contract says. ms: how long; 0: until faults_heal(). Returns its number,
 // or 0: there is no room for more.

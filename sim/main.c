@@ -40,7 +40,7 @@ static void usage(FILE *to)
 	      "  --hash FIELDS       outside-endpoint, symmetric, 5-tuple: what it hashes\n"
 	      "What happens:\n"
 	      "  --faults LIST       of kill, freeze, stall, partition, flap, loss, dup, reorder,\n"
-	      "                      corrupt, restart, add; all; none\n"
+	      "                      corrupt, restart, add, drain, reconfigure; all; none\n"
 	      "  --duration TIME     of the safety phase, in virtual time: 20s, 500ms\n"
 	      "  --beyond            more failures at one time than the contract has room for\n"
 	      "  --sizes FILE        flow sizes: a value and its cumulative probability a line\n"

@@ -50,30 +50,86 @@ static void *map(size_t size)
 	return at;
 }
 
-static void load(struct world *w, unsigned i)
+static void load_rack(struct world *w, unsigned i, unsigned version, struct rack *rack)
+{
+	if (w->rackfile[version] == NULL)
+		w->rackfile[version] = rackfile_text(&w->o, version);
+	if (rack_load_text("rack.yaml", w->rackfile[version], (int)i, rack) == 0)
+		return;
+	fprintf(stderr, "tripod-sim: %s", rack_report(rack));
+	abort();
+}
+
+static void load_chain(struct world *w, unsigned i, unsigned version)
 {
 	struct sim_node *n = &w->node[i];
+	struct sim_chain *c = calloc(1, sizeof(*c));
+	struct rack rack;
 
-	if (!n->loaded && rack_load_text("rack.yaml", w->rackfile, (int)i, &n->rack) != 0) {
-		fprintf(stderr, "tripod-sim: %s", rack_report(&n->rack));
+	if (c == NULL)
 		abort();
-	}
-	n->loaded = true;
-	n->chain_size = CHAIN_MEMORY;
-	n->chain_mem = map(n->chain_size);
-	struct arena arena = {.base = n->chain_mem, .size = n->chain_size};
+	load_rack(w, i, version, &rack);
+	c->mem = map(CHAIN_MEMORY);
+	struct arena arena = {.base = c->mem, .size = CHAIN_MEMORY};
 	struct tripod_nf_env env = {
-		.chain = &n->chain,
+		.chain = &c->chain,
 		.arena = &arena,
-		.slot = n->rack.slot,
-		.slots = n->rack.slots,
-		.boot_half = n->boots & 1,
+		.slot = rack.slot,
+		.slots = rack.slots,
+		.boot_half = n->rack.conf.boot_half,
 		.check = conf_check,
 	};
-	n->chain = (struct chain){};
-	if (chain_load(&n->chain, n->rack.chain, &env, n->rack.chain_text) != 0) {
-		fprintf(stderr, "tripod-sim: %s", rack_report(&n->rack));
+	if (chain_load(&c->chain, rack.chain, &env, rack.chain_text) != 0) {
+		fprintf(stderr, "tripod-sim: %s", rack_report(&rack));
 		abort();
+	}
+	rack_free(&rack);
+	n->chain[version] = c;
+}
+
+static void free_chain(struct sim_node *n, unsigned version)
+{
+	if (n->chain[version] == NULL)
+		return;
+	munmap(n->chain[version]->mem, CHAIN_MEMORY);
+	free(n->chain[version]);
+	n->chain[version] = NULL;
+}
+
+void node_run_reconfigure(struct world *w, unsigned i, unsigned version)
+{
+	struct sim_node *n = &w->node[i];
+	int rc = 0;
+
+	if (n->node == NULL) {
+		n->version = version;
+		return;
+	}
+	if (n->chain[version] == NULL) {
+		load_chain(w, i, version);
+		rc = node_chain_add(n->node, &n->chain[version]->chain, true);
+		trace_note(&w->trace, w->now_ns, i, "is given version %u of the chain", version);
+	} else if (n->version != version) {
+		n->version = version;
+		rc = node_chain_current(n->node, n->chain[version]->chain.id);
+		trace_note(&w->trace, w->now_ns, i, "uses version %u of the chain", version);
+	}
+	if (rc < 0)
+		check_violation(
+			w, "chain", NULL, 0, "node %u: version %u: %s", i, version, strerror(-rc));
+}
+
+void node_run_retire(struct world *w, unsigned i)
+{
+	struct sim_node *n = &w->node[i];
+	unsigned slot;
+	const struct chain *gone = n->state == NODE_UP ? node_chain_retire(n->node, &slot) : NULL;
+
+	for (unsigned v = 0; gone != NULL && v < SIM_VERSIONS; v++) {
+		if (n->chain[v] != NULL && gone == &n->chain[v]->chain) {
+			trace_note(&w->trace, w->now_ns, i, "gives up version %u of the chain", v);
+			free_chain(n, v);
+		}
 	}
 }
 
@@ -100,17 +156,25 @@ void node_run_start(struct world *w, unsigned i)
 {
 	struct sim_node *n = &w->node[i];
 
-	load(w, i);
+	if (!n->loaded)
+		load_rack(w, i, 0, &n->rack);
+	n->loaded = true;
 	struct node_conf *conf = &n->rack.conf;
-	conf->chain = &n->chain;
-	conf->boot = rng_next(&w->node_rng) | 1;
 	conf->boot_half = n->boots & 1;
+	for (unsigned v = 0; v <= w->newest; v++)
+		load_chain(w, i, v);
+	conf->chain = &n->chain[n->version]->chain;
+	conf->boot = rng_next(&w->node_rng) | 1;
 	conf->seed = rng_next(&w->node_rng);
 	conf->next_hop = w->o.predicted ? ecmp_next : NULL;
 	conf->next_hop_ctx = &w->o.ecmp;
 	n->size = node_size(conf);
 	n->mem = map(n->size);
 	n->node = node_init(n->mem, n->size, conf, w->now_ns);
+	for (unsigned v = 0; v <= w->newest; v++) {
+		if (v != n->version)
+			node_chain_add(n->node, &n->chain[v]->chain, false);
+	}
 	node_set_ready(n->node, true);
 	n->state = NODE_UP;
 	n->boots++;
@@ -182,10 +246,11 @@ static void take_apart(struct world *w, unsigned i)
 	}
 	free(n->worker);
 	munmap(n->mem, n->size);
-	munmap(n->chain_mem, n->chain_size);
+	for (unsigned v = 0; v < SIM_VERSIONS; v++)
+		free_chain(n, v);
 	n->node = NULL;
 	n->worker = NULL;
-	n->mem = n->chain_mem = NULL;
+	n->mem = NULL;
 	n->state = NODE_OFF;
 }
 

@@ -17,6 +17,8 @@ const char *const fault_names[FAULT_KINDS + 1] = {
 	[FAULT_CORRUPT] = "corrupt",
 	[FAULT_RESTART] = "restart",
 	[FAULT_ADD] = "add",
+	[FAULT_DRAIN] = "drain",
+	[FAULT_RECONFIGURE] = "reconfigure",
 	NULL,
 };
 

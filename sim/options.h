@@ -27,6 +27,8 @@ enum fault_kind {
 	FAULT_CORRUPT, // bytes change between nodes
 	FAULT_RESTART, // planned: the node says that it leaves
 	FAULT_ADD, // a configured node starts late
+	FAULT_DRAIN, // a node gives all away, and takes it back or restarts
+	FAULT_RECONFIGURE, // the nodes are given another chain, one after the other
 	FAULT_KINDS,
 };
 extern const char *const fault_names[FAULT_KINDS + 1]; // NULL-terminated
@@ -91,8 +93,8 @@ static inline bool options_fault(const struct options *o, enum fault_kind kind)
 }
 
 // ---- rackfile.c ----
-// The rack's configuration file (malloc'd).
-char *rackfile_text(const struct options *o);
+// The rack's configuration file (malloc'd), with the chain in its first, second... version.
+char *rackfile_text(const struct options *o, unsigned version);
 extern const uint8_t RACKFILE_GATEWAY_MAC[2][6], RACKFILE_SWITCH_MAC[6];
 #define RACKFILE_FABRIC_VLAN 30
 static inline uint16_t rackfile_vlan(enum tripod_direction side)

@@ -84,10 +84,13 @@ static void limits(struct text *t, const struct options *o)
 		o->udp_s, o->udp_s, o->tombstone_s);
 }
 
-static void firewall(struct text *t)
+static void firewall(struct text *t, unsigned version)
 {
-	say(t, "  - firewall:\n      default: deny\n      rules:\n"
-	       "        - {action: deny, from: outside, src: 192.0.2.0/24}\n"
+	say(t,
+		"  - firewall:\n      default: deny\n      rules:\n"
+		"        - {action: deny, from: outside, src: 192.0.2.%u}\n",
+		version);
+	say(t, ""
 	       "        - {action: allow, from: outside, proto: tcp, dst: [203.0.113.128/26,\n"
 	       "            \"2001:db8:1::8000/114\"], dport: 80}\n"
 	       "        - {action: allow, from: outside, proto: udp, dst: [203.0.113.128/26,\n"
@@ -99,7 +102,8 @@ static void firewall(struct text *t)
 	say(t, "        - {action: allow, from: inside, proto: any}\n");
 }
 
-static void service(struct text *t, unsigned vip, bool v6, const char *proto, unsigned servers)
+static void service(struct text *t, unsigned vip, bool v6, const char *proto, unsigned servers,
+	unsigned version)
 {
 	struct tripod_addr a = hosts_vip_addr(vip, v6);
 	char text[TRIPOD_ADDR_STRLEN];
@@ -110,18 +114,18 @@ static void service(struct text *t, unsigned vip, bool v6, const char *proto, un
 		a = hosts_server_addr((vip + b) % servers, v6);
 		say(t, "%s{address: \"%s\", port: %u, weight: %u}", b == 0 ? "" : ", ",
 			tripod_addr_format(&a, text, sizeof(text)), HOSTS_BACKEND_PORT(vip),
-			1 + (vip + b) % 3);
+			1 + (vip + b + version) % 7);
 	}
 	say(t, "]}\n");
 }
 
-static void lb(struct text *t, const struct options *o)
+static void lb(struct text *t, const struct options *o, unsigned version)
 {
 	say(t, "  - lb:\n      table_size: 1009\n      services:\n");
 	for (unsigned vip = 0; vip < o->hosts.vips; vip++) {
 		for (unsigned v6 = 0; v6 < 2; v6++) {
-			service(t, vip, v6, "tcp", o->hosts.servers);
-			service(t, vip, v6, "udp", o->hosts.servers);
+			service(t, vip, v6, "tcp", o->hosts.servers, version);
+			service(t, vip, v6, "udp", o->hosts.servers, version);
 		}
 	}
 }
@@ -136,7 +140,7 @@ static void snat(struct text *t)
 	       "        - {src: \"" HOSTS_SERVERS_V6 "\", pool: six}\n");
 }
 
-char *rackfile_text(const struct options *o)
+char *rackfile_text(const struct options *o, unsigned version)
 {
 	struct text t = {};
 
@@ -145,12 +149,12 @@ char *rackfile_text(const struct options *o)
 	limits(&t, o);
 	say(&t, "chain:\n");
 	if (o->chain != 2)
-		firewall(&t);
+		firewall(&t, version);
 	if (o->chain == 1) {
 		snat(&t);
-		lb(&t, o);
+		lb(&t, o, version);
 	} else {
-		lb(&t, o);
+		lb(&t, o, version);
 		snat(&t);
 	}
 	return t.at;

@@ -15,6 +15,7 @@ static const struct {
 	{"handovers", C_handovers},
 	{"epoch_conflicts", C_epoch_conflicts},
 	{"tombstones", C_tombstones},
+	{"tombstone_hits", C_tombstone_hits},
 	{"relays", C_relay_tx},
 	{"repairs", C_repairs},
 	{"log_messages", C_log_messages_tx},
@@ -66,6 +67,7 @@ json_t *report_of(const struct world *w, const char *fixed)
 	for (unsigned i = 0; i < w->o.nodes; i++)
 		restarts += w->node[i].boots > 1 ? w->node[i].boots - 1 : 0;
 	put(o, "restarts", restarts);
+	put(o, "reconfigured", w->totals.reconfigured);
 	put(o, "failures", c->n_failures);
 	put(o, "faults", w->faults.n);
 	put(o, "stale_emissions", c->stale_emissions);

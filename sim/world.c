@@ -121,10 +121,12 @@ static void happen(struct world *w, const struct event *e)
 		}
 		break;
 	case EVENT_FAULT:
-		faults_event(w, e->serial);
+		faults_event(w, e->serial, e->node);
 		break;
 	case EVENT_WALK:
 		check_walk(w);
+		for (unsigned i = 0; i < w->o.nodes; i++)
+			node_run_retire(w, i);
 		world_event(w, EVENT_WALK, w->now_ns + WALK_NS, 0, 0, 0);
 		break;
 	}
@@ -158,7 +160,6 @@ struct world *world_new(const struct options *o, FILE *trace)
 		all[i]->state = rng_next(&mix) ^ (i + 1) * 0xd6e8feb86659fd93ull;
 	trace_init(&w->trace, trace);
 	check_init(w);
-	w->rackfile = rackfile_text(o);
 	faults_init(w);
 	net_init(w);
 	for (unsigned i = 0; i < o->nodes - o->late; i++)
@@ -185,7 +186,8 @@ void world_free(struct world *w)
 	hosts_free(w->hosts);
 	check_free(w);
 	trace_free(&w->trace);
-	free(w->rackfile);
+	for (unsigned v = 0; v < SIM_VERSIONS; v++)
+		free(w->rackfile[v]);
 	free(w);
 }
 

@@ -54,13 +54,21 @@ struct sim_worker {
 	uint64_t counted[COUNTERS]; // by the end of the last step
 };
 
+#define SIM_VERSIONS 6 // of the chain, in one run
+
+struct sim_chain {
+	struct chain chain;
+	void *mem;
+};
+
 struct sim_node {
 	enum node_state state;
 	struct rack rack;
 	bool loaded; // rack is
-	struct chain chain;
-	void *chain_mem, *mem;
-	size_t chain_size, size;
+	struct sim_chain *chain[SIM_VERSIONS]; // NULL: not held
+	unsigned version; // current
+	void *mem;
+	size_t size;
 	struct node *node; // NULL: off
 	unsigned boots;
 	struct sim_worker *worker; // workers of them
@@ -82,6 +90,7 @@ struct port { // of the switch
 struct world_totals {
 	uint64_t frames_to_nodes, frames_to_hosts, frames_lost, nic_drops, steps;
 	uint64_t workload_bytes, control_bytes; // towards hosts; between nodes
+	uint64_t reconfigured; // connections that were open when a node's chain changed
 	uint64_t counters[COUNTERS]; // of nodes that have gone
 };
 
@@ -90,7 +99,8 @@ struct world {
 	uint64_t now_ns;
 	struct events events;
 	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng;
-	char *rackfile;
+	char *rackfile[SIM_VERSIONS];
+	unsigned newest; // version that every node holds, or is about to be given
 
 	struct sim_node node[SIM_NODES_MAX];
 	struct port port[SIM_NODES_MAX];
@@ -133,6 +143,9 @@ void node_run_stall(struct world *w, unsigned i, unsigned worker, bool stalled);
 void node_run_arrive(struct world *w, unsigned i, unsigned worker, struct bytes *b, uint16_t vlan);
 void node_run_step(struct world *w, unsigned i, unsigned worker);
 long node_run_buffers_lost(struct world *w);
+void node_run_reconfigure(
+	struct world *w, unsigned i, unsigned version); // gives it a chain, or makes it current
+void node_run_retire(struct world *w, unsigned i); // chains that the node has given up
 void node_run_free(struct world *w, unsigned i); // with its configuration
 static inline bool node_run_alive(const struct world *w, unsigned i)
 {

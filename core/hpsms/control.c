@@ -211,6 +211,21 @@ static void set_bit(uint64_t *set, uint64_t bit, bool to)
 	*set = to ? *set | bit : *set & ~bit;
 }
 
+// Which chains a peer holds, too. true: there is a backup more for connections of one, some of which may
+// lack a copy.
+static bool note_chains(struct shard *s, const struct ring_message *m)
+{
+	uint64_t bit = 1ull << m->node;
+	bool more = false;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		bool holds = m->chains & 1u << k;
+		more |= holds && !(s->chain_nodes[k] & bit) && s->chain_used[k] > 0 && m->live;
+		set_bit(&s->chain_nodes[k], bit, holds);
+	}
+	return more;
+}
+
 void control_peer(struct shard *s, const struct ring_message *m)
 {
 	struct peer *peer = &s->peer[m->node];
@@ -227,16 +242,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	}
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
-	for (unsigned k = 0; k < CHAINS_MAX; k++) {
-		if (!(m->chains & 1u << k)) {
-			s->chain_nodes[k] &= ~bit;
-		} else if (!(s->chain_nodes[k] & bit)) {
-			// A backup more for the connections of that chain: some may lack one.
-			s->chain_nodes[k] |= bit;
-			if (s->chain_used[k] > 0)
-				repl_repair_start(s, false);
-		}
-	}
+	bool more = note_chains(s, m);
 	bool changed = peer->live != (bool)m->live || rebooted;
 	bool moved = peer->hello != m->hello;
 	peer->live = m->live;
@@ -246,6 +252,13 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	set_bit(&s->draining, bit, m->live && (m->hello & WIRE_HELLO_DRAINING));
 	if (!m->live)
 		s->joining &= ~bit;
+	if (more) {
+		if (m->hello == 0) { // it joins, and is to have more than it was sent
+			atomic_store_explicit(&s->served[m->node], 0, memory_order_release);
+			s->joining |= bit;
+		}
+		repl_repair_start(s, m->hello == 0);
+	}
 	if (!changed && !moved)
 		return;
 	if (s->worker == 0)
@@ -253,7 +266,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	if (rebooted) {
 		s->repair_reboot |= bit;
-		set_bit(&s->joining, bit, m->hello == 0);
+		s->joining |= bit;
 	}
 	if (changed && m->live)
 		s->repair_nodes |= bit;
@@ -307,11 +320,15 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 		doubt_all(s);
 	if (news || (moved && member->live))
 		tell_peer(s, h->from_node, hello->mac);
+	if (member->live)
+		fetch_hello(s, h->from_node, hello);
 }
 
 void control_chains(struct shard *s)
 {
 	const struct members *members = &s->node->members;
+
+	ready_chains(s);
 
 	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(left);
@@ -427,14 +444,14 @@ static void hello_send(struct shard *s)
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
-// Who waits to be sent its copies is told when it has them all.
+// Who asks is told when it has all copies that it should have from here.
 static void tell_joining(struct shard *s)
 {
 	const struct members *members = &s->node->members;
 
 	for (uint64_t left = members->live & ~shard_self(s); left != 0; left &= left - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(left);
-		if (hello_flags(&members->m[node]) == 0 && ready_has_served(s, node))
+		if (members->m[node].asking && ready_has_served(s, node))
 			session_greet(s, node, s->peer[node].boot, 0, s->peer[node].mac);
 	}
 }
@@ -481,7 +498,8 @@ uint64_t control_tick(struct shard *s)
 		hello_send(s);
 		tell_joining(s);
 	}
-	return members->next_hello_ns;
+	uint64_t fetch_ns = fetch_tick(s);
+	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;
 }
 
 // ---- Receiving ----
@@ -563,6 +581,20 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 	}
 }
 
+static void chain_rx(
+	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len)
+{
+	struct wire_chain_ask ask;
+	struct wire_chain chain;
+
+	if (h->type == WIRE_CHAIN_ASK && wire_get_chain_ask(body, len, &ask) == len)
+		fetch_serve(s, h->from_node, &ask);
+	else if (h->type == WIRE_CHAIN && wire_get_chain(body, len, &chain) == len)
+		fetch_rx(s, h->from_node, &chain);
+	else
+		count(s, C_drop_control_bad);
+}
+
 static bool valid(const struct shard *s, const struct tripod_packet *p, const struct wire_header *h)
 {
 	if (h->cluster != s->conf->cluster || h->from_node >= NODES_MAX ||
@@ -601,6 +633,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		index_copy_rx(s, h, body, len);
 	else if (h->type == WIRE_ASK)
 		index_ask_rx(s, h, body, len);
+	else if (h->type == WIRE_CHAIN_ASK || h->type == WIRE_CHAIN)
+		chain_rx(s, h, body, len);
 }
 
 // Of a boot that is not believed, nothing counts but what may make it so.

@@ -73,6 +73,7 @@ struct index {
 	uint64_t answered_ns;
 	uint32_t flush_left; // workers that have yet to announce all that they have
 	uint32_t flush_untold; // ... to be told so
+	uint32_t revealing; // bit w: worker w has quiet ones that are not announced yet
 	bool flushing;
 
 	// The others' sets. Worker 0 writes.
@@ -101,20 +102,24 @@ struct index {
 	_Alignas(64) _Atomic uint32_t round_wanted; // workers: rw (a maximum)
 };
 
-// Young connections: not announced yet, oldest first.
-struct index_young {
-	uint32_t conn;
-	uint32_t since; // tick
+// Connections that are not announced, oldest first.
+struct index_ring {
+	struct index_waits {
+		uint32_t conn;
+		uint32_t since; // tick
+	} * slot;
+	uint32_t mask, head, tail;
+	uint32_t to; // what stands before this place is announced whatever its age
 };
 
 // A worker's part.
 struct index_shard {
-	uint8_t *what; // of each record: INDEX_YOUNG, INDEX_ANNOUNCED
-	struct index_young *young; // ring
-	uint32_t young_mask, head, tail;
-	uint32_t flush_to; // young ones before this place are announced whatever their age
-	bool flushing; // worker 0 waits for that
+	uint8_t *what; // of each record: INDEX_WAITS, INDEX_ANNOUNCED
+	struct index_ring young, quiet; // not old enough; old, but no packet comes
+	bool flushing; // worker 0 waits for the young ones to be announced
+	bool revealing; // the quiet ones are being announced
 	uint64_t eager_ns; // time from which unspent budget for unanswered connections counts
+	uint64_t reveal_ns; // ... for quiet ones
 	uint32_t out_n, out_removes; // for worker 0, not yet in the ring
 	uint32_t out[12];
 	uint32_t announced; // records; a gauge

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // This node's index set. A connection is announced when it is no longer young: most end before that,
-// and cost nothing. Until then its backups have it, and whoever misses it asks in a round for all that
-// there is. Changes go out as a stream of numbered messages; what was missed is sent again from a
+// and cost nothing. Nor do those without an end that are quiet by then: a question by UDP and its answer
+// are remembered for minutes, and nothing more comes. Until then the backups have them, and whoever
+// misses one asks in a round for all that there is. Changes go out as a stream of numbered messages; what was missed is sent again from a
 // short history, and who missed more fetches the set as it is.
 #include <netinet/in.h>
 
 #include "core/shard.h"
 
-#define INDEX_YOUNG 1 // of index_shard.what
+#define INDEX_WAITS 1 // of index_shard.what: stands in one of its rings
 #define INDEX_ANNOUNCED 2
 
 #define ROUND_NS MS // between two answers
@@ -17,6 +18,8 @@
 #define COPY_PIECES 8 // of the set, sent for one request
 #define COPY_PLACES 8192 // of the filter looked at for one piece
 #define COPY_NS (1000 * MS) // so long after a request, somebody may be copying the set
+#define QUIET_MS 30000 // between two looks at a connection without packets
+#define REVEAL_NS 5000ull // each quiet one costs so much of the time: 200000 a second
 #define EAGER_NS 100000ull // each unanswered connection costs so much of the time: 10000 a second
 
 void index_init(struct index *ix, struct arena *a, const struct node_conf *conf)
@@ -36,9 +39,10 @@ void index_shard_init(struct shard *s, struct arena *a)
 
 	while (s->conf->index_keys > 0 && places <= s->conf->connections)
 		places *= 2;
-	x->young_mask = places - 1;
+	x->young.mask = x->quiet.mask = places - 1;
 	x->what = arena_take(a, (size_t)s->conf->connections + 1);
-	x->young = arena_take(a, (size_t)places * sizeof(*x->young));
+	x->young.slot = arena_take(a, (size_t)places * sizeof(*x->young.slot));
+	x->quiet.slot = arena_take(a, (size_t)places * sizeof(*x->quiet.slot));
 }
 
 // ---- The stream of changes. Worker 0 ----
@@ -120,7 +124,7 @@ static bool send_changes(struct shard *s, unsigned node, uint32_t number, bool a
 		return false;
 	*d = (struct wire_delta){
 		.seq = number,
-		.flags = ix->missing > 0 ? WIRE_INDEX_PARTIAL : 0,
+		.flags = ix->missing > 0 || ix->revealing != 0 ? WIRE_INDEX_PARTIAL : 0,
 	};
 	if (!bare) {
 		const struct index_delta *from = slot(ix, number);
@@ -158,6 +162,21 @@ static void tell_flush(struct shard *s)
 	}
 }
 
+// The young ones are announced at once, the quiet ones, which may be many, as the others leave room:
+// until then the node says that its set lacks keys.
+static void flush_shard(struct shard *s)
+{
+	struct index_shard *x = &s->index;
+
+	x->young.to = x->young.head;
+	x->quiet.to = x->quiet.head;
+	x->flushing = true;
+	x->revealing = x->quiet.head != x->quiet.tail;
+	if (s->worker == 0)
+		s->node->index->revealing =
+			(s->node->index->revealing & ~1u) | (uint32_t)x->revealing;
+}
+
 static void flush_begin(struct shard *s)
 {
 	struct index *ix = s->node->index;
@@ -167,8 +186,7 @@ static void flush_begin(struct shard *s)
 	ix->askers_next = 0;
 	ix->flushing = true;
 	ix->flush_left = ix->flush_untold = ((1u << s->conf->workers) - 1) & ~1u;
-	s->index.flush_to = s->index.head;
-	s->index.flushing = true;
+	flush_shard(s);
 }
 
 // Everything that there was when the rounds were asked for is in the stream.
@@ -340,14 +358,19 @@ static bool worth(const struct shard *s, const struct conn *c)
 	       c->dir[0].key.direction == TRIPOD_OUTGOING;
 }
 
-static bool queue(struct shard *s, uint32_t i)
+static void pop(struct index_ring *r)
 {
-	struct index_shard *x = &s->index;
+	r->tail++;
+	if ((int32_t)(r->tail - r->to) > 0)
+		r->to = r->tail; // numbers wrap
+}
 
-	if (x->head - x->tail > x->young_mask)
+static bool queue(struct shard *s, struct index_ring *r, uint32_t i)
+{
+	if (r->head - r->tail > r->mask)
 		return false;
-	x->young[x->head++ & x->young_mask] = (struct index_young){i, s->now};
-	x->what[i] = INDEX_YOUNG;
+	r->slot[r->head++ & r->mask] = (struct index_waits){i, s->now};
+	s->index.what[i] |= INDEX_WAITS;
 	return true;
 }
 
@@ -358,49 +381,94 @@ static bool ended(const struct conn *c)
 		       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
 }
 
-// Unanswered connections are many in a flood: they have a budget.
-static bool spend_eager(struct shard *s)
+// A budget counted in time.
+static bool spend(const struct shard *s, uint64_t *from_ns, uint64_t cost_ns)
+{
+	if (*from_ns + 20 * MS < s->now_ns)
+		*from_ns = s->now_ns - 20 * MS;
+	if (*from_ns + cost_ns > s->now_ns)
+		return false;
+	*from_ns += cost_ns;
+	return true;
+}
+
+// Without a FIN, only silence says that nothing more will come.
+static bool is_quiet(const struct shard *s, const struct conn *c, uint32_t ms)
+{
+	uint32_t ticks = ticks_of_ms(ms);
+
+	return c->dir[0].key.proto != IPPROTO_TCP && s->now - c->dir[0].seen >= ticks &&
+	       s->now - c->dir[1].seen >= ticks;
+}
+
+// Announces record i, unless it need not be. false: not now.
+static bool announce(struct shard *s, uint32_t i)
 {
 	struct index_shard *x = &s->index;
 
-	if (x->eager_ns + 20 * MS < s->now_ns)
-		x->eager_ns = s->now_ns - 20 * MS;
-	if (x->eager_ns + EAGER_NS > s->now_ns)
+	if (!change(s, i, false))
 		return false;
-	x->eager_ns += EAGER_NS;
+	x->what[i] = INDEX_ANNOUNCED;
+	x->announced++;
 	return true;
+}
+
+static bool stands(const struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	return (s->index.what[i] & INDEX_WAITS) && !ended(c) && worth(s, c);
 }
 
 // The oldest young one is young no longer. false: not now.
 static bool grow_up(struct shard *s)
 {
-	struct index_shard *x = &s->index;
-	uint32_t i = x->young[x->tail & x->young_mask].conn;
+	struct index_ring *r = &s->index.young;
+	uint32_t i = r->slot[r->tail & r->mask].conn;
 	const struct conn *c = store_conn(&s->store, i);
+	bool asked = (int32_t)(r->tail - r->to) < 0;
 
-	if (!(x->what[i] & INDEX_YOUNG) || ended(c) || !worth(s, c)) {
-		x->what[i] &= (uint8_t)~INDEX_YOUNG;
-		x->tail++;
-		return true;
-	}
-	if (!(c->flags & CONN_ANSWERED) && !spend_eager(s)) {
-		x->tail++;
-		return queue(s, i);
-	}
-	if (!change(s, i, false))
+	if (!stands(s, i))
+		s->index.what[i] &= (uint8_t)~INDEX_WAITS;
+	else if (!asked && is_quiet(s, c, s->conf->announce_after_ms / 2) &&
+		 queue(s, &s->index.quiet, i))
+		;
+	else if (!(c->flags & CONN_ANSWERED) && !spend(s, &s->index.eager_ns, EAGER_NS)) {
+		pop(r); // unanswered ones are many in a flood
+		return queue(s, r, i);
+	} else if (!announce(s, i)) {
 		return false;
-	x->what[i] = INDEX_ANNOUNCED;
-	x->announced++;
-	x->tail++;
+	}
+	pop(r);
+	return true;
+}
+
+// The one that has been quiet longest is looked at. false: not now.
+static bool wake_up(struct shard *s)
+{
+	struct index_ring *r = &s->index.quiet;
+	uint32_t i = r->slot[r->tail & r->mask].conn;
+	bool asked = (int32_t)(r->tail - r->to) < 0;
+
+	if (!stands(s, i)) {
+		s->index.what[i] &= (uint8_t)~INDEX_WAITS;
+	} else if (!asked && is_quiet(s, store_conn(&s->store, i), QUIET_MS)) {
+		pop(r);
+		return queue(s, r, i);
+	} else if ((asked && !spend(s, &s->index.reveal_ns, REVEAL_NS)) || !announce(s, i)) {
+		return false;
+	}
+	pop(r);
 	return true;
 }
 
 void index_young(struct shard *s, uint32_t i)
 {
+	struct index_ring *r = &s->index.young;
+
 	if (!index_on(s) || s->index.what[i] != 0 || !worth(s, store_conn(&s->store, i)))
 		return;
 	// The ring has a place for each record, and some are taken by records that have gone since.
-	if (!queue(s, i) && (!grow_up(s) || !queue(s, i)))
+	if (!queue(s, r, i) && (!grow_up(s) || !queue(s, r, i)))
 		count(s, C_index_full);
 }
 
@@ -431,11 +499,13 @@ void index_ring(struct shard *s, unsigned from, const struct ring_message *m)
 		}
 		break;
 	case RING_INDEX_FLUSH:
-		s->index.flush_to = s->index.head;
-		s->index.flushing = true;
+		flush_shard(s);
 		break;
 	case RING_INDEX_FLUSHED:
-		ix->flush_left &= ~(1u << from);
+		if (m->final)
+			ix->flush_left &= ~(1u << from);
+		ix->revealing &= ~(1u << from);
+		ix->revealing |= (uint32_t)m->live << from;
 		ix->next_ns = 0;
 		break;
 	default:
@@ -445,26 +515,52 @@ void index_ring(struct shard *s, unsigned from, const struct ring_message *m)
 
 // ---- The step ----
 
-static bool young_due(const struct shard *s)
+static bool due(const struct shard *s, const struct index_ring *r, uint32_t ms)
 {
-	const struct index_shard *x = &s->index;
-
-	if (x->head == x->tail)
+	if (r->head == r->tail)
 		return false;
-	if (x->flushing && (int32_t)(x->tail - x->flush_to) < 0)
+	return (int32_t)(r->tail - r->to) < 0 ||
+	       s->now - r->slot[r->tail & r->mask].since >= ticks_of_ms(ms);
+}
+
+// Worker 0 is told that all young ones are in the stream, or that all quiet ones are, too.
+static bool tell_flushed(struct shard *s, bool young)
+{
+	struct ring_message m = {
+		.type = RING_INDEX_FLUSHED, .final = young, .live = s->index.revealing};
+
+	if (s->worker == 0) {
+		s->node->index->revealing &= ~1u;
+		s->node->index->revealing |= (uint32_t)s->index.revealing;
+		s->node->index->next_ns = 0;
 		return true;
-	return s->now - x->young[x->tail & x->young_mask].since >=
-	       ticks_of_ms(s->conf->announce_after_ms);
+	}
+	return push_out(s) && shard_post(s, 0, &m);
 }
 
 static void flush_end(struct shard *s)
 {
-	struct ring_message m = {.type = RING_INDEX_FLUSHED};
+	struct index_shard *x = &s->index;
 
-	if ((int32_t)(s->index.tail - s->index.flush_to) < 0)
-		return;
-	if (s->worker == 0 || (push_out(s) && shard_post(s, 0, &m)))
-		s->index.flushing = false;
+	if (x->flushing && (int32_t)(x->young.tail - x->young.to) >= 0 && tell_flushed(s, true))
+		x->flushing = false;
+	if (x->revealing && (int32_t)(x->quiet.tail - x->quiet.to) >= 0) {
+		x->revealing = false;
+		if (!tell_flushed(s, false))
+			x->revealing = true; // again in the next step
+	}
+}
+
+static void announce_due(struct shard *s)
+{
+	struct index_shard *x = &s->index;
+	unsigned n = 0;
+
+	while (due(s, &x->young, s->conf->announce_after_ms) && n < STEP_YOUNG && grow_up(s))
+		n++;
+	while (due(s, &x->quiet, QUIET_MS) && n < STEP_YOUNG && wake_up(s))
+		n++;
+	s->step->more |= n == STEP_YOUNG;
 }
 
 void index_step(struct shard *s)
@@ -472,13 +568,8 @@ void index_step(struct shard *s)
 	struct index *ix = s->node->index;
 	struct index_shard *x = &s->index;
 
-	for (unsigned n = 0; young_due(s); n++) {
-		if (n == STEP_YOUNG || !grow_up(s)) {
-			s->step->more = true;
-			break;
-		}
-	}
-	if (x->flushing)
+	announce_due(s);
+	if (x->flushing || x->revealing)
 		flush_end(s);
 	if (x->out_n > 0)
 		push_out(s);
@@ -496,21 +587,26 @@ void index_step(struct shard *s)
 		pull_look_again(s);
 }
 
+// When the oldest of a ring is due.
+static uint64_t ring_next_ns(const struct shard *s, const struct index_ring *r, uint32_t ms)
+{
+	if (r->head == r->tail)
+		return UINT64_MAX;
+	tick_t at = r->slot[r->tail & r->mask].since + ticks_of_ms(ms) + 1;
+	int32_t left = (int32_t)(at - s->now);
+	return s->now_ns + (left > 0 ? (uint64_t)left << TICK_SHIFT : MS / 8);
+}
+
 uint64_t index_next_ns(const struct shard *s)
 {
 	const struct index_shard *x = &s->index;
 	uint64_t next = s->worker == 0 && index_on(s) ? s->node->index->next_ns : UINT64_MAX;
+	uint64_t young = ring_next_ns(s, &x->young, s->conf->announce_after_ms);
+	uint64_t quiet = ring_next_ns(s, &x->quiet, QUIET_MS);
+	bool busy = x->n > 0 || s->round_first != 0 || x->flushing || x->revealing || x->out_n > 0;
 
-	if (x->n > 0 || s->round_first != 0 || x->flushing || x->out_n > 0) {
-		uint64_t soon = s->now_ns + MS / 4;
-		next = soon < next ? soon : next;
-	}
-	if (x->head != x->tail) {
-		tick_t due = x->young[x->tail & x->young_mask].since +
-			     ticks_of_ms(s->conf->announce_after_ms) + 1;
-		int32_t left = (int32_t)(due - s->now);
-		uint64_t at = s->now_ns + (left > 0 ? (uint64_t)left << TICK_SHIFT : 0);
-		next = at < next ? at : next;
-	}
-	return next;
+	if (busy && s->now_ns + MS / 4 < next)
+		next = s->now_ns + MS / 4;
+	next = young < next ? young : next;
+	return quiet < next ? quiet : next;
 }

@@ -396,6 +396,107 @@ static void index__no_reset_without_a_round(void **state)
 	rack_free(r);
 }
 
+// ---- Connections that are quiet ----
+
+static void udp(struct rack *r, enum tripod_direction from, unsigned n, unsigned payload)
+{
+	char client[20];
+
+	snprintf(client, sizeof(client), "198.18.7.%u", n);
+	rack_send(r, from,
+		from == TRIPOD_INCOMING ? &(struct frame_spec){.proto = 17,
+						  .src = client,
+						  .dst = FLOWS_VIP,
+						  .sport = 1000,
+						  .dport = 53,
+						  .payload_len = payload}
+					: &(struct frame_spec){.proto = 17,
+						  .src = SERVER,
+						  .dst = client,
+						  .sport = 8080,
+						  .dport = 1000,
+						  .payload_len = payload});
+}
+
+// A question and an answer by UDP are remembered for minutes, and nobody is told. But when the rack is
+// unsettled and somebody asks, all of them are found.
+static void quiet_are_revealed(unsigned workers)
+{
+	enum { N = 60 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .workers = workers, .seed = 78});
+	static struct rack_arrival a[4096];
+	struct flow f = flow_of(9999, SERVER);
+
+	rack_run_ms(r, 11000);
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_INCOMING, i, 20);
+		rack_run_ms(r, 2);
+		udp(r, TRIPOD_OUTGOING, i, 20);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 3000);
+	assert_int_equal(rack_counter(r, -1, C_index_adds), 0);
+	for (unsigned k = 0; k < 20; k++) {
+		udp(r, TRIPOD_INCOMING, 0, 20); // this one goes on, and is announced before long
+		rack_run_ms(r, 2000);
+	}
+	assert_int_equal(rack_counter(r, -1, C_index_adds), 2); // its backup hears of activity late
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(index_complete(shard_of(r, i)));
+	rack_kill(r, 3);
+	rack_run_ms(r, 400);
+	rack_arrivals(r, TRIPOD_OUTGOING, a, 4096);
+	uint64_t opened = rack_counter(r, -1, C_connections_opened);
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_INCOMING, i, 33);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 50);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 4096), N);
+	assert_int_equal(rack_counter(r, -1, C_connections_opened), opened);
+	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 500);
+	assert_agreed(r, 4);
+	assert_true(rack_counter(r, -1, C_index_adds) > N);
+	rack_free(r);
+}
+
+static void index__quiet_connections_are_revealed(void **state)
+{
+	quiet_are_revealed(1);
+}
+
+static void index__quiet_connections_of_three_workers_are_revealed(void **state)
+{
+	quiet_are_revealed(3);
+}
+
+// Two keys of one fingerprint, at two workers: the set has it until both have gone.
+static void index__two_keys_of_one_fingerprint(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2});
+	struct ring_message add = {.type = RING_INDEX, .index = {.fp = {77, 99}, .n = 2}};
+	struct ring_message del = {
+		.type = RING_INDEX, .index = {.fp = {77, 99}, .n = 2, .removes = 3}};
+	struct shard *other = node_shard(rack_node(r, 0), 1);
+
+	shard_post(other, 0, &add);
+	rack_run_ms(r, 20);
+	shard_post(other, 0, &add);
+	rack_run_ms(r, 20);
+	assert_int_equal(index_map_find(&index_of(r, 1)->map, 77), 1);
+	assert_int_equal(rack_counter(r, 1, C_index_rx_changes), 2);
+	shard_post(other, 0, &del);
+	rack_run_ms(r, 20);
+	assert_int_equal(index_map_find(&index_of(r, 1)->map, 77), 1);
+	shard_post(other, 0, &del);
+	rack_run_ms(r, 20);
+	assert_int_equal(index_map_find(&index_of(r, 1)->map, 77), 0);
+	assert_int_equal(rack_counter(r, 1, C_index_rx_changes), 4);
+	rack_free(r);
+}
+
 // ---- Limits ----
 
 // A table that is too small: who is not in it is asked itself, so that all are found all the same.
@@ -462,6 +563,9 @@ int main(void)
 		cmocka_unit_test(index__young_connections_of_other_workers_are_found),
 		cmocka_unit_test(index__settled_unknown_costs_nothing),
 		cmocka_unit_test(index__no_reset_without_a_round),
+		cmocka_unit_test(index__quiet_connections_are_revealed),
+		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
+		cmocka_unit_test(index__two_keys_of_one_fingerprint),
 		cmocka_unit_test(index__table_too_small),
 		cmocka_unit_test(index__set_too_small),
 	};

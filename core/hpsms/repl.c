@@ -52,6 +52,9 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 			r->part[p].version++;
 	}
 	c->stamp++;
+	c->published = (uint16_t)(conn_last_seen(c) >> 8); // ages go with it
+	r->changed |= (parts & 3) | r->untold;
+	r->untold = 0;
 	holders_mark_only(r, HOLDER_ACKED, repl_self(s));
 	if (parts & 1u << PART_SHARED) {
 		holders_mark_only(r, HOLDER_KNOWN, repl_self(s));
@@ -61,6 +64,18 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		return;
 	if (c->flags & CONN_REPLICATED)
 		repl_queue_all(s, i, r->holders);
+}
+
+// Whoever has acknowledged that TCP has closed ends its copy by the same clock. The others are told.
+void repl_ended(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+
+	if (!conn_masters(c, 0) || !conn_masters(c, 1))
+		repl_changed(s, i, 1u << PART_SHARED);
+	else if (s->conf->durability != DURABILITY_NONE && (c->flags & CONN_REPLICATED))
+		repl_queue_all(s, i, r->holders & ~holders_with(r, HOLDER_ACKED));
 }
 
 void repl_protect(struct shard *s, uint32_t i)
@@ -107,9 +122,9 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 		return;
 	w->flags = (c->flags & CONN_ANSWERED ? WIRE_RECORD_ANSWERED : 0) |
 		   (c->flags & CONN_PINNED ? WIRE_RECORD_PINNED : 0);
+	unsigned mine = (conn_masters(c, 0) ? 1u : 0) | (conn_masters(c, 1) ? 2u : 0);
+	w->parts = full ? 3 : mine & r->changed ? mine & r->changed : mine;
 	for (unsigned d = 0; d < 2; d++) {
-		if (full || conn_masters(c, d))
-			w->parts |= 1u << d;
 		w->version[d] = r->part[d];
 		w->dir[d].tcp_flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 		if (w->dir[d].tcp_flags & TCP_DIR_WSCALE)
@@ -278,8 +293,11 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 		holders_mark(r, HOLDER_KNOWN, bit);
 	// What says that an update has arrived does not say that there was a record to apply it to:
 	// if there was none, that has been said, or will be.
-	if (newest && holder_is(r, HOLDER_KNOWN, x->node))
+	if (newest && holder_is(r, HOLDER_KNOWN, x->node)) {
 		holders_mark(r, HOLDER_ACKED, bit);
+		if (holders_all(r, HOLDER_ACKED))
+			r->changed = 0;
+	}
 }
 
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h)

@@ -98,6 +98,22 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 	return true;
 }
 
+// What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
+// gives an address and port to the next as soon as it has forgotten the last.
+static void make_way(struct shard *s, const struct tripod_tuple *reversed)
+{
+	struct store_hit hit = store_find(&s->store, reversed, store_hash(&s->store, reversed));
+
+	if (hit.what != STORE_CONN)
+		return;
+	const struct conn *c = store_conn(&s->store, hit.index);
+	bool ended = c->state == CONN_TOMBSTONE ||
+		     (c->dir[0].key.proto == IPPROTO_TCP &&
+			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
+	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1))
+		conn_free(s, hit.index);
+}
+
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
@@ -107,6 +123,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 
 	if (i == STORE_NONE) {
 		count(s, C_log_records_refused);
+		fetch_want(s, w->chain, from);
 		return STORE_NONE;
 	}
 	struct conn *c = store_conn(&s->store, i);
@@ -138,6 +155,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
 	chain_unpack(conn_chain(s, c), w->nf, c->nf);
+	make_way(s, &w->reversed);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
@@ -149,6 +167,13 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);
+	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
+	unsigned writer = r->part[PART_SHARED].writer;
+	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
+		s->repair_next |= repl_self(s);
+		if (s->repair_at == 0)
+			s->repair_at = 1;
+	}
 	return i;
 }
 
@@ -252,6 +277,7 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	}
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
+		fetch_want(s, w->chain, from);
 		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
 		return STORE_NONE;
 	}
@@ -265,10 +291,13 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
 	uint64_t holders = r->holders | 1ull << from;
+	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
+	uint8_t more = 0; // TCP flags that the sender has not
 
 	for (unsigned d = 0; d < 2; d++) {
 		if (!(w->parts & 1u << d))
 			continue;
+		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		merge_dir(s, i, d, w);
 	}
@@ -282,12 +311,16 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
 	repl_hold(s, i, from);
-	// A new holder was sent this node's directions as the sender knew them.
-	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+	// A new holder was sent what this node writes as the sender knew it.
+	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+		      r->part[PART_SHARED].writer == s->conf->id;
+	if (r->holders != holders && writes)
 		repl_queue_all(s, i, r->holders & ~holders);
-	if (stale) {
-		// An old master that does not know of the take-over yet.
+	if (stale) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
+	// Who takes over what is being closed has not heard of all that has passed here.
+	bool handed = mastered & ~c->flags & both;
+	if (stale || (handed && (more | r->untold) != 0)) {
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
@@ -329,6 +362,7 @@ static void record_rx(
 		if (w->incarnation != c->incarnation) {
 			other_incarnation(s, i, w, from, from_worker, final);
 		} else if (c->state == CONN_TOMBSTONE) {
+			count(s, C_tombstone_hits);
 			if (w->op != WIRE_BURY) {
 				// Nothing is reborn: the sender has not heard of the end.
 				count(s, C_log_records_stale);

@@ -240,6 +240,10 @@ static void repl__state_of_a_foreign_chain(void **state)
 	w.chain++;
 	forge(r, 0, 1, &w);
 	assert_null(find(r, 1, 2, NULL));
+	w = record_of(r, 2, 0, 1);
+	w.nf_size--;
+	forge(r, 0, 1, &w);
+	assert_null(find(r, 1, 2, NULL));
 	// A newer life of another chain does not cost the older one that is here.
 	w = record_of(r, 1, 0, 1);
 	w.incarnation++;
@@ -525,6 +529,9 @@ static void repl__update_of_a_lost_copy(void **state)
 		}
 	}
 	assert_int_equal(lost, 8);
+	// The acknowledgement of the update's message crosses the word that there was nothing to update.
+	for (unsigned n = 0; n < 3; n++)
+		rack_node(r, n)->conf.flush_us = 1500;
 	for (unsigned n = 0; n < 8; n++)
 		tcp(r, n, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 101, 501, 0);
 	rack_run_ms(r, 10);

@@ -10,7 +10,7 @@
 #define MAGIC 0x5450 // "TP"
 #define HELLO_FIXED 18 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
-#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING)
+#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING | WIRE_HELLO_ASKING)
 #define GREET_FLAGS (HELLO_FLAGS | WIRE_HELLO_WANTED | WIRE_HELLO_SERVED)
 #define AUTH_OFFSET 48 // key id and counter
 
@@ -44,6 +44,8 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_HELLO:
 		return h->to_node == WIRE_ANY && h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_GREET:
+	case WIRE_CHAIN_ASK:
+	case WIRE_CHAIN:
 	case WIRE_ASK:
 		return h->to_worker == 0 && h->count == 1 && h->seq == 0;
 	case WIRE_LOG: // a bare acknowledgement is never acknowledged itself

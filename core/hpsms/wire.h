@@ -28,6 +28,8 @@ enum wire_type {
 	WIRE_INDEX = 5, // what has changed in the sender's index set
 	WIRE_SNAPSHOT = 6, // a piece of the set as it is
 	WIRE_ASK = 7, // asks for what the sender of it lacks of the index sets
+	WIRE_CHAIN_ASK = 8, // a chain is wanted, by its id: one struct wire_chain_ask
+	WIRE_CHAIN = 9, // answer: a piece of its description, one struct wire_chain
 	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
 	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
 	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
@@ -77,6 +79,7 @@ struct wire_hello {
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
 #define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
 #define WIRE_HELLO_DRAINING 8 // gives its connections away: no new copies for it
+#define WIRE_HELLO_ASKING 32 // wants to be told when the receiver has sent all that it should hold
 #define WIRE_HELLO_SERVED 16 // in a GREET only: the sender has sent what the receiver should hold
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
@@ -149,6 +152,23 @@ int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
 #define WIRE_TUPLE_MAX 40 // bytes of the largest
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+
+#define WIRE_CHAIN_CHUNK 1024 // bytes
+struct wire_chain_ask {
+	uint64_t id;
+	uint32_t offset; // from here on
+};
+struct wire_chain {
+	uint64_t id;
+	uint32_t total; // bytes of the description; 0: the sender has not that chain
+	uint32_t offset;
+	uint16_t size;
+	const uint8_t *bytes; // decoded: points into buf
+};
+int wire_put_chain_ask(uint8_t *buf, size_t size, const struct wire_chain_ask *a);
+int wire_get_chain_ask(const uint8_t *buf, size_t len, struct wire_chain_ask *a);
+int wire_put_chain(uint8_t *buf, size_t size, const struct wire_chain *c);
+int wire_get_chain(const uint8_t *buf, size_t len, struct wire_chain *c);
 
 // ---- Index sets. Encoders and decoders work on the whole body; `count` of the header is n. ----
 

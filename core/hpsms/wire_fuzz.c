@@ -31,6 +31,8 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct wire_greet greet;
 		struct wire_record record;
 		struct tripod_tuple tuple;
+		struct wire_chain_ask chain_ask;
+		struct wire_chain chain;
 		uint64_t hash;
 	} u;
 	int n, put;
@@ -62,6 +64,14 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_ASK:
 		n = wire_get_ask(data, len, &u.ask);
 		put = n < 0 ? n : wire_put_ask(again, sizeof(again), &u.ask);
+		break;
+	case WIRE_CHAIN_ASK:
+		n = wire_get_chain_ask(data, len, &u.chain_ask);
+		put = n < 0 ? n : wire_put_chain_ask(again, sizeof(again), &u.chain_ask);
+		break;
+	case WIRE_CHAIN:
+		n = wire_get_chain(data, len, &u.chain);
+		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
 		break;
 	default:
 		n = wire_get_tuple(data, len, &u.tuple);

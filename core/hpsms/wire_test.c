@@ -65,8 +65,9 @@ static void header__wrong_fields(void **state)
 	static const struct {
 		unsigned at;
 		uint8_t value;
-	} wrong[] = {{0, 0x55}, {1, 0}, {2, 1}, {2, 3}, {3, 0}, {3, 6}, {4, 1}, {5, 71}, {5, 73},
-		{7, 0}, {8, 64}, {8, 0xff}, {9, 16}, {10, 64}, {10, 0xff}, {11, 16}, {11, 0xff}};
+	} wrong[] = {{0, 0x55}, {1, 0}, {2, 1}, {2, 3}, {3, 0}, {3, 6}, {3, 7}, {3, 10}, {4, 1},
+		{5, 71}, {5, 73}, {7, 0}, {8, 64}, {8, 0xff}, {9, 16}, {10, 64}, {10, 0xff},
+		{11, 16}, {11, 0xff}};
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		memcpy(b, good, sizeof(good));
 		b[wrong[i].at] = wrong[i].value;
@@ -168,6 +169,62 @@ static void hello__round_trip_and_ranges(void **state)
 	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
+static void chain__round_trip_and_ranges(void **state)
+{
+	uint8_t bytes[WIRE_CHAIN_CHUNK + 1], b[1100];
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
+	struct wire_chain_ask ask = {.id = 0x0102030405060708, .offset = 0x090a0b0c}, asked;
+	assert_int_equal(wire_put_chain_ask(b, 12, &ask), 12);
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(b[i], i + 1);
+	assert_int_equal(wire_put_chain_ask(b, 11, &ask), -ENOSPC);
+	assert_int_equal(wire_get_chain_ask(b, 11, &asked), -EINVAL);
+	assert_int_equal(wire_get_chain_ask(b, 12, &asked), 12);
+	assert_true(asked.id == ask.id && asked.offset == ask.offset);
+	ask.id = 0;
+	assert_int_equal(wire_put_chain_ask(b, 12, &ask), -EINVAL);
+	memset(b, 0, 8);
+	assert_int_equal(wire_get_chain_ask(b, 12, &asked), -EINVAL);
+
+	struct wire_chain c = {7, 5000, 4000, 1000, bytes}, got;
+	assert_int_equal(wire_put_chain(b, 1018, &c), 1018);
+	assert_int_equal(wire_put_chain(b, 1017, &c), -ENOSPC);
+	assert_int_equal(wire_get_chain(b, 1017, &got), -EINVAL);
+	assert_int_equal(wire_get_chain(b, sizeof(b), &got), 1018);
+	assert_true(got.id == 7 && got.total == 5000 && got.offset == 4000 && got.size == 1000);
+	assert_memory_equal(got.bytes, bytes, 1000);
+	static const struct wire_chain bad[] = {
+		{0, 5000, 4000, 1000, NULL}, // no chain
+		{7, 5000, 4001, 1000, NULL}, // behind the end
+		{7, 5000, 5000, 1, NULL},
+		{7, 5000, UINT32_MAX, 2, NULL},
+		{7, 5000, 0, 0, NULL}, // nothing of something
+		{7, 0, 0, 1, NULL}, // something of nothing
+		{7, 0, 1, 0, NULL},
+		{7, 5000, 0, WIRE_CHAIN_CHUNK + 1, NULL},
+		{7, CHAIN_BYTES_MAX + 1, 0, 1, NULL},
+	};
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		c = bad[i];
+		c.bytes = bytes;
+		assert_int_equal(wire_put_chain(b, sizeof(b), &c), -EINVAL);
+		for (unsigned k = 0; k < 8; k++)
+			b[k] = (uint8_t)(c.id >> (56 - 8 * k));
+		for (unsigned k = 0; k < 4; k++) {
+			b[8 + k] = (uint8_t)(c.total >> (24 - 8 * k));
+			b[12 + k] = (uint8_t)(c.offset >> (24 - 8 * k));
+		}
+		b[16] = (uint8_t)(c.size >> 8);
+		b[17] = (uint8_t)c.size;
+		assert_int_equal(wire_get_chain(b, sizeof(b), &got), -EINVAL);
+	}
+	c = (struct wire_chain){.id = 7}; // the sender has it not
+	assert_int_equal(wire_put_chain(b, sizeof(b), &c), 18);
+	assert_int_equal(wire_get_chain(b, 18, &got), 18);
+	assert_int_equal(got.total, 0);
+}
+
 static void greet__round_trip_and_ranges(void **state)
 {
 	struct wire_greet g = {.hello = {.workers = 2,
@@ -192,7 +249,7 @@ static void greet__round_trip_and_ranges(void **state)
 	assert_int_equal(wire_get_greet(b, 50, &got), 50);
 	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
 	assert_int_equal(got.hello.flags, g.hello.flags);
-	b[1] = 32;
+	b[1] = 64;
 	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
 	b[1] = 5;
 	memset(b + 42, 0xff, 8); // a floor above which nothing could come
@@ -247,11 +304,12 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 {
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
-		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK};
+		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
-	bool one = h.type == WIRE_HELLO || h.type == WIRE_GREET || h.type == WIRE_ASK;
+	bool one = h.type == WIRE_HELLO || h.type == WIRE_GREET || h.type == WIRE_ASK ||
+		   h.type == WIRE_CHAIN_ASK || h.type == WIRE_CHAIN;
 	h.count = (uint16_t)(one ? 1 : 1 + rng_below(r, 5));
 	if (one || whole)
 		h.to_worker = 0;
@@ -278,6 +336,9 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_snapshot snapshot = {
 			.total = 9, .places = 5, .n = h.count, .fp = {1, 2, 3, 4, 5}};
 		struct wire_ask ask = {.what = WIRE_ASK_DELTAS, .from = (uint32_t)rng_next(r)};
+		struct wire_chain_ask chain_ask = {rng_next(r) | 1, (uint32_t)rng_next(r)};
+		static const uint8_t piece[100] = {1, 2, 3};
+		struct wire_chain chunk = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
 		else if (h.type == WIRE_INDEX)
@@ -286,6 +347,10 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			n = wire_put_snapshot(b + len, room, &snapshot);
 		else if (h.type == WIRE_ASK)
 			n = wire_put_ask(b + len, room, &ask);
+		else if (h.type == WIRE_CHAIN_ASK)
+			n = wire_put_chain_ask(b + len, room, &chain_ask);
+		else if (h.type == WIRE_CHAIN)
+			n = wire_put_chain(b + len, room, &chunk);
 		else if (h.type == WIRE_GREET)
 			n = wire_put_greet(b + len, room, &greet);
 		else if (h.type == WIRE_LOG)
@@ -328,6 +393,7 @@ int main(void)
 		cmocka_unit_test(header__wrong_fields),
 		cmocka_unit_test(header__per_type),
 		cmocka_unit_test(hello__round_trip_and_ranges),
+		cmocka_unit_test(chain__round_trip_and_ranges),
 		cmocka_unit_test(greet__round_trip_and_ranges),
 		cmocka_unit_test(tuple__canonical),
 		cmocka_unit_test(prop__tuples),

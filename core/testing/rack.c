@@ -33,6 +33,7 @@ struct member_state {
 	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
 	const struct chain *chain; // current when it starts
+	uint32_t unable; // bit k: it cannot make known chain k of its description
 	uint64_t control_ns; // when its control thread runs next
 	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
 	unsigned boots;
@@ -251,7 +252,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.index_keys = r->conf.no_index     ? 0
 			      : r->conf.index_keys ? r->conf.index_keys
 						   : 65536,
-		.repair_per_s = 100000,
+		.repair_per_s = r->conf.repair_per_s ? r->conf.repair_per_s : 100000,
 		.join_timeout_ms = 5000,
 		.drain_quiet_ms = 50,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
@@ -463,6 +464,15 @@ void rack_know(struct rack *r, const struct chain *chain)
 	r->known[r->n_known++] = chain;
 }
 
+void rack_unable(struct rack *r, unsigned i, const struct chain *chain, bool unable)
+{
+	for (unsigned k = 0; k < r->n_known; k++) {
+		if (r->known[k] == chain)
+			r->m[i].unable =
+				unable ? r->m[i].unable | 1u << k : r->m[i].unable & ~(1u << k);
+	}
+}
+
 void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain)
 {
 	struct node *n = r->m[i].node;
@@ -648,7 +658,25 @@ static void control_node(struct rack *r, unsigned i)
 {
 	unsigned slot;
 
-	node_chain_retire(r->m[i].node, &slot); // the chains are the rack's
+	struct node *n = r->m[i].node;
+	const uint8_t *bytes;
+	uint32_t size;
+	uint64_t id;
+
+	node_chain_retire(n, &slot); // the chains are the rack's
+	if (!node_chain_text(n, &id, &bytes, &size))
+		return;
+	bool taken = false;
+	for (unsigned k = 0; k < r->n_known; k++) {
+		if (r->known[k]->id != id || (r->m[i].unable & 1u << k))
+			continue;
+		if (chain_description_id(bytes, size) != id ||
+			size != r->known[k]->description_size)
+			abort();
+		int added = node_chain_add(n, r->known[k], false);
+		taken = added >= 0 || added == -EEXIST;
+	}
+	node_chain_taken(n, taken);
 }
 
 static void step_node(struct rack *r, unsigned i)

@@ -29,6 +29,7 @@ struct rack_conf {
 	uint32_t embryonic; // 0: as many as connections
 	uint32_t waiting, pulls; // 0: 512
 	uint32_t timers; // 0: 64
+	uint32_t repair_per_s; // 0: 100000
 	uint32_t nf_state_bytes; // 0: those of the chain
 	unsigned peer_workers; // 0: as many as workers
 	uint32_t pull_per_s; // 0: 50000
@@ -66,6 +67,8 @@ void rack_start(struct rack *r, unsigned i);
 // caller's and must outlive the rack; it is added to those that nodes of this rack can load.
 void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain);
 void rack_know(struct rack *r, const struct chain *chain); // the latter alone
+// The node cannot load a known chain of which it has fetched the description: it lacks an NF.
+void rack_unable(struct rack *r, unsigned i, const struct chain *chain, bool unable);
 const struct chain *rack_chain(struct rack *r); // the first one of all nodes
 
 // One worker of a node stands still, or goes on.

@@ -3,8 +3,9 @@
 //
 // The connection table is the allocation state: a port is free when no connection has the tuple
 // that the answers would carry. So there is nothing to lock, to leak or to rebuild after a failure.
-// What keeps nodes apart is arithmetic: of every address's port range each configured node has a
-// block of its own, of which it uses one half from one boot to the next.
+// What keeps nodes apart is arithmetic: of every address's ports each configured node has some of its own,
+// of which it uses one half from one boot to the next. Whose a port is depends on its number alone, not
+// on the range that is configured, so that nodes with two versions of it are apart as well.
 #include <errno.h>
 
 #include <tripod/nf.h>
@@ -29,7 +30,8 @@ struct snat_pool {
 	const char *name;
 	const struct tripod_conf *conf; // while loading
 	uint16_t first, last; // ports, host order
-	uint16_t block, block_size; // this node's part of them, in this boot
+	// This node's part of them, in this boot: every stride-th port from own on.
+	uint16_t own, stride, own_count;
 	uint32_t ranges_at, n_ranges;
 	uint32_t addresses; // of all its ranges
 	bool v6;
@@ -133,20 +135,22 @@ static bool prefix_is_v6(const struct tripod_prefix *p)
 	return !(p->len >= 96 && tripod_addr_is_v4(&p->addr));
 }
 
-// This node's block: its slot's share of the port range, of that the half of this boot.
+// Every slot has two ports in a row, one for each half, and then it is the next slot's turn.
 static int divide_ports(const struct tripod_nf_env *env, struct snat_pool *pool)
 {
 	unsigned slots = tripod_env_slots(env);
 	unsigned ports = (unsigned)pool->last - pool->first + 1;
-	unsigned share = ports / slots, half = share / 2;
-	if (half == 0)
+	unsigned stride = 2 * slots;
+	unsigned mine = 2 * tripod_env_slot(env) + tripod_env_boot_half(env);
+	unsigned own = pool->first + (mine + stride - pool->first % stride) % stride;
+	if (ports < stride)
 		return tripod_conf_error(pool->conf,
 			"%u ports for %u nodes: each node needs two at least (one for each of two "
 			"boots); widen `ports`",
 			ports, slots);
-	pool->block = (uint16_t)(pool->first + tripod_env_slot(env) * share +
-				 tripod_env_boot_half(env) * half);
-	pool->block_size = (uint16_t)half;
+	pool->own = (uint16_t)own;
+	pool->stride = (uint16_t)stride;
+	pool->own_count = (uint16_t)((pool->last - own) / stride + 1);
 	return 0;
 }
 
@@ -337,7 +341,7 @@ static const struct snat_pool *find_pool(const struct snat *snat, const struct t
 	return NULL;
 }
 
-// Draws ports of this node's block until one is free towards this remote end. An inside host keeps
+// Draws ports of this node's own until one is free towards this remote end. An inside host keeps
 // to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the
 // tries have failed there; then the pool's next addresses have their turn.
 static bool allocate(struct tripod_call *c, const struct snat *snat, const struct snat_pool *pool,
@@ -348,12 +352,12 @@ static bool allocate(struct tripod_call *c, const struct snat *snat, const struc
 		scale((uint32_t)(tripod_hash(c, &p->tuple.src, 16) >> 32), pool->addresses);
 	struct tripod_tuple out = p->tuple;
 	out.src = pool_address(snat, pool, address);
-	uint32_t size = pool->block_size;
+	uint32_t size = pool->own_count;
 	uint32_t left = pool->addresses == 1 ? snat->tries : (snat->tries + 1) / 2;
 	uint64_t random = tripod_random(c);
 	uint32_t port = scale((uint32_t)(random >> 32), size);
 	// A large step, so that busy stretches are left behind, and an odd one, so that it passes
-	// through all workers; of one, where the tries suffice to see the whole block.
+	// through all workers; of one, where the tries suffice to see them all.
 	uint32_t step = size <= left ? 1 : 1 + (scale((uint32_t)random, size - 1) & ~1u);
 	for (uint32_t i = 0; i < snat->tries; i++) {
 		if (left == 0) {
@@ -363,7 +367,7 @@ static bool allocate(struct tripod_call *c, const struct snat *snat, const struc
 		}
 		left--;
 		tripod_count(c, TRIES);
-		out.sport = network16((uint16_t)(pool->block + port));
+		out.sport = network16((uint16_t)(pool->own + port * pool->stride));
 		if (echo)
 			out.dport = out.sport; // both hold the identifier
 		struct tripod_tuple reversed = tripod_tuple_reverse(&out);
