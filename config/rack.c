@@ -100,8 +100,10 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 
 static void fill_rack(struct rack *r, const struct tripod_conf *c)
 {
-	static const char *const durabilities[] = {
-		[DURABILITY_NONE] = "none", [DURABILITY_ASYNC] = "async", NULL};
+	static const char *const durabilities[] = {[DURABILITY_NONE] = "none",
+		[DURABILITY_ASYNC] = "async",
+		[DURABILITY_SYNC] = "sync",
+		NULL};
 	struct node_conf *n = &r->conf;
 	const char *secret = tripod_conf_string(c, "secret");
 	r->name = tripod_conf_string(c, "name");
@@ -114,7 +116,11 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	n->backups = (uint8_t)number(c, "backups");
 	n->heartbeat_ms = number(c, "heartbeat_ms");
 	n->dead_after_ms = number(c, "dead_after_ms");
+	n->sync_timeout_ms = number(c, "sync_timeout_ms");
+	n->sync_forward = is(c, "sync_timeout", "forward");
+	n->refuse_short = is(c, "backups_short", "refuse");
 	n->flush_us = number(c, "flush_us");
+	n->batch_records = number(c, "batch_records");
 	n->pull_timeout_ms = number(c, "pull_timeout_ms");
 	n->join_timeout_ms = number(c, "join_timeout_ms");
 	n->drain_quiet_ms = number(c, "drain_quiet_ms");
@@ -131,6 +137,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->connections = number(limits, "connections");
 	n->embryonic = number(limits, "embryonic");
 	n->waiting = number(limits, "waiting");
+	n->sync_packets = number(limits, "sync_packets");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
 	n->index_keys = number(limits, "index_keys");

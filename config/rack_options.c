@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Every option of the rack file, with its range and standard value.
 #include "config/rack.h"
+#include "core/hpsms/channel.h"
 
-static const char *const durabilities[] = {"none", "async", NULL}; // enum durability
+static const char *const durabilities[] = {"none", "async", "sync", NULL}; // enum durability
+static const char *const sync_timeouts[] = {"drop", "forward", NULL};
+static const char *const backups_short[] = {"admit", "refuse", NULL};
 static const char *const authentication[] = {"key", "none", NULL};
 static const char *const unknown_tcp[] = {"drop", "reset", NULL};
 static const char *const hugepages[] = {"auto", "never", "require", NULL}; // enum rack_hugepages
@@ -60,14 +63,31 @@ static const struct tripod_option rack_section_options[] = {
 			"may read it"},
 	{.name = "backups",
 		.type = TRIPOD_OPT_UINT,
-		.max = NODES_MAX - 1,
+		.max = COPIES_MAX,
 		.standard = "1",
 		.help = "k: copies of each connection on other nodes"},
+	{.name = "backups_short",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = backups_short,
+		.standard = "admit",
+		.help = "new connections while fewer members are alive than backups wanted"},
 	{.name = "durability",
 		.type = TRIPOD_OPT_ENUM,
 		.choices = durabilities,
 		.standard = "async",
-		.help = "async: replicate within flush_us; none: replicate nothing"},
+		.help = "sync: packets wait until changes are acknowledged; async: changes are "
+			"sent within flush_us; none: nothing is replicated"},
+	{.name = "sync_timeout_ms",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 60000,
+		.standard = "1000",
+		.help = "how long a packet of sync waits for the backups"},
+	{.name = "sync_timeout",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = sync_timeouts,
+		.standard = "drop",
+		.help = "what becomes of it then: forward breaks the promise"},
 	{.name = "heartbeat_ms",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
@@ -85,6 +105,12 @@ static const struct tripod_option rack_section_options[] = {
 		.max = 100000,
 		.standard = "500",
 		.help = "T: a change waits at most so long for others to share its message"},
+	{.name = "batch_records",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = CHANNEL_BATCH,
+		.standard = "32",
+		.help = "B: as many changes for one node leave at once"},
 	{.name = "pull_timeout_ms",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
@@ -317,6 +343,12 @@ static const struct tripod_option limits_options[] = {
 		.max = 1 << 20,
 		.standard = "1024",
 		.help = "packets that wait for a peer's answer or are held by an NF"},
+	{.name = "sync_packets",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 1 << 20,
+		.standard = "2048",
+		.help = "packets of sync that wait for the backups"},
 	{.name = "pulls",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

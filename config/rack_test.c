@@ -109,6 +109,9 @@ static void standards(void **state)
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
+	assert_int_equal(n->batch_records, 32);
+	assert_int_equal(n->sync_timeout_ms, 1000);
+	assert_false(n->sync_forward || n->refuse_short);
 	assert_int_equal(n->pull_timeout_ms, 100);
 	assert_int_equal(n->join_timeout_ms, 30000);
 	assert_int_equal(n->drain_quiet_ms, 500);
@@ -120,6 +123,7 @@ static void standards(void **state)
 	assert_int_equal(n->connections, 1000);
 	assert_int_equal(n->embryonic, 100);
 	assert_int_equal(n->waiting, 1024);
+	assert_int_equal(n->sync_packets, 2048);
 	assert_int_equal(n->pulls, 1024);
 	assert_int_equal(n->relay_per_s, 100000);
 	assert_int_equal(n->repair_per_s, 20000);
@@ -420,9 +424,27 @@ static void bad_chain(void **state)
 		"1024-65535\n"
 		"t.yaml:37: services is missing in lb; add \"services:\" with a list, each a "
 		"mapping with "
-		"the keys name, vip, port, proto, backends\n");
+		"the keys name, vip, port, proto, backends, durability\n");
 	bad(32, "  - firewall:\n  - mirror:", "");
 	bad(32, "  []", "");
+}
+
+static void sync(void **state)
+{
+	struct rack r;
+	char text[TEST_RACK_MAX];
+	test_rack_with(3,
+		"  backups: 1\n  durability: sync\n  sync_timeout_ms: 70\n  sync_timeout: forward\n"
+		"  backups_short: refuse\n  batch_records: 1",
+		text);
+	assert_int_equal(rack_load_text("t.yaml", text, 1, &r), 0);
+	assert_int_equal(r.conf.durability, DURABILITY_SYNC);
+	assert_int_equal(r.conf.sync_timeout_ms, 70);
+	assert_true(r.conf.sync_forward && r.conf.refuse_short);
+	assert_int_equal(r.conf.batch_records, 1);
+	rack_free(&r);
+	bad(3, "  batch_records: 33",
+		"t.yaml:3: batch_records is \"33\"; write a number from 1 to 32\n");
 }
 
 // Mistakes of every kind come in one report.
@@ -446,7 +468,7 @@ static void together(void **state)
 		"  inside: {vlan: 20, gateway: 10.1.0.1/24, gateway_mac: 02:00:5e:00:01:02}\n"
 		"chain:\n"
 		"  - snatt: {}\n",
-		"t.yaml:3: backups is \"64\"; write a number from 0 to 63\n"
+		"t.yaml:3: backups is \"64\"; write a number from 0 to 10\n"
 		"t.yaml:4: unknown key \"heartbeat\" in rack; did you mean \"heartbeat_ms\"?\n"
 		"t.yaml:7: mac is \"x\"; write a MAC address such as 02:00:00:00:00:01\n"
 		"t.yaml:7: id 1 is given to two nodes, first on line 6; write another one\n"
@@ -529,6 +551,7 @@ int main(void)
 		cmocka_unit_test(bad_numbers),
 		cmocka_unit_test(bad_node_id),
 		cmocka_unit_test(bad_chain),
+		cmocka_unit_test(sync),
 		cmocka_unit_test(together),
 		cmocka_unit_test(unreadable),
 		cmocka_unit_test(example),

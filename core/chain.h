@@ -49,6 +49,8 @@ struct chain {
 	struct chain_run run[CHAIN_RUNS_MAX];
 	struct chain_run once[CHAIN_RUNS_MAX];
 
+	uint8_t durability; // enum tripod_durability: the strongest that an NF may choose
+
 	bool divides; // an NF has asked which half of the ports is this start's
 	unsigned n_own;
 	struct {

@@ -134,6 +134,8 @@ bool conn_free(struct shard *s, uint32_t i)
 	if (!(c->flags & CONN_ANSWERED))
 		s->store.embryonic--;
 	run_forget(s, i);
+	if (c->flags & CONN_SYNCING)
+		sync_forget(s, i);
 	conn_delete(s, i);
 	return true;
 }
@@ -166,6 +168,8 @@ enum counter conn_error_counter(int error)
 		return C_drop_tuple_clash;
 	case -ENOBUFS:
 		return C_drop_ring_full;
+	case -EPERM:
+		return C_drop_unprotected;
 	default:
 		return C_drop_index_full;
 	}
@@ -223,6 +227,7 @@ static uint32_t open_record(
 	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 49), s->conf->id);
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
+	c->durability = (uint8_t)s->conf->durability;
 	c->stamp = s->next_stamp += 257;
 	conn_hold(s, r, self | holders);
 	holders_mark(r, HOLDER_ACKED, self);
@@ -241,13 +246,22 @@ static void open_undo(struct shard *s, uint32_t i)
 	conn_delete(s, i);
 }
 
+// Are there as many members to back it up as the connection is promised?
+static bool admitted(const struct shard *s, const struct conn *c)
+{
+	uint64_t takers = shard_takers(s) & s->chain_nodes[c->chain];
+
+	return !s->conf->refuse_short || conn_durability(c) == DURABILITY_NONE ||
+	       (unsigned)__builtin_popcountll(takers) >= s->conf->backups;
+}
+
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 {
 	struct conn *c = store_conn(&s->store, i);
 	int error;
 
 	c->dir[1].key = tripod_tuple_reverse(&p->tuple);
-	error = index_reversed(s, i, true);
+	error = admitted(s, c) ? index_reversed(s, i, true) : -EPERM;
 	if (error != 0) {
 		c->dir[1].key.proto = 0;
 		conn_free(s, i);
@@ -417,7 +431,7 @@ static void publish(struct shard *s, uint32_t i)
 
 	if ((c->flags & CONN_REPLICATED) && (uint16_t)(seen - c->published) >= quarter / 2 &&
 		seen != c->published)
-		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1);
+		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1 | REPL_QUIET);
 }
 
 void conn_expire(struct shard *s, uint32_t i)
@@ -470,6 +484,7 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.holders = r->holders,
 		.acked = holders_with(r, HOLDER_ACKED),
 		.state = c->state,
+		.durability = c->durability,
 		.flags = c->flags,
 		.tcp = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp),
 		.master = {r->part[0].writer, r->part[1].writer},

@@ -50,6 +50,10 @@
 	X(drop_wait_full, "too many packets wait for an answer from the peers")                    \
 	X(drop_wait_timeout, "no peer answered in time")                                           \
 	X(drop_hold_full, "too many packets held by NFs")                                          \
+	X(drop_sync_full, "too many packets wait for acknowledgements of their state")             \
+	X(drop_sync_timeout, "the backups did not acknowledge the packet's state in time")         \
+	X(drop_sync_lost, "waited for acknowledgements when its connection moved or ended")        \
+	X(drop_unprotected, "new connection refused: fewer members alive than backups wanted")     \
 	X(drop_neighbour_full, "no free neighbour entry, or too many packets wait for one")        \
 	X(drop_neighbour_timeout, "next hop does not answer ARP or ND")                            \
 	X(drop_no_route, "no route to the destination")                                            \
@@ -73,7 +77,7 @@
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
-	X(greetings, "proofs of being alive sent to peers that restarted or were not known")       \
+	X(greetings, "greetings sent: proofs of being alive, and that a peer has been served")     \
 	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \
@@ -107,6 +111,8 @@
 		"log messages not acknowledged in time; their records are sent again")             \
 	X(holders_full, "copies of one connection beyond the 16 that are kept up to date")         \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
+	X(sync_waits, "packets that waited for acknowledgements of their state")                   \
+	X(sync_timeouts, "of them, those that waited for as long as they may")                     \
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(tombstone_hits, "packets and records that met a connection which had ended")             \
 	X(chains_fetched, "chains that were fetched from a peer")                                  \

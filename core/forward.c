@@ -105,7 +105,7 @@ void forward_prepare(struct shard *s, uint32_t i)
 	}
 }
 
-void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+void forward_now(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
 	enum neigh_net net =
 		tripod_packet_direction(p) == TRIPOD_INCOMING ? NEIGH_INSIDE : NEIGH_OUTSIDE;
@@ -282,7 +282,7 @@ void forward_icmp_through(struct shard *s, struct tripod_packet *p, uint32_t i, 
 	struct tripod_addr destination = quoted.src;
 	icmp_error_translate(p, &quoted, &source, &destination);
 	p->tuple.dst = destination;
-	forward_out(s, p, STORE_NONE, 0);
+	forward_now(s, p, STORE_NONE, 0);
 }
 
 void packet_swap(struct tripod_packet *p)

@@ -30,11 +30,15 @@ static void peers_init(struct shard *s, struct arena *a, const struct node_conf 
 		for (unsigned w = 0; w < conf->peer_workers; w++)
 			channel_init(channels == NULL ? &scratch : &channels[w], a, queue);
 		session_peer_init(s, n, a);
+		struct lag *lag = arena_take(a, sizeof(*lag));
 		if (channels == NULL)
 			continue;
 		s->peer[n].configured = true;
 		s->peer[n].channel = channels;
 		s->peer[n].out = out;
+		s->peer[n].lag = lag;
+		for (unsigned w = 0; w < conf->peer_workers; w++)
+			channels[w].lag = lag;
 	}
 }
 
@@ -63,6 +67,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	s->neigh.seed = rng_next(&s->rng);
 	conn_init(s, a);
 	pull_init(s, a);
+	sync_init(s, a);
 	index_shard_init(s, a);
 	peers_init(s, a, conf);
 }
@@ -84,6 +89,8 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
 			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
+		if (n->conf.batch_records == 0 || n->conf.batch_records > CHANNEL_BATCH)
+			n->conf.batch_records = CHANNEL_BATCH;
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}
@@ -285,6 +292,16 @@ void node_status(const struct node *n, struct node_status *out)
 		out->mastered += peek(&s->gauge.mastered);
 		out->backup += peek(&s->gauge.backup);
 		out->unprotected += peek(&s->gauge.unprotected);
+		out->sync_waiting += peek(&s->gauge.sync_waiting);
+		for (unsigned k = 0; k <= COPIES_MAX; k++)
+			out->copies[k] += peek(&s->gauge.copies[k]);
+	}
+	// Without connections, what the next one would be given.
+	unsigned others = (unsigned)__builtin_popcountll(out->live) - 1;
+	out->survives = others < n->conf.backups ? others : n->conf.backups;
+	for (unsigned k = COPIES_MAX + 1; k > 0; k--) {
+		if (out->copies[k - 1] > 0)
+			out->survives = k - 1;
 	}
 	if (workload_ns < n->started_ns)
 		workload_ns = n->started_ns;
@@ -319,7 +336,11 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 						 : now - m->heard_ns,
 			.deaths = m->deaths,
 		};
+		struct lag lag = {0};
 		for (unsigned w = 0; !self && w < n->conf.workers; w++) {
+			const struct lag *l = n->shard[w]->peer[id].lag;
+			for (unsigned k = 0; k < LAG_CLASSES; k++)
+				lag.of[k] += *(const volatile uint32_t *)&l->of[k];
 			for (unsigned pw = 0; pw < n->conf.peer_workers; pw++) {
 				const struct channel *c = &n->shard[w]->peer[id].channel[pw];
 				o->queued += channel_queued(c);
@@ -327,6 +348,8 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 					o->log_lag_ns = c->rtt_ns;
 			}
 		}
+		o->lag_p50_ns = lag_percentile_ns(&lag, 50);
+		o->lag_p99_ns = lag_percentile_ns(&lag, 99);
 	}
 	return count;
 }

@@ -18,9 +18,12 @@
 #define NODES_MAX 64 // node ids are 0..63: sets of nodes are 64-bit masks
 #define WORKERS_MAX 16
 #define ROUTES_MAX 32 // a side
+#define COPIES_MAX 10 // k is no higher
 #define CONTROL_PORT 7117 // UDP, fabric VLAN only
 
-enum durability { DURABILITY_NONE, DURABILITY_ASYNC };
+// When a packet that changed state leaves: at once and nothing is replicated; at once; when the backups
+// have acknowledged the change. Of two, the higher is the stronger.
+enum durability { DURABILITY_NONE, DURABILITY_ASYNC, DURABILITY_SYNC };
 
 struct route {
 	struct tripod_prefix to;
@@ -78,11 +81,15 @@ struct node_conf {
 	bool bfd_enabled;
 
 	// HPSMS.
-	enum durability durability;
+	enum durability durability; // of connections for which no NF chooses
+	bool sync_forward; // a packet that has waited for sync_timeout_ms leaves; else it is dropped
+	bool refuse_short; // no new connections while fewer than k members could back them up
+	uint32_t sync_timeout_ms;
 	uint8_t backups; // k: copies of a connection beside its master's
 	uint8_t peer_workers; // workers of a peer that this node can talk to, 1..WORKERS_MAX
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message
+	uint32_t batch_records; // B: so many leave at once; 0: CHANNEL_BATCH, the most
 	uint32_t pull_timeout_ms;
 	uint32_t announce_after_ms; // age at which a connection is announced in the index set
 	uint32_t index_flush_ms; // changes of the index set wait at most so long for others
@@ -99,6 +106,7 @@ struct node_conf {
 	uint32_t connections; // records
 	uint32_t embryonic; // of them, unanswered
 	uint32_t waiting; // packets held for an answer from the peers, or by NFs
+	uint32_t sync_packets; // packets that wait for their state to be acknowledged
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t pull_per_s; // ... and per second, at most
 	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it
@@ -225,8 +233,11 @@ struct node_status {
 	uint64_t connections, connections_max, embryonic, tombstones;
 	uint64_t mastered; // with a direction handled here
 	uint64_t backup; // kept for another node
-	// mastered here, answered, with fewer than k acknowledged live backups
-	uint64_t unprotected;
+	// Mastered here, answered and of async or sync, ...
+	uint64_t unprotected; // with fewer than k acknowledged copies on live nodes
+	uint64_t copies[COPIES_MAX + 1]; // with so many; the last: with as many or more
+	unsigned survives; // more nodes that may die at once without taking one of them along
+	uint64_t sync_waiting; // packets that wait until their state is acknowledged
 	uint64_t memory_bytes, bytes_per_connection;
 	uint64_t uptime_ns;
 };
@@ -240,6 +251,8 @@ struct member_status {
 	uint64_t chain; // current there
 	uint64_t deaths; // times declared dead
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
+	// From the first change in a log to its acknowledgement, of the last thousands of logs.
+	uint64_t lag_p50_ns, lag_p99_ns;
 	uint64_t queued; // records waiting for it
 };
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
@@ -253,6 +266,7 @@ struct conn_view {
 	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
 	uint8_t master[2], shared; // who writes each part
 	uint16_t epoch[2];
+	uint8_t durability; // enum durability
 	uint32_t idle_ms;
 	uint32_t expires_ms;
 	uint8_t nf_state[256]; // first bytes

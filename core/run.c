@@ -244,6 +244,21 @@ void tripod_terminate(struct tripod_call *call)
 	((struct run *)call)->terminated = true;
 }
 
+void tripod_durability(struct tripod_call *call, enum tripod_durability level)
+{
+	struct conn *c = call->conn;
+
+	_Static_assert((int)TRIPOD_NONE == DURABILITY_NONE &&
+			       (int)TRIPOD_ASYNC == DURABILITY_ASYNC &&
+			       (int)TRIPOD_SYNC == DURABILITY_SYNC,
+		"one order for both");
+	if (!((struct run *)call)->init || level > TRIPOD_SYNC)
+		return;
+	if (!c->chosen || level > (enum tripod_durability)c->durability)
+		c->durability = (uint8_t)level & 3;
+	c->chosen = 1;
+}
+
 void tripod_pin(struct tripod_call *call)
 {
 	struct run *r = (struct run *)call;
@@ -334,16 +349,26 @@ struct tripod_packet *tripod_packet_new(
 void tripod_emit(struct tripod_call *call, struct tripod_packet *p)
 {
 	struct shard *s = call->shard;
+	struct run *r = (struct run *)call;
+	struct conn *c = call->conn;
 	struct tripod_packet q = *p;
 
 	if (p != &s->emit || p->buf == NULL)
 		return; // sent already
 	s->emit.buf = NULL;
 	packet_finish(&q);
-	if (s->emit_back)
-		forward_back(s, &q);
-	else
-		forward_out(s, &q, STORE_NONE, 0);
+	if (r->changed && !r->init && conn_durability(c) == DURABILITY_SYNC &&
+		c->state == CONN_LIVE) {
+		r->changed = false;
+		repl_changed(s, r->conn, 1u << PART_SHARED);
+	}
+	bool syncing = c->flags & CONN_SYNCING;
+	if (s->emit_back) {
+		if (!syncing || !sync_wait_back(s, &q, r->conn, !r->dir))
+			forward_back(s, &q);
+	} else if (!syncing || !sync_wait_out(s, &q, r->conn, r->dir, false)) {
+		forward_now(s, &q, STORE_NONE, 0);
+	}
 }
 
 void run_emit_end(struct shard *s)

@@ -132,7 +132,7 @@ static bool is_echo_request(const struct tripod_packet *p)
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
-	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && s->conf->durability != DURABILITY_NONE &&
+	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
 		       (s->live & ~(1ull << s->conf->id)) != 0;
 	// While nothing moves, all who have a connection have told, but for the young ones of which no
 	// packet arrives here.
@@ -216,8 +216,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (conn_uncertain(s, c, dir)) {
-		if (others && !(p->flags & TRIPOD_PKT_WAITED) &&
-			s->conf->durability != DURABILITY_NONE &&
+		if (others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
 			pull_check(s, p, store_hash(&s->store, &p->tuple)))
 			return false;
 		c->dir[dir].seen = s->now;
@@ -261,6 +260,21 @@ static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uin
 			: tcp_state(other, &was) == tcp_state(other, now);
 }
 
+// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
+static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
+		return false;
+	// Before the packet changes anything: it would be dropped afterwards.
+	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
+		shard_drop(s, p, C_drop_sync_full);
+		return false;
+	}
+	return true;
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
@@ -301,8 +315,12 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		closed(s, p, i);
 		return;
 	}
-	if (__builtin_expect(!conn_masters(c, dir) || conn_uncertain(s, c, dir), 0) &&
-		!claim(s, p, i, dir))
+	// One compare of flags for two rare things.
+	unsigned masters = CONN_MASTER_0 << dir;
+	if (__builtin_expect(
+		    (c->flags & (masters | CONN_SYNCING)) != masters || conn_uncertain(s, c, dir),
+		    0) &&
+		!exceptional(s, p, i, dir))
 		return;
 	if (__builtin_expect(p->ttl <= 1, 0)) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
@@ -320,12 +338,13 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		conn_answered(s, i);
 		changed |= 1u << dir;
 	}
-	if (run_chain(s, p, i, dir, 0, false) == RUN_OUT)
-		forward_out(s, p, i, dir);
+	enum run_result result = run_chain(s, p, i, dir, 0, false);
 	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {
 		repl_changed(s, i, changed);
 		conn_rewheel(s, i);
 	}
+	if (result == RUN_OUT)
+		forward_out(s, p, i, dir);
 }
 
 // hit: from store_prefetch_record(), or of no record.
@@ -358,7 +377,7 @@ static void icmp_error(struct shard *s, struct tripod_packet *p)
 		forward_icmp_through(s, p, hit.index, hit.dir);
 		return;
 	}
-	bool asks = hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
+	bool asks = hit.what == STORE_MISS && others && shard_replicates(s) &&
 		    !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED));
 	if (!asks || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
 		shard_drop(s, p, C_drop_icmp_unknown);
@@ -562,7 +581,7 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 	}
 }
 
-static bool room_for_more(const struct shard *s)
+bool shard_has_room(const struct shard *s)
 {
 	return s->step->n_tx + TX_RESERVE < STEP_TX && s->step->n_done + TX_RESERVE < STEP_DONE;
 }
@@ -621,13 +640,13 @@ static void drain_rings(struct shard *s)
 			if (m->type == RING_FRAME && s->stale_rx && is_workload(s, &m->frame)) {
 				count(s, C_drop_stale);
 				shard_done(s, m->frame.buf);
-				if (!room_for_more(s)) {
+				if (!shard_has_room(s)) {
 					s->step->more = true;
 					ring_pop(s->in[w]);
 					break;
 				}
 			} else if (m->type == RING_FRAME) {
-				if (n == STEP_BURST || !room_for_more(s)) {
+				if (n == STEP_BURST || !shard_has_room(s)) {
 					s->step->more = true;
 					break;
 				}
@@ -685,7 +704,7 @@ static void run_again(struct shard *s)
 		struct waiting w = s->waiting[i];
 		struct tripod_packet p;
 
-		if (!room_for_more(s)) {
+		if (!shard_has_room(s)) {
 			s->step->more = true;
 			return;
 		}
@@ -729,38 +748,6 @@ static void serve_query(struct shard *s)
 	s->step->more = true;
 }
 
-// Walks the table slowly for the gauges, so that no packet pays for them.
-static void census(struct shard *s)
-{
-	for (unsigned n = 0; n < 512; n++) {
-		if (++s->census.at > s->store.highest) {
-			s->gauge.mastered = s->census.mastered;
-			s->gauge.backup = s->census.backup;
-			s->gauge.unprotected = s->census.unprotected;
-			s->gauge.tombstones = s->census.tombstones;
-			memset(&s->census, 0, sizeof(s->census));
-			break;
-		}
-		const struct conn *c = store_conn(&s->store, s->census.at);
-		if (c->state == CONN_FREE)
-			continue;
-		if (c->state == CONN_TOMBSTONE) {
-			s->census.tombstones++;
-		} else if (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) {
-			const struct conn_repl *r = store_repl(&s->store, s->census.at);
-			s->census.mastered++;
-			if ((c->flags & CONN_ANSWERED) &&
-				(unsigned)__builtin_popcountll(holders_with(r, HOLDER_ACKED) &
-							       shard_takers(s)) < s->conf->backups)
-				s->census.unprotected++;
-		} else {
-			s->census.backup++;
-		}
-	}
-	s->gauge.connections = s->store.used;
-	s->gauge.embryonic = s->store.embryonic;
-}
-
 static uint64_t min64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -799,15 +786,20 @@ static void tick(struct shard *s)
 	ready_worker_tick(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
 		next = s->now_ns + TICK_PERIOD_NS;
-	if (s->repair_at != 0 && room_for_more(s))
+	if (s->forgive_ns != 0 && s->now_ns >= s->forgive_ns) {
+		s->forgive_ns = s->refusing = 0;
+		repl_repair_start(s, false);
+	}
+	if (s->repair_at != 0 && shard_has_room(s))
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
+	next = min64(next, sync_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
 		next = min64(next, control_tick(s));
 		next = min64(next, local_tick(s));
 	}
-	census(s);
+	census_step(s);
 	s->next_tick_ns = next;
 }
 
@@ -839,7 +831,7 @@ void shard_step(struct shard *s, struct step *step)
 	burst(s, step->rx, step->n_rx);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
-	else if (s->overdue && room_for_more(s))
+	else if (s->overdue && shard_has_room(s))
 		expire(s);
 	serve_query(s);
 	index_step(s);
@@ -847,6 +839,8 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
+	if (s->sync.ready != 0)
+		sync_run(s);
 	repl_lack_flush(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);

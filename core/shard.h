@@ -6,6 +6,7 @@
 //   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
+//   census.c         how many there are of what
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
@@ -14,6 +15,7 @@
 //   hpsms/repair.c   copies that were lost are made again
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
 //   hpsms/fetch.c    chains that peers have and this node has not
 //   hpsms/repair.c   copies for who comes, who goes, and what has lost one
@@ -43,6 +45,7 @@
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define PULL_HASH 4096
+#define SYNC_HASH 1024
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 #define INCARNATION_MAX (1ull << 62) // of a peer's record: lives enough above it for ever
@@ -96,6 +99,7 @@ struct peer {
 	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
+	struct lag *lag; // of all channels
 	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
 };
@@ -127,6 +131,19 @@ enum pull_state {
 	PULL_ASKING, // nodes have been asked for it
 	PULL_ROUND, // they have it not: what says a round of index sets?
 	PULL_FAILED, // nobody has it
+};
+
+struct parked;
+struct sync_queue;
+// Packets that wait until their state is acknowledged (hpsms/sync.c).
+struct sync {
+	struct parked *parked;
+	struct sync_queue *queues;
+	uint32_t hash[SYNC_HASH]; // first queue of each list, 0: none
+	uint32_t free_parked, free_queue;
+	uint32_t oldest, newest, used;
+	uint32_t ready; // queues to be looked at in this step
+	uint64_t responsive; // members that answered when it was last looked at
 };
 
 struct pull {
@@ -223,12 +240,16 @@ struct shard {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
+		uint32_t seq;
 	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
+	struct sync sync;
+	uint64_t refusing; // members that lately had no room for a copy
+	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
 	uint32_t repair_owed; // records of that kind found in this round
 	uint64_t relay_tokens_ns;
@@ -243,9 +264,12 @@ struct shard {
 	uint64_t nf_counters[CHAINS_MAX][CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
+		uint64_t sync_waiting;
+		uint64_t copies[COPIES_MAX + 1];
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones;
+		uint64_t copies[COPIES_MAX + 1];
 		uint32_t at;
 	} census; // the walk under way
 
@@ -361,6 +385,16 @@ static inline uint64_t shard_responsive(const struct shard *s)
 	return s->live & ~atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
 }
 
+// May connections be known elsewhere?
+static inline bool shard_replicates(const struct shard *s)
+{
+	bool promised = s->conf->durability != DURABILITY_NONE;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++)
+		promised |= s->chain[k] != NULL && s->chain[k]->durability > DURABILITY_NONE;
+	return promised;
+}
+
 // The members or the switch's ports changed lately, or may be about to be found changed.
 static inline bool shard_unsettled(const struct shard *s)
 {
@@ -384,6 +418,7 @@ uint32_t shard_wait_new(struct shard *s, const struct tripod_packet *p);
 void shard_wait_free(struct shard *s, uint32_t w);
 // The wait is over: the packet goes through once more, later in this step.
 void shard_again(struct shard *s, uint32_t w);
+bool shard_has_room(const struct shard *s); // this step may send and give back some more
 // Runs a packet of record i, direction dir, through tracking and chain, and out.
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 
@@ -400,6 +435,9 @@ int chain_set_find(const struct shard *s, uint64_t id); // slot that records may
 // Worker 0: which slots this node announces as in use (or soon to be), for its heartbeats.
 uint8_t chain_set_in_use(const struct shard *s);
 
+// ---- census.c ----
+void census_step(struct shard *s); // some records
+
 // ---- conn.c ----
 // A zeroed record under the chain of a slot, and its end; STORE_NONE: the table is full.
 uint32_t conn_new(struct shard *s, unsigned slot);
@@ -407,6 +445,10 @@ void conn_delete(struct shard *s, uint32_t i); // in the state that store_conn_f
 static inline bool conn_masters(const struct conn *c, unsigned dir)
 {
 	return c->flags & (CONN_MASTER_0 << dir);
+}
+static inline enum durability conn_durability(const struct conn *c)
+{
+	return (enum durability)c->durability;
 }
 static inline bool conn_uncertain(const struct shard *s, const struct conn *c, unsigned dir)
 {
@@ -455,8 +497,10 @@ void run_forget(struct shard *s, uint32_t i); // held packets and timers of a re
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
 // ---- forward.c ----
-// Sends p out on the other side; dir of record i caches the next hop, i == STORE_NONE: no cache.
-void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p, of direction dir of record i, out on the other side: now, or when its state is acknowledged.
+static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p out on the other side now; dir of record i caches the next hop, i == STORE_NONE: no cache.
+void forward_now(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 // Sends p back out on the side that it came from, to the station that sent it.
 void forward_back(struct shard *s, struct tripod_packet *p);
 // Asks for the next hops of record i, should they be unknown: its packets may come here any time.
@@ -522,6 +566,8 @@ void session_greet(
 	struct shard *s, unsigned node, uint64_t boot, uint64_t echo, const uint8_t mac[6]);
 
 // ---- hpsms/repl.c ----
+// Beside parts: of holders and activity alone, for which no packet waits.
+#define REPL_QUIET (1u << PARTS)
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
 void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
@@ -544,6 +590,23 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 bool repl_repair(struct shard *s); // true: more to do
 // A round of repair begins. marks: it waits for a joining member, or a drain.
 void repl_repair_start(struct shard *s, bool marks);
+
+// ---- hpsms/sync.c ----
+void sync_init(struct shard *s, struct arena *a);
+// No packet of direction dir of record i, which has CONN_SYNCING, could wait, and it would have to.
+bool sync_full(struct shard *s, uint32_t i, unsigned dir);
+// p of record i, which has CONN_SYNCING, waits to be sent out (or back to its sender), and is taken;
+// false: it may go at once. cached: with the next hop of dir.
+bool sync_wait_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, bool cached);
+bool sync_wait_back(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+void sync_acked(struct shard *s, uint32_t i, unsigned node, uint16_t stamp);
+void sync_review(struct shard *s, uint32_t i); // its holders have changed
+void sync_members(struct shard *s, uint64_t forgot); // members came, went, or have restarted
+void sync_handed(struct shard *s, uint32_t i, unsigned dir); // another node has taken it over
+void sync_forget(struct shard *s, uint32_t i); // what waits is lost
+void sync_run(struct shard *s); // at the end of a step: what may leave leaves
+uint64_t sync_tick(struct shard *s);
+void *sync_buffer(const struct shard *s, uint32_t place); // of the packet that waits there, or NULL
 
 // ---- hpsms/place.c ----
 // The members that should have a copy of record i and have none: those to which the switch would send
@@ -637,9 +700,9 @@ void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
-// it was sent (WIRE_REFUSED): collected, sent by pull_none_flush().
+// it was sent (WIRE_REFUSED; seq: in which message): collected, sent by pull_none_flush().
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker);
+	unsigned worker, uint32_t seq);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
@@ -651,4 +714,12 @@ static inline void chain_set_step(struct shard *s)
 	uint32_t newest = atomic_load_explicit(&s->node->chains.generation, memory_order_acquire);
 	if (__builtin_expect(newest != s->chains_generation, 0))
 		chain_set_adopt(s);
+}
+
+static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	if (__builtin_expect(store_conn(&s->store, i)->flags & CONN_SYNCING, 0) &&
+		sync_wait_out(s, p, i, dir, true))
+		return;
+	forward_now(s, p, i, dir);
 }

@@ -46,6 +46,9 @@ enum conn_flag {
 	CONN_HELD = 1 << 4, // an NF holds packets of it
 	CONN_REPLICATED = 1 << 5, // is on at least one other node, or on its way there
 	CONN_TIMED = 1 << 6, // an NF timer is set
+	CONN_SYNCING =
+		1
+		<< 7, // of sync: not all that matters is acknowledged, or packets wait (conn.waits)
 };
 
 // The line of one direction. d = 0: packets of the initiator; d = 1: of the responder.
@@ -64,7 +67,10 @@ struct conn {
 	uint8_t state; // enum conn_state
 	uint8_t flags; // enum conn_flag
 	uint8_t chain; // which of the node's chains it runs under, as in its index entries
-	uint8_t reason; // enum tripod_reason, of a tombstone
+	uint8_t reason : 2; // enum tripod_reason, of a tombstone
+	uint8_t durability : 2; // enum durability, fixed when its first packet has passed the chain
+	uint8_t chosen : 1; // an NF has chosen it
+	uint8_t waits : 2; // bit d: packets of direction d do, with CONN_SYNCING
 	uint16_t
 		stamp; // counts local changes; tells an acknowledgement of the newest from an older
 	uint16_t published; // last activity that the holders were told, ticks >> 8

@@ -515,7 +515,7 @@ static void port_conf_fill(const struct tripodd *t, struct port_conf *pc)
 		.workers = conf->workers,
 		.mtu = conf->side[0].mtu > conf->side[1].mtu ? conf->side[0].mtu
 							     : conf->side[1].mtu,
-		.held = conf->waiting,
+		.held = conf->waiting + conf->sync_packets,
 	};
 	if (pc->mtu < 1500)
 		pc->mtu = 1500; // control messages

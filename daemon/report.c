@@ -79,15 +79,21 @@ static json_t *status(const struct report *r)
 		"bfd", conf->bfd_enabled ? bfd_state_name(s.bfd) : "off", "bfd_remote",
 		conf->bfd_enabled ? bfd_state_name(s.bfd_remote) : "off", "live_nodes",
 		node_set(s.live), "configured_nodes", (int)r->rack->n_nodes, "durability",
-		conf->durability == DURABILITY_ASYNC ? "async" : "none", "backups", conf->backups,
-		"connections", number(s.connections), "connections_max", number(s.connections_max),
-		"embryonic", number(s.embryonic), "tombstones", number(s.tombstones), "mastered",
+		tripod_durabilities[conf->durability], "backups", conf->backups, "connections",
+		number(s.connections), "connections_max", number(s.connections_max), "embryonic",
+		number(s.embryonic), "tombstones", number(s.tombstones), "mastered",
 		number(s.mastered), "backup", number(s.backup), "unprotected",
 		number(s.unprotected), "memory_bytes", number(s.memory_bytes),
 		"bytes_per_connection", number(s.bytes_per_connection), "workers", conf->workers,
 		"port", r->port_name, "driver", r->port->driver, "uptime_ms",
 		number(s.uptime_ns / 1000000), "version", TRIPOD_VERSION, "boot_half",
 		conf->boot_half);
+	json_t *copies = json_array();
+	for (unsigned k = 0; k <= COPIES_MAX; k++)
+		json_array_append_new(copies, number(s.copies[k]));
+	json_object_update_new(
+		all, json_pack("{s:o, s:i, s:o}", "copies", copies, "survives", (int)s.survives,
+			     "sync_waiting", number(s.sync_waiting)));
 	json_object_update_new(all, phase(&s));
 	// Data: what the port receives into; control: what the core makes frames of.
 	json_object_update_new(
@@ -111,15 +117,18 @@ static json_t *nodes(const struct report *r)
 		bool known = m[i].self || m[i].boot != 0;
 
 		json_array_append_new(rows,
-			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
-				m[i].id, "self", m[i].self, "live", m[i].live, "workers",
+			json_pack(
+				"{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+				"id", m[i].id, "self", m[i].self, "live", m[i].live, "workers",
 				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
 				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
 				known ? json_boolean(m[i].chain == current) : json_null(),
 				"last_heard_ms",
 				known ? number(m[i].last_heard_ns / 1000000) : json_null(),
 				"deaths", number(m[i].deaths), "log_lag_us",
-				number(m[i].log_lag_ns / 1000), "queued_records",
+				number(m[i].log_lag_ns / 1000), "lag_p50_us",
+				number(m[i].lag_p50_ns / 1000), "lag_p99_us",
+				number(m[i].lag_p99_ns / 1000), "queued_records",
 				number(m[i].queued)));
 	}
 	return json_pack("{s:o}", "nodes", rows);
@@ -428,17 +437,18 @@ json_t *report_connection(void *report, unsigned worker, const struct conn_view 
 
 	json_object_update_new(c,
 		json_pack(
-			"{s:s, s:s, s:s, s:s, s:o, s:i, s:[i,i], s:[i,i], s:o, s:o, s:o, s:b, s:b, "
-			"s:I, s:I, s:o}",
+			"{s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:[i,i], s:[i,i], s:o, s:o, s:o, s:b, "
+			"s:b, s:b, s:I, s:I, s:o}",
 			"proto", tripod_proto_name(v->key[0].proto), "direction",
 			v->key[0].direction == TRIPOD_INCOMING ? "incoming" : "outgoing", "state",
-			request_state_name(v), "role", request_is_master(v) ? "master" : "backup",
-			"reply", tuple(&v->key[1]), "worker", (int)worker, "masters", v->master[0],
+			request_state_name(v), "durability", tripod_durabilities[v->durability],
+			"role", request_is_master(v) ? "master" : "backup", "reply",
+			tuple(&v->key[1]), "worker", (int)worker, "masters", v->master[0],
 			v->master[1], "epochs", v->epoch[0], v->epoch[1], "incarnation",
 			hex(v->incarnation), "holders", node_set(v->holders), "acked",
 			node_set(v->acked), "answered", (v->flags & CONN_ANSWERED) != 0, "pinned",
-			(v->flags & CONN_PINNED) != 0, "idle_ms", (json_int_t)v->idle_ms,
-			"expires_ms", (json_int_t)v->expires_ms, "nf",
-			nf_states(node_chain_find(r->node, v->chain), v)));
+			(v->flags & CONN_PINNED) != 0, "waiting", (v->flags & CONN_SYNCING) != 0,
+			"idle_ms", (json_int_t)v->idle_ms, "expires_ms", (json_int_t)v->expires_ms,
+			"nf", nf_states(node_chain_find(r->node, v->chain), v)));
 	return c;
 }

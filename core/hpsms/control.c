@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-#include "core/shard.h"
+#include "core/hpsms/repl.h"
 
 #define ETHERNET 14
 #define HEADERS (ETHERNET + 20 + 8) // Ethernet, IPv4, UDP
@@ -261,6 +261,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	}
 	if (!changed && !moved)
 		return;
+	sync_members(s, bit);
 	if (s->worker == 0)
 		index_peer(s, m->node, m->live, rebooted);
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
@@ -577,8 +578,11 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else if (h->type == WIRE_REFUSED)
-			holders_remove(r, bit);
+			repl_no_room(s, hit.index, h->from_node);
 	}
+	// The rest of the message that is refused is sent again at once.
+	if (h->type == WIRE_REFUSED)
+		repl_refused(s, h->from_node, h->from_worker, h->ack);
 }
 
 static void chain_rx(

@@ -564,6 +564,7 @@ static void none_send(struct shard *s)
 
 	control_header(s, &h, (enum wire_type)s->none.type, s->none.node, s->none.worker);
 	h.count = s->none.count;
+	h.ack = s->none.seq;
 	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
 }
@@ -575,9 +576,10 @@ void pull_none_flush(struct shard *s)
 }
 
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker)
+	unsigned worker, uint32_t seq)
 {
-	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker;
+	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker ||
+		     s->none.seq != seq;
 
 	if (s->none.frame.buf != NULL && other)
 		none_send(s);
@@ -590,6 +592,7 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 			s->none.type = (uint8_t)what;
 			s->none.node = (uint8_t)node;
 			s->none.worker = (uint8_t)worker;
+			s->none.seq = seq;
 			s->none.used = WIRE_HEADER_SIZE;
 			s->none.count = 0;
 		}
@@ -627,6 +630,6 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
 	} else {
-		pull_say(s, WIRE_NONE, key, node, worker);
+		pull_say(s, WIRE_NONE, key, node, worker, 0);
 	}
 }

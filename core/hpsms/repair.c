@@ -132,7 +132,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (c->state == CONN_TOMBSTONE && s->conf->durability != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
 	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
-		s->conf->durability == DURABILITY_NONE)
+		conn_durability(c) == DURABILITY_NONE)
 		return true;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = responsible(s, i);

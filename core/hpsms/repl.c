@@ -4,9 +4,9 @@
 // order changes nothing. docs/PROTOCOL.md describes the records and the order of claims.
 #include "core/hpsms/repl.h"
 
-#define BATCH 32 // records that fill a batch (B): it leaves at once
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
 #define ACK_DELAY_NS (500 * 1000ull)
+#define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
 
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key)
 {
@@ -21,9 +21,14 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 	struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t bit = 1ull << node;
 
-	if (holder_is(r, HOLDER_QUEUED, node) || !s->peer[node].live)
+	if (!s->peer[node].live)
 		return;
-	unsigned worker = repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key);
+	const struct conn *c = store_conn(&s->store, i);
+	unsigned worker = repl_worker(s, node, &c->dir[0].key);
+	if (c->flags & CONN_SYNCING)
+		s->peer[node].out[worker].urgent = true;
+	if (holder_is(r, HOLDER_QUEUED, node))
+		return;
 	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
 		// The connection is unprotected until the repair comes by.
 		count(s, C_log_queue_full);
@@ -38,7 +43,10 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 {
-	for (nodes &= s->live & ~repl_self(s); nodes != 0; nodes &= nodes - 1)
+	const struct conn_repl *r = store_repl(&s->store, i);
+
+	nodes &= s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
+	for (; nodes != 0; nodes &= nodes - 1)
 		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
@@ -60,8 +68,11 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		holders_mark_only(r, HOLDER_KNOWN, repl_self(s));
 		r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	}
-	if (s->conf->durability == DURABILITY_NONE)
-		return;
+	if (conn_durability(c) == DURABILITY_SYNC && (c->flags & CONN_ANSWERED) &&
+		!(parts & REPL_QUIET)) {
+		c->flags |= CONN_SYNCING;
+		c->waits |= parts & 1u << PART_SHARED ? 3 : parts & 3;
+	}
 	if (c->flags & CONN_REPLICATED)
 		repl_queue_all(s, i, r->holders);
 }
@@ -78,24 +89,35 @@ void repl_ended(struct shard *s, uint32_t i)
 		repl_queue_all(s, i, r->holders & ~holders_with(r, HOLDER_ACKED));
 }
 
+void repl_no_room(struct shard *s, uint32_t i, unsigned node)
+{
+	holders_remove(store_repl(&s->store, i), 1ull << node);
+	s->refusing |= 1ull << node;
+	if (s->forgive_ns == 0)
+		s->forgive_ns = s->now_ns + REFUSED_NS;
+	repl_protect(s, i);
+	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+		sync_review(s, i);
+}
+
 void repl_protect(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t others = s->live & ~repl_self(s);
+	bool shared = r->part[PART_SHARED].writer == s->conf->id;
 
-	if (s->conf->durability == DURABILITY_NONE)
-		return;
-	if (r->part[PART_SHARED].writer == s->conf->id) {
+	// Of sync, the other direction's master does not wait for the shared part's to find another
+	// backup. Both choose the same, if they see the same members.
+	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
 		uint64_t more = place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
-			repl_changed(s, i, 1u << PART_SHARED);
+			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 			return;
 		}
 	}
-	if (r->holders & others)
+	if (r->holders & s->live & ~repl_self(s))
 		c->flags |= CONN_REPLICATED;
 	repl_queue_all(s, i, r->holders);
 }
@@ -111,6 +133,7 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 		.op = full ? WIRE_PUT : WIRE_UPDATE,
 		.key = c->dir[0].key,
 		.incarnation = c->incarnation,
+		.flags = c->flags & CONN_SYNCING ? WIRE_RECORD_URGENT : 0,
 	};
 	if (c->state == CONN_TOMBSTONE) {
 		w->op = WIRE_BURY;
@@ -120,8 +143,8 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 		w->hash = store_hash(&s->store, &c->dir[0].key);
 	if (w->op == WIRE_BURY)
 		return;
-	w->flags = (c->flags & CONN_ANSWERED ? WIRE_RECORD_ANSWERED : 0) |
-		   (c->flags & CONN_PINNED ? WIRE_RECORD_PINNED : 0);
+	w->flags |= (c->flags & CONN_ANSWERED ? WIRE_RECORD_ANSWERED : 0) |
+		    (c->flags & CONN_PINNED ? WIRE_RECORD_PINNED : 0);
 	unsigned mine = (conn_masters(c, 0) ? 1u : 0) | (conn_masters(c, 1) ? 2u : 0);
 	w->parts = full ? 3 : mine & r->changed ? mine & r->changed : mine;
 	for (unsigned d = 0; d < 2; d++) {
@@ -133,6 +156,9 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 	}
 	if (!full)
 		return;
+	if (conn_durability(c) != DURABILITY_ASYNC)
+		w->flags |=
+			conn_durability(c) == DURABILITY_SYNC ? WIRE_RECORD_SYNC : WIRE_RECORD_NONE;
 	w->parts |= 1u << PART_SHARED;
 	w->version[PART_SHARED] = r->part[PART_SHARED];
 	w->reversed = c->dir[1].key;
@@ -162,7 +188,6 @@ static bool open_message(struct shard *s, struct peer *peer, unsigned worker)
 	o->used = WIRE_HEADER_SIZE;
 	o->chain = 0;
 	o->count = 0;
-	o->urgent = false;
 	return true;
 }
 
@@ -178,7 +203,7 @@ static void send_message(struct shard *s, unsigned node, unsigned worker)
 	h.seq = o->message->seq;
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
-	c->ack_owed = false;
+	c->ack_owed = c->ack_now = false;
 	control_send(s, &o->frame, &h, o->used);
 	o->frame.buf = NULL;
 	count(s, C_log_messages_tx);
@@ -298,6 +323,8 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 		if (holders_all(r, HOLDER_ACKED))
 			r->changed = 0;
 	}
+	if (c->flags & CONN_SYNCING)
+		sync_acked(x->s, i, x->node, (uint16_t)stamp);
 }
 
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h)
@@ -320,6 +347,14 @@ static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 		repl_queue(x->s, i, x->node);
 }
 
+void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq)
+{
+	struct settled lost = {s, node};
+
+	s->counters[C_log_messages_lost] +=
+		channel_refused(&s->peer[node].channel[worker], seq, on_lost, &lost);
+}
+
 static void send_ack(struct shard *s, unsigned node, unsigned worker)
 {
 	struct channel *c = &s->peer[node].channel[worker];
@@ -331,7 +366,7 @@ static void send_ack(struct shard *s, unsigned node, unsigned worker)
 	control_header(s, &h, WIRE_LOG, node, worker);
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
-	c->ack_owed = false;
+	c->ack_owed = c->ack_now = false;
 	control_send(s, &f, &h, WIRE_HEADER_SIZE);
 }
 
@@ -344,7 +379,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	struct settled lost = {s, node};
 
 	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
-	bool due = channel_queued(c) >= BATCH || o->urgent ||
+	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent ||
 		   (c->queued_since_ns != 0 &&
 			   s->now_ns - c->queued_since_ns >= s->conf->flush_us * 1000ull);
 	while (due && channel_queued(c) > 0 && s->step->n_tx + 8 < STEP_TX) {
@@ -371,7 +406,9 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		shard_unspare(s, &o->frame);
 		o->frame.buf = NULL;
 	}
-	if (c->ack_owed && s->now_ns - c->ack_since_ns >= ACK_DELAY_NS)
+	if (channel_queued(c) == 0)
+		o->urgent = false;
+	if (c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS))
 		send_ack(s, node, worker);
 	return channel_queued(c) > 0 || c->ack_owed || channel_next_ns(c) != UINT64_MAX;
 }
@@ -410,13 +447,17 @@ uint64_t repl_next_ns(struct shard *s)
 	for (uint64_t nodes = s->busy_nodes; nodes != 0; nodes &= nodes - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(nodes);
 		for (uint64_t ws = s->busy[node]; ws != 0; ws &= ws - 1) {
-			const struct channel *c = &s->peer[node].channel[__builtin_ctzll(ws)];
+			unsigned worker = (unsigned)__builtin_ctzll(ws);
+			const struct channel *c = &s->peer[node].channel[worker];
 			uint64_t at = channel_next_ns(c);
-			if (c->queued_since_ns != 0 &&
-				c->queued_since_ns + s->conf->flush_us * 1000ull < at)
-				at = c->queued_since_ns + s->conf->flush_us * 1000ull;
+			uint64_t wait_ns =
+				s->peer[node].out[worker].urgent ? 0 : s->conf->flush_us * 1000ull;
+			if (c->queued_since_ns != 0 && c->queued_since_ns + wait_ns < at)
+				at = c->queued_since_ns + wait_ns;
 			if (c->ack_owed && c->ack_since_ns + ACK_DELAY_NS < at)
 				at = c->ack_since_ns + ACK_DELAY_NS;
+			if (c->ack_owed && c->ack_now)
+				at = s->now_ns;
 			if (at < next)
 				next = at;
 		}

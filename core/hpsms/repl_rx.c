@@ -51,6 +51,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		if (w->version[d].epoch == r->part[d].epoch)
 			count(s, C_epoch_conflicts);
 		count(s, C_handovers);
+		if (c->flags & CONN_SYNCING)
+			sync_handed(s, i, d);
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
@@ -114,6 +116,13 @@ static void make_way(struct shard *s, const struct tripod_tuple *reversed)
 		conn_free(s, hit.index);
 }
 
+static enum durability durability_of(const struct wire_record *w)
+{
+	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
+	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
+					     : DURABILITY_ASYNC;
+}
+
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
@@ -132,6 +141,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	c->dir[1].key = w->reversed;
 	c->incarnation = w->incarnation;
 	c->state = CONN_LIVE;
+	c->durability = (uint8_t)durability_of(w);
 	c->stamp = s->next_stamp += 257;
 	c->flags = CONN_REPLICATED;
 	if (w->flags & WIRE_RECORD_ANSWERED)
@@ -181,8 +191,9 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 // whoever sent w?
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
+	// A claim that nobody has acknowledged yet is none that a packet has left on.
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       !(c->flags & CONN_SYNCING) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
 void repl_lack_flush(struct shard *s)
@@ -240,9 +251,28 @@ void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, c
 	}
 }
 
-// Another life of the same key. Returns the record that w installed, if it did.
-static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
-	unsigned from, unsigned from_worker, bool final)
+// Who a record came from, and in which message.
+struct source {
+	unsigned node, worker;
+	uint32_t seq;
+};
+
+static void buried(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+		sync_forget(s, i);
+	conn_bury(s, i, why);
+}
+
+static bool refuse(struct shard *s, const struct wire_record *w, const struct source *from)
+{
+	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq);
+	return false;
+}
+
+// Another life of the same key. true: what w says is kept here.
+static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
+	const struct source *from, bool final)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -250,47 +280,46 @@ static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		repl_hold(s, i, from);
-		repl_forget(r, from);
-		repl_queue(s, i, from);
-		return STORE_NONE;
+		repl_hold(s, i, from->node);
+		repl_forget(r, from->node);
+		repl_queue(s, i, from->node);
+		return w->op == WIRE_BURY;
 	}
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
-			conn_bury(s, i, (enum tripod_reason)w->reason);
+			buried(s, i, (enum tripod_reason)w->reason);
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
-		return STORE_NONE;
+		return true;
 	}
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
-		repl_hold(s, i, from);
+		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
-		return STORE_NONE;
+		return false;
 	}
 	if (w->op != WIRE_PUT) {
-		say_lack(s, w->hash, from, from_worker);
-		return STORE_NONE;
+		say_lack(s, w->hash, from->node, from->worker);
+		return false;
 	}
 	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
-		fetch_want(s, w->chain, from);
-		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
-		return STORE_NONE;
+		fetch_want(s, w->chain, from->node);
+		return refuse(s, w, from);
 	}
-	return install(s, w, from, final);
+	return install(s, w, from->node, final) != STORE_NONE || refuse(s, w, from);
 }
 
-// The same life, both alive.
-static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
+// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
+static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
-	uint64_t holders = r->holders | 1ull << from;
+	uint64_t before = r->holders | 1ull << from;
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
 	uint8_t more = 0; // TCP flags that the sender has not
 
@@ -303,9 +332,16 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	}
 	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
 		count(s, C_drop_invariant);
+		if (c->flags & CONN_SYNCING)
+			sync_forget(s, i);
 		conn_close(s, i, TRIPOD_TERMINATED);
-		return;
+		return false;
 	}
+	// Claims of one epoch: the sender's has lost, and it may not know.
+	bool lost = false;
+	for (unsigned p = 0; p < PARTS; p++)
+		lost |= (w->parts & 1u << p) && w->version[p].writer == from &&
+			r->part[p].writer != from;
 	if (w->flags & WIRE_RECORD_PINNED)
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
@@ -314,13 +350,13 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	// A new holder was sent what this node writes as the sender knew it.
 	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
 		      r->part[PART_SHARED].writer == s->conf->id;
-	if (r->holders != holders && writes)
-		repl_queue_all(s, i, r->holders & ~holders);
-	if (stale) // an old master that does not know of the take-over yet
+	if (r->holders != before && writes)
+		repl_queue_all(s, i, r->holders & ~before);
+	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
 	// Who takes over what is being closed has not heard of all that has passed here.
 	bool handed = mastered & ~c->flags & both;
-	if (stale || (handed && (more | r->untold) != 0)) {
+	if (stale || lost || (handed && (more | r->untold) != 0)) {
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
@@ -330,6 +366,33 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		conn_close(s, i, TRIPOD_TERMINATED);
 	else
 		conn_rewheel(s, i);
+	return !lost;
+}
+
+// A record of a connection that has one here.
+static bool record_known(struct shard *s, uint32_t i, const struct wire_record *w,
+	const struct source *from, bool final)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (w->incarnation != c->incarnation)
+		return other_incarnation(s, i, w, from, final);
+	if (c->state == CONN_TOMBSTONE) {
+		count(s, C_tombstone_hits);
+		if (w->op == WIRE_BURY)
+			return true;
+		// Nothing is reborn: the sender has not heard of the end.
+		count(s, C_log_records_stale);
+		conn_hold(s, store_repl(&s->store, i), 1ull << from->node);
+		repl_queue(s, i, from->node);
+		return false;
+	}
+	if (w->op == WIRE_BURY) {
+		count(s, C_tombstones);
+		buried(s, i, (enum tripod_reason)w->reason);
+		return true;
+	}
+	return merge(s, i, w, from->node);
 }
 
 // The record that w is about; STORE_NONE: it is not here.
@@ -341,45 +404,29 @@ static uint32_t find(const struct shard *s, const struct wire_record *w)
 	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
 }
 
-static void record_rx(
-	struct shard *s, const struct wire_record *w, unsigned from, unsigned from_worker)
+// false: it is not kept here as the sender believes. Then its message is not acknowledged: an
+// acknowledgement says that there is a copy.
+static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL;
+	bool final = w->flags & WIRE_RECORD_FINAL, kept = true;
 	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
-	if (i == STORE_NONE) {
-		if (w->op == WIRE_UPDATE)
-			say_lack(s, w->hash, from, from_worker);
-		if (w->op != WIRE_PUT)
-			return;
-		if (install(s, w, from, final) == STORE_NONE) {
-			pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
-			return;
-		}
-	} else {
-		struct conn *c = store_conn(&s->store, i);
-		if (w->incarnation != c->incarnation) {
-			other_incarnation(s, i, w, from, from_worker, final);
-		} else if (c->state == CONN_TOMBSTONE) {
-			count(s, C_tombstone_hits);
-			if (w->op != WIRE_BURY) {
-				// Nothing is reborn: the sender has not heard of the end.
-				count(s, C_log_records_stale);
-				conn_hold(s, store_repl(&s->store, i), 1ull << from);
-				repl_queue(s, i, from);
-			}
-		} else if (w->op == WIRE_BURY) {
-			count(s, C_tombstones);
-			conn_bury(s, i, (enum tripod_reason)w->reason);
-		} else {
-			merge(s, i, w, from);
-		}
+	if (i != STORE_NONE) {
+		kept = record_known(s, i, w, from, final);
+	} else if (w->op == WIRE_UPDATE) {
+		say_lack(s, w->hash, from->node, from->worker);
+		return false;
+	} else if (w->op == WIRE_BURY) {
+		return true;
+	} else if (install(s, w, from->node, final) == STORE_NONE) {
+		return refuse(s, w, from);
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
-		pull_found(s, &w->key, final, from);
-		pull_found(s, &w->reversed, final, from);
+		pull_found(s, &w->key, final, from->node);
+		pull_found(s, &w->reversed, final, from->node);
 	}
+	return kept;
 }
 
 // Could a node have sent this record here? Protocol 0 marks a reversed tuple that is not known yet, and
@@ -409,25 +456,33 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	struct wire_log log;
 	uint16_t at = 0;
 
+	const struct source from = {h->from_node, h->from_worker, h->seq};
+	bool kept = true;
+
 	repl_acks(s, h->from_node, h->from_worker, h);
 	if (h->seq == 0)
 		return;
 	repl_busy(s, h->from_node, h->from_worker);
-	if (channel_received(c, h->seq, s->now_ns) != CHANNEL_NEW)
+	if (channel_check(c, h->seq) != CHANNEL_NEW) {
+		channel_received(c, h->seq, s->now_ns);
 		return;
+	}
 	log.chain = 0;
 	for (unsigned n = 0; n < h->count; n++) {
 		struct wire_record w;
 		int size = wire_get_record(body + at, len - at, &w, &log);
 		if (size < 0) {
 			count(s, C_drop_control_bad);
-			return;
+			break;
 		}
 		at += (uint16_t)size;
 		if (!possible(s, &w)) {
 			count(s, C_drop_control_bad);
 			continue;
 		}
-		record_rx(s, &w, h->from_node, h->from_worker);
+		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
+		kept &= record_rx(s, &w, &from);
 	}
+	if (kept)
+		channel_received(c, h->seq, s->now_ns);
 }

@@ -38,8 +38,7 @@ enum wire_type {
 
 struct wire_header {
 	uint8_t type; // enum wire_type
-	uint16_t
-		length; // bytes of the message, this header and the tag included: the whole datagram
+	uint16_t length; // bytes of the message, header and tag included: the whole datagram
 	uint8_t from_node, from_worker;
 	uint8_t to_node, to_worker;
 	uint16_t count;
@@ -98,11 +97,15 @@ enum wire_op {
 	WIRE_UPDATE = 2, // directions of a connection that the receiver has, by hash
 	WIRE_BURY = 3, // tombstone, by hash: the connection of this incarnation has ended
 };
-// FINAL stands only with ANSWER, and both in a PUT only; a BURY has no flags.
+// FINAL stands only with ANSWER, and both in a PUT only; a BURY may be URGENT, no more.
 #define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
 #define WIRE_RECORD_PINNED 8 // CONN_PINNED
+#define WIRE_RECORD_URGENT 16 // the sender waits for the acknowledgement: at once
+// The connection's durability, in a PUT only; neither: DURABILITY_ASYNC, never both.
+#define WIRE_RECORD_SYNC 32
+#define WIRE_RECORD_NONE 64
 
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
 struct wire_record {

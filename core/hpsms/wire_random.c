@@ -75,6 +75,7 @@ struct wire_record wire_random_record(struct rng *r, bool v6, uint8_t parts, uin
 		w.op = WIRE_PUT;
 		w.flags = rng_below(r, 3) == 0 ? WIRE_RECORD_ANSWER : 0;
 		w.flags |= w.flags != 0 && rng_below(r, 2) ? WIRE_RECORD_FINAL : 0;
+		w.flags |= (uint8_t)(rng_below(r, 3) << 5); // durability
 		w.key = wire_random_tuple(r, v6);
 	} else {
 		w.hash = rng_next(r);
@@ -83,6 +84,7 @@ struct wire_record wire_random_record(struct rng *r, bool v6, uint8_t parts, uin
 		w.reason = (uint8_t)rng_below(r, 3);
 	else
 		w.flags |= (uint8_t)(rng_below(r, 4) << 2);
+	w.flags |= rng_below(r, 4) == 0 ? WIRE_RECORD_URGENT : 0;
 	for (unsigned p = 0; p < PARTS; p++) {
 		if (!(parts & 1 << p))
 			continue;

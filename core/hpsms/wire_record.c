@@ -13,19 +13,23 @@
 #define TUPLE_V6 0x20
 #define TUPLE_ZONE 0x40
 
-// First byte of a record: the op, two bits that it uses, and the flags (of an UPDATE, OWN stands in the
-// place of the first).
+#define RECORD_DURABILITY (WIRE_RECORD_SYNC | WIRE_RECORD_NONE)
+// First byte of a record: the op, two bits that it uses, and the flags (but in a PUT, OWN and URGENT
+// stand in the place of the first two).
 #define HEAD_OP 0x03
-#define HEAD_USE_SHIFT 2 // UPDATE: directions present; BURY: reason
+#define HEAD_USE_SHIFT 2 // PUT: durability; UPDATE: directions present; BURY: reason
 #define HEAD_USE 0x03
 #define HEAD_FLAGS_SHIFT 4
+#define HEAD_FLAGS (ANSWER_FLAGS | STATE_FLAGS)
+#define DURABILITY_SHIFT 5 // in the flags
+#define HEAD_URGENT 0x20
 #define HEAD_OWN 0x10 // direction 1 has an epoch and a writer of its own
 
 // Second byte of a PUT.
 #define PUT_CHAIN 0x01 // the chain follows: it is not that of the last PUT in the message
 #define PUT_OWN_DIR1 0x02
 #define PUT_OWN_SHARED 0x04
-#define PUT_UNUSED 0x08
+#define PUT_URGENT 0x08
 #define PUT_SPORT 0x10 // fields of the reversed tuple that are not simply the key's, reversed
 #define PUT_DPORT 0x20
 #define PUT_SRC 0x40
@@ -146,16 +150,19 @@ static bool record_valid(const struct wire_record *r)
 {
 	switch (r->op) {
 	case WIRE_PUT:
-		return (r->flags & ~(ANSWER_FLAGS | STATE_FLAGS)) == 0 &&
-		       (r->flags & ANSWER_FLAGS) != WIRE_RECORD_FINAL && r->parts == ALL_PARTS &&
-		       r->reason == 0 && parts_valid(r) && tuple_valid(&r->key) &&
-		       reversed_valid(&r->key, &r->reversed) && r->chain != 0 && r->holders != 0 &&
-		       r->nf_size <= WIRE_NF_MAX;
+		return (r->flags & ~(ANSWER_FLAGS | STATE_FLAGS | WIRE_RECORD_URGENT |
+					   RECORD_DURABILITY)) == 0 &&
+		       (r->flags & ANSWER_FLAGS) != WIRE_RECORD_FINAL &&
+		       (r->flags & RECORD_DURABILITY) != RECORD_DURABILITY &&
+		       r->parts == ALL_PARTS && r->reason == 0 && parts_valid(r) &&
+		       tuple_valid(&r->key) && reversed_valid(&r->key, &r->reversed) &&
+		       r->chain != 0 && r->holders != 0 && r->nf_size <= WIRE_NF_MAX;
 	case WIRE_UPDATE:
-		return (r->flags & ~STATE_FLAGS) == 0 && r->parts != 0 &&
+		return (r->flags & ~(STATE_FLAGS | WIRE_RECORD_URGENT)) == 0 && r->parts != 0 &&
 		       (r->parts & ~DIRECTIONS) == 0 && r->reason == 0 && parts_valid(r);
 	case WIRE_BURY:
-		return r->flags == 0 && r->parts == 0 && r->reason <= TRIPOD_TERMINATED;
+		return (r->flags & ~WIRE_RECORD_URGENT) == 0 && r->parts == 0 &&
+		       r->reason <= TRIPOD_TERMINATED;
 	default:
 		return false;
 	}
@@ -320,7 +327,8 @@ static uint8_t *put_whole(uint8_t *b, const struct wire_record *r, uint64_t chai
 	struct tripod_tuple plain = tripod_tuple_reverse(&r->key);
 	uint8_t form = differences(&r->reversed, &plain);
 
-	form |= (r->chain != chain ? PUT_CHAIN : 0) | (owns(r, 1) ? PUT_OWN_DIR1 : 0) |
+	form |= (r->flags & WIRE_RECORD_URGENT ? PUT_URGENT : 0) |
+		(r->chain != chain ? PUT_CHAIN : 0) | (owns(r, 1) ? PUT_OWN_DIR1 : 0) |
 		(owns(r, PART_SHARED) ? PUT_OWN_SHARED : 0);
 	*b++ = form;
 	b += wire_put_tuple(b, RECORD_FIXED_MAX, &r->key);
@@ -353,9 +361,13 @@ int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, uint
 	if (!record_valid(r) || (put && r->nf_size != 0 && r->nf == NULL))
 		return -EINVAL;
 	bool both = r->parts == DIRECTIONS, own = r->parts != DIRECTIONS || owns(r, 1);
-	uint8_t use = r->op == WIRE_UPDATE ? r->parts : r->reason;
-	*b++ = (uint8_t)(r->op | use << HEAD_USE_SHIFT | r->flags << HEAD_FLAGS_SHIFT |
-			 (both && own ? HEAD_OWN : 0));
+	bool urgent = !put && (r->flags & WIRE_RECORD_URGENT);
+	uint8_t use = put                    ? r->flags >> DURABILITY_SHIFT & HEAD_USE
+		      : r->op == WIRE_UPDATE ? r->parts
+					     : r->reason;
+	*b++ = (uint8_t)(r->op | use << HEAD_USE_SHIFT |
+			 (r->flags & HEAD_FLAGS) << HEAD_FLAGS_SHIFT |
+			 (both && own ? HEAD_OWN : 0) | (urgent ? HEAD_URGENT : 0));
 	b = put ? put_whole(b, r, *chain) : put_parts(b, r, own);
 	size_t n = (size_t)(b - fixed);
 	if (size < n)
@@ -379,8 +391,9 @@ static const uint8_t *get_whole(
 		return NULL;
 	uint8_t form = *b++;
 	int n = wire_get_tuple(b, (size_t)(end - b), &r->key);
-	if (n < 0 || (form & PUT_UNUSED))
+	if (n < 0)
 		return NULL;
+	r->flags |= form & PUT_URGENT ? WIRE_RECORD_URGENT : 0;
 	r->parts = ALL_PARTS;
 	b = wire_get_number(b + n, end, UINT64_MAX, &r->incarnation);
 	b = get_dir(b, end, r, 0, true);
@@ -428,15 +441,16 @@ int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struc
 	uint8_t head = *b++, use = head >> HEAD_USE_SHIFT & HEAD_USE;
 	*r = (struct wire_record){.op = head & HEAD_OP, .flags = head >> HEAD_FLAGS_SHIFT};
 	if (r->op == WIRE_PUT) {
-		r->reason = use; // none: refused below
+		r->flags |= (uint8_t)(use << DURABILITY_SHIFT);
 		b = get_whole(b, end, r, log);
-	} else if (r->op == WIRE_UPDATE) {
-		r->parts = use;
-		r->flags &= (uint8_t) ~(HEAD_OWN >> HEAD_FLAGS_SHIFT);
-		b = get_parts(b, end, r, head & HEAD_OWN);
 	} else {
-		r->reason = use;
-		b = get_parts(b, end, r, false);
+		r->flags &= STATE_FLAGS;
+		r->flags |= head & HEAD_URGENT ? WIRE_RECORD_URGENT : 0;
+		if (r->op == WIRE_UPDATE)
+			r->parts = use;
+		else
+			r->reason = use;
+		b = get_parts(b, end, r, head & HEAD_OWN);
 	}
 	if (b == NULL || !record_valid(r))
 		return -EINVAL;

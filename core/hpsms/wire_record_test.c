@@ -194,7 +194,10 @@ static void record__encoder_refuses(void **state)
 	} while (0)
 	REFUSED(good, w.op = 0);
 	REFUSED(good, w.op = 4);
-	REFUSED(good, w.flags = 16);
+	REFUSED(good, w.flags = 128);
+	REFUSED(good, w.flags = WIRE_RECORD_SYNC | WIRE_RECORD_NONE);
+	REFUSED(update, w.flags = WIRE_RECORD_SYNC);
+	REFUSED(bury, w.flags = WIRE_RECORD_NONE);
 	REFUSED(good, w.flags = WIRE_RECORD_FINAL);
 	REFUSED(good, w.parts = 15);
 	REFUSED(good, w.parts = 5);
@@ -236,10 +239,9 @@ static void record__one_form(void **state)
 	static const struct {
 		const char *what;
 		uint8_t at, value;
-	} wrong[] = {{"reason of a PUT", 0, 0x45}, {"FINAL alone", 0, 0x61},
-		{"unused form bit", 1, 0x59}, {"number with a zero behind", 18, 0},
-		{"TCP flag that is not durable", 22, 0x61}, {"wscale", 23, 15},
-		{"sport as in the key", 1, 0x71}, {"holder byte 0", 46, 0},
+	} wrong[] = {{"two durabilities", 0, 0x4d}, {"FINAL alone", 0, 0x61},
+		{"number with a zero behind", 18, 0}, {"TCP flag that is not durable", 22, 0x61},
+		{"wscale", 23, 15}, {"sport as in the key", 1, 0x71}, {"holder byte 0", 46, 0},
 		{"zeros that are no run", 51, 0x40}, {"unknown piece", 52, 0x89},
 		{"run beyond the end", 56, 19}};
 	static const uint8_t own[] = {0x1e, 1, 2, 3, 4, 5, 6, 7, 8, 1, // OWN, and the same

@@ -239,7 +239,13 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.directions_split = r->conf.split,
 		.next_hop = r->conf.predicted ? next_hop : NULL,
 		.next_hop_ctx = r,
-		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
+		.durability = r->conf.baseline ? DURABILITY_NONE
+			      : r->conf.sync   ? DURABILITY_SYNC
+					       : DURABILITY_ASYNC,
+		.sync_forward = r->conf.sync_forward,
+		.sync_timeout_ms = r->conf.sync_timeout_ms ? r->conf.sync_timeout_ms : 1000,
+		.sync_packets = r->conf.sync_packets ? r->conf.sync_packets : 512,
+		.refuse_short = r->conf.refuse_short,
 		.backups = (uint8_t)r->conf.backups,
 		.peer_workers =
 			(uint8_t)(r->conf.peer_workers ? r->conf.peer_workers : r->conf.workers),
@@ -316,6 +322,8 @@ static void each_held(struct shard *s, void (*fn)(struct rack *r, void *buf), st
 {
 	for (uint32_t k = 1; k <= s->conf->waiting; k++)
 		fn(r, s->waiting[k].frame.buf);
+	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
+		fn(r, sync_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {
@@ -598,8 +606,20 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 		return;
 	if (!r->conf.dirty && kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
 		abort();
-	r->inbox[s][r->n_inbox[s]++] =
-		(struct rack_arrival){p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
+	struct rack_arrival *a = &r->inbox[s][r->n_inbox[s]++];
+	*a = (struct rack_arrival){
+		.tuple = p.tuple,
+		.tcp_flags = p.tcp_flags,
+		.payload_len = p.payload_len,
+		.from_node = node,
+		.at_ns = r->now_ns,
+	};
+	if (kind == PARSE_FLOW && p.tuple.proto == IPPROTO_TCP) {
+		memcpy(&a->seq, p.data + p.l4 + 4, 4);
+		memcpy(&a->ack, p.data + p.l4 + 8, 4);
+		a->seq = ntohl(a->seq);
+		a->ack = ntohl(a->ack);
+	}
 }
 
 static void from_node(struct rack *r, unsigned node, const struct frame *f)
@@ -710,16 +730,22 @@ static void step_node(struct rack *r, unsigned i)
 	m->wanted = m->node->takes_traffic;
 }
 
+void rack_step(struct rack *r)
+{
+	unsigned first = rng_below(&r->rng, r->conf.nodes);
+
+	for (unsigned k = 0; k < r->conf.nodes; k++) {
+		unsigned i = (first + k) % r->conf.nodes;
+		if (r->m[i].node != NULL && !r->m[i].frozen)
+			step_node(r, i);
+	}
+	r->now_ns += STEP_NS;
+}
+
 void rack_run_ms(struct rack *r, unsigned ms)
 {
-	for (uint64_t end = r->now_ns + ms * MS; r->now_ns < end; r->now_ns += STEP_NS) {
-		unsigned first = rng_below(&r->rng, r->conf.nodes);
-		for (unsigned k = 0; k < r->conf.nodes; k++) {
-			unsigned i = (first + k) % r->conf.nodes;
-			if (r->m[i].node != NULL && !r->m[i].frozen)
-				step_node(r, i);
-		}
-	}
+	for (uint64_t end = r->now_ns + ms * MS; r->now_ns < end;)
+		rack_step(r);
 }
 
 // ---- Looking ----

@@ -21,6 +21,11 @@ struct rack_conf {
 	bool split; // the switch hashes both ends: the directions of a connection may part
 	bool predicted; // the nodes know how the switch hashes
 	bool baseline; // durability none
+	bool sync; // durability sync
+	bool sync_forward; // what waits too long leaves
+	uint32_t sync_timeout_ms; // 0: 1000
+	uint32_t sync_packets; // 0: 512
+	bool refuse_short; // no new connections with fewer members than backups wanted
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096
 	const struct tripod_nf *nf; // NULL: RACK_NF_REWRITE
@@ -56,6 +61,7 @@ void rack_free(struct rack *r);
 struct node *rack_node(struct rack *r, unsigned i); // NULL while dead
 uint64_t rack_now_ns(const struct rack *r);
 void rack_run_ms(struct rack *r, unsigned ms);
+void rack_step(struct rack *r); // the least time: 50 us, each worker once
 
 // Kill: gone, with all state. Freeze: not stepped, frames to it queue up. The switch notices after
 // 100 ms; rack_start() starts a killed node with a new boot.
@@ -103,6 +109,7 @@ struct rack_arrival {
 	struct tripod_tuple tuple; // as it arrived at the host; direction is meaningless
 	uint8_t tcp_flags;
 	uint16_t payload_len;
+	uint32_t seq, ack; // TCP
 	unsigned from_node;
 	uint64_t at_ns;
 };

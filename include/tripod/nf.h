@@ -20,7 +20,7 @@
 #include <tripod/tuple.h>
 
 // Bumped whenever a struct or call of this header changes. A plug-in of another ABI is refused.
-#define TRIPOD_NF_ABI 1
+#define TRIPOD_NF_ABI 2
 
 enum tripod_verdict {
 	TRIPOD_FORWARD, // on to the next NF, and out after the last
@@ -34,6 +34,15 @@ enum tripod_reason {
 	TRIPOD_TCP_CLOSED, // both FINs acknowledged, or a valid RST
 	TRIPOD_TIMEOUT, // no packet for the time-out of its protocol and state
 	TRIPOD_TERMINATED, // an NF or the operator ended it
+};
+
+// What a connection's packets wait for when they have changed state (docs/operator-guide.md, "What it
+// promises"). Of two, the later is the stronger.
+enum tripod_durability {
+	TRIPOD_NONE, // nothing: the connection is not replicated, and ends with its node
+	TRIPOD_ASYNC, // nothing: a change is replicated soon after the packet has left
+	TRIPOD_SYNC, // they leave when the backups have acknowledged the change
+	TRIPOD_UNSAID, // as the rack is configured
 };
 
 // When a byte of state may change, which decides what is replicated (docs/nf-guide.md).
@@ -124,6 +133,17 @@ unsigned tripod_env_boot_half(const struct tripod_nf_env *env);
 int tripod_env_own_prefix(
 	struct tripod_nf_env *env, enum tripod_direction side, const struct tripod_prefix *prefix);
 
+// An option of this type for a table, and its value: what an NF gives to tripod_durability(). Read it
+// here, so that the framework knows what connections may be promised. UNSAID when absent.
+extern const char *const tripod_durabilities[];
+#define TRIPOD_OPTION_DURABILITY(what)                                                             \
+	{                                                                                          \
+		.name = "durability", .type = TRIPOD_OPT_ENUM, .choices = tripod_durabilities,     \
+		.help = "none, async or sync, of " what "; rack.durability when absent"            \
+	}
+enum tripod_durability tripod_env_durability(
+	struct tripod_nf_env *env, const struct tripod_conf *conf);
+
 // ---- In on_init, on_packet, on_close, on_timer ----
 
 struct tripod_call {
@@ -167,6 +187,9 @@ uint64_t tripod_hash(const struct tripod_call *c, const void *data, size_t size)
 // true while what a former life of this node has handed out may still be in use elsewhere, unseen.
 bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tuple *reversed);
 
+// What this connection is promised, in on_init alone. If several NFs say something, the strongest
+// holds; if none does, what the rack is configured to.
+void tripod_durability(struct tripod_call *c, enum tripod_durability level);
 // The connection ends after this packet, on all nodes.
 void tripod_terminate(struct tripod_call *c);
 // Both directions are to be handled by one node: packets that arrive at another are relayed to it.

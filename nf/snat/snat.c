@@ -40,6 +40,7 @@ struct snat_pool {
 struct snat_rule {
 	struct tripod_prefix src;
 	uint16_t pool;
+	uint8_t durability; // enum tripod_durability
 };
 
 struct snat {
@@ -95,6 +96,7 @@ static const struct tripod_option RULE_OPTIONS[] = {
 		.max = PREFIXES_MAX,
 		.help = "inside hosts"},
 	{.name = "pool", .type = TRIPOD_OPT_STRING, .required = true, .help = "name of the pool"},
+	TRIPOD_OPTION_DURABILITY("connections of these hosts"),
 	{0},
 };
 
@@ -234,7 +236,7 @@ static int load_pool(struct tripod_nf_env *env, struct snat *snat, const struct 
 	return err;
 }
 
-static int load_rule(struct snat *snat, const struct tripod_conf *conf)
+static int load_rule(struct tripod_nf_env *env, struct snat *snat, const struct tripod_conf *conf)
 {
 	const char *name = tripod_conf_string(conf, "pool");
 	uint32_t pool = 0;
@@ -243,6 +245,7 @@ static int load_rule(struct snat *snat, const struct tripod_conf *conf)
 	if (pool == snat->n_pools)
 		return tripod_conf_error(conf, "there is no pool %s: add it to `pools`", name);
 	int err = 0;
+	uint8_t durability = (uint8_t)tripod_env_durability(env, conf);
 	const struct tripod_conf *src = tripod_conf_get(conf, "src");
 	for (unsigned i = 0; i < tripod_conf_count(src); i++) {
 		const struct tripod_conf *at = tripod_conf_at(src, i);
@@ -252,6 +255,7 @@ static int load_rule(struct snat *snat, const struct tripod_conf *conf)
 			continue;
 		}
 		r->pool = (uint16_t)pool;
+		r->durability = durability;
 		bool v6 = prefix_is_v6(&r->src);
 		if (snat->pools[pool].n_ranges > 0 && v6 != snat->pools[pool].v6)
 			err = tripod_conf_error(at,
@@ -289,7 +293,7 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 		if (load_pool(env, snat, tripod_conf_at(pools, i)) != 0)
 			err = -EINVAL;
 	for (unsigned i = 0; i < tripod_conf_count(rules); i++)
-		if (load_rule(snat, tripod_conf_at(rules, i)) != 0)
+		if (load_rule(env, snat, tripod_conf_at(rules, i)) != 0)
 			err = -EINVAL;
 	for (uint32_t i = 0; i < snat->n_pools; i++) {
 		// The tree may be freed before the chain.
@@ -331,12 +335,12 @@ static bool is_external(const struct snat *snat, const struct tripod_addr *a)
 	return false;
 }
 
-static const struct snat_pool *find_pool(const struct snat *snat, const struct tripod_packet *p)
+static const struct snat_rule *find_rule(const struct snat *snat, const struct tripod_packet *p)
 {
 	for (uint32_t i = 0; i < snat->n_rules; i++) {
 		const struct snat_rule *r = &snat->rules[i];
 		if (tripod_prefix_contains(&r->src, &p->tuple.src))
-			return &snat->pools[r->pool];
+			return r;
 	}
 	return NULL;
 }
@@ -391,8 +395,8 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 	}
 	if (p->tuple.direction == TRIPOD_INCOMING)
 		return TRIPOD_FORWARD;
-	const struct snat_pool *pool = find_pool(snat, p);
-	if (pool == NULL) {
+	const struct snat_rule *rule = find_rule(snat, p);
+	if (rule == NULL) {
 		tripod_count(c, UNMATCHED);
 		return TRIPOD_FORWARD;
 	}
@@ -404,10 +408,11 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 		return TRIPOD_DROP;
 	}
 	struct snat_state *s = tripod_state_rw(c);
-	if (!allocate(c, snat, pool, p, s)) {
+	if (!allocate(c, snat, &snat->pools[rule->pool], p, s)) {
 		tripod_count(c, EXHAUSTED);
 		return TRIPOD_DROP;
 	}
+	tripod_durability(c, (enum tripod_durability)rule->durability);
 	tripod_count(c, ALLOCATED);
 	return TRIPOD_FORWARD;
 }

@@ -415,6 +415,40 @@ static void snat__whole_chain(void **unused)
 	testkit_free(t);
 }
 
+// Each NF says what its own part of the connection is promised; the strongest holds.
+static void snat__durability_of_a_chain(void **unused)
+{
+	static const struct {
+		const char *packet;
+		enum tripod_durability level;
+	} CASES[] = {
+		{"in tcp 198.51.100.7:1024 > 203.0.113.80:80 syn", TRIPOD_SYNC}, // lb
+		{"in tcp 198.51.100.7:1024 > 203.0.113.90:81 syn", TRIPOD_ASYNC}, // firewall
+		{"in tcp 198.51.100.7:1024 > 203.0.113.90:82 syn", TRIPOD_UNSAID},
+		{"in udp 198.51.100.7:1024 > 203.0.113.9:53", TRIPOD_UNSAID}, // default policy
+		{"out tcp 10.1.0.21:1024 > 198.51.100.7:80 syn", TRIPOD_NONE}, // snat
+		{"out tcp 10.2.0.21:1024 > 198.51.100.7:80 syn", TRIPOD_SYNC},
+	};
+	struct testkit *t = testkit_new(
+		"- firewall: {default: allow, rules: [\n"
+		"    {action: allow, from: outside, proto: tcp, dport: 80-81, durability: async},\n"
+		"    {action: allow, from: outside, proto: tcp}]}\n"
+		"- lb: {services: [{vip: 203.0.113.80, proto: tcp, port: 80, durability: sync,\n"
+		"                   backends: [{address: 10.1.0.21, port: 8080}]}]}\n"
+		"- snat: {pools: [{name: p, addresses: 203.0.113.80}],\n"
+		"         rules: [{src: 10.1.0.0/16, pool: p, durability: none},\n"
+		"                 {src: 10.0.0.0/8, pool: p, durability: sync}]}\n",
+		NULL);
+
+	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+		testkit_send(t, CASES[i].packet);
+		assert_true(testkit_connected(t));
+		assert_int_equal(testkit_durability(t), CASES[i].level);
+		testkit_close(t, TRIPOD_TIMEOUT);
+	}
+	testkit_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +462,7 @@ int main(void)
 		cmocka_unit_test(snat__tries),
 		cmocka_unit_test(snat__errors),
 		cmocka_unit_test(snat__whole_chain),
+		cmocka_unit_test(snat__durability_of_a_chain),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
