@@ -109,6 +109,15 @@ static void assert_copies_agree(struct rack *r, const struct flow *f)
 	}
 }
 
+// When nothing happens, nobody has anything to say.
+static void assert_silent(struct rack *r)
+{
+	uint64_t before = rack_counter(r, -1, C_log_records_tx);
+
+	rack_run_ms(r, 500);
+	assert_int_equal(rack_counter(r, -1, C_log_records_tx), before);
+}
+
 // ---- Joining ----
 
 // A node that was killed takes no traffic until it has its copies back; then it asks for none.
@@ -603,6 +612,7 @@ static void rolling(struct rack_conf conf)
 	rack_run_ms(r, 300);
 	assert_copies_agree(r, f);
 	assert_unbroken(r);
+	assert_silent(r);
 	rack_free(r);
 }
 
