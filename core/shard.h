@@ -660,6 +660,8 @@ uint64_t index_blind(const struct shard *s);
 bool index_behind(const struct shard *s);
 // Live members whose set has not been fetched, as seen by worker 0.
 uint64_t index_unknown(const struct node *n);
+// Live members whose set is not all here, for whatever reason, as seen by worker 0.
+uint64_t index_lacking(const struct node *n);
 // All live members' sets are here.
 bool index_complete(const struct shard *s);
 // May the tuple be in use on another node? Cheap: one cache line.

@@ -195,6 +195,8 @@ static void each_held(struct shard *s, void (*fn)(struct world *w, void *buf), s
 {
 	for (uint32_t k = 1; k <= s->conf->waiting; k++)
 		fn(w, s->waiting[k].frame.buf);
+	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
+		fn(w, sync_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {

@@ -216,7 +216,7 @@ void options_draw(struct options *o, uint64_t seed, const struct overrides *fixe
 
 void options_print(const struct options *o, FILE *to)
 {
-	static const char *const durabilities[] = {"none", "async"};
+	static const char *const durabilities[] = {"none", "async", "sync"};
 
 	fprintf(to,
 		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s%s, chain %u, "
