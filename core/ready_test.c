@@ -359,6 +359,29 @@ static void ready__changes_reach_new_holders(void **state)
 	rack_free(r);
 }
 
+// A worker whose peer acknowledges nothing has nothing to do until it does, or a time-out passes: it
+// does not spin, which would take the processor from the one that should answer.
+static void ready__a_full_window_is_waited_for(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.seed = 27, .nodes = 2});
+	static struct flow f[1000];
+	unsigned full = 0;
+
+	deaf = 1;
+	rack_tap(r, lose_logs, NULL);
+	for (unsigned i = 0; i < 50; i++) {
+		flows_open(r, f, i * 20, 20, "10.1.0.101");
+		struct shard *s = node_shard(rack_node(r, 0), 0);
+		struct channel *c = &s->peer[1].channel[0];
+		if (!channel_full(c) || channel_queued(c) == 0)
+			continue;
+		full++;
+		assert_true(repl_next_ns(s) > s->now_ns);
+	}
+	assert_true(full > 0);
+	rack_free(r);
+}
+
 // ---- Draining ----
 
 // The fewest copies that a connection has on other nodes; own: of those that this node looks after.
@@ -637,6 +660,7 @@ int main(void)
 		cmocka_unit_test(ready__next_hops_are_known),
 		cmocka_unit_test(ready__join_timeout),
 		cmocka_unit_test(ready__served_in_a_former_life),
+		cmocka_unit_test(ready__a_full_window_is_waited_for),
 		cmocka_unit_test(ready__changes_reach_new_holders),
 		cmocka_unit_test(ready__drain),
 		cmocka_unit_test(ready__baseline_drains_at_once),
