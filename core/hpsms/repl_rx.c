@@ -388,8 +388,10 @@ static bool merge(
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
 	repl_hold(s, i, from);
-	// A new holder was sent this node's directions as the sender knew them.
-	if (r->holders != before && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+	// A new holder was sent what this node writes as the sender knew it.
+	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+		      r->part[PART_SHARED].writer == s->conf->id;
+	if (r->holders != before && writes)
 		repl_queue_all(s, i, r->holders & ~before);
 	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
