@@ -179,6 +179,17 @@ static uint64_t within_us(struct world *w, uint32_t us)
 	return rng_below(&w->run_rng, us * 1000 + 1);
 }
 
+// When the half of this start was last used, as a daemon's disk remembers it.
+static uint64_t half_clear_ms(const struct world *w, const struct sim_node *n)
+{
+	uint32_t longest_s = w->o.udp_s > w->o.established_s ? w->o.udp_s : w->o.established_s;
+	uint64_t life_ns = 2 * longest_s * SEC, used_ns = n->half_used_ns[n->boots & 1];
+
+	if (used_ns == 0 || w->now_ns - used_ns >= life_ns)
+		return 0;
+	return (life_ns - (w->now_ns - used_ns)) / MS + 1;
+}
+
 void node_run_start(struct world *w, unsigned i)
 {
 	struct sim_node *n = &w->node[i];
@@ -188,6 +199,7 @@ void node_run_start(struct world *w, unsigned i)
 	n->loaded = true;
 	struct node_conf *conf = &n->rack.conf;
 	conf->boot_half = n->boots & 1;
+	conf->half_clear_ms = half_clear_ms(w, n);
 	load_chain(w, i, n->version); // others come from the peers when they are needed
 	conf->chain = &n->chain[n->version]->chain;
 	conf->boot = rng_next(&w->node_rng) | 1;
@@ -285,6 +297,7 @@ void node_run_kill(struct world *w, unsigned i)
 	trace_note(&w->trace, w->now_ns, i, "is gone");
 	check_node_gone(w, i);
 	node_counters(w->node[i].node, -1, counters);
+	w->node[i].half_used_ns[(w->node[i].boots + 1) & 1] = w->now_ns;
 	for (unsigned c = 0; c < COUNTERS; c++)
 		w->totals.counters[c] += counters[c];
 	take_apart(w, i);

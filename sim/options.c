@@ -82,7 +82,8 @@ static void draw_rack(struct options *o, const struct overrides *fixed)
 		o->k = o->nodes - 1;
 	o->workers = (unsigned)fixed_or(
 		fixed->workers, draw(o, "workers", 1, o->nodes <= 16 ? SIM_WORKERS_MAX : 2));
-	o->durability = (enum durability)fixed_or(fixed->durability, DURABILITY_ASYNC);
+	o->durability = (enum durability)fixed_or(
+		fixed->durability, chance(o, "sync", 30) ? DURABILITY_SYNC : DURABILITY_ASYNC);
 	o->ecmp = (struct ecmp){
 		.model = (enum ecmp_model)fixed_or(
 			fixed->model, draw(o, "model", 0, ECMP_MODELS - 1)),
