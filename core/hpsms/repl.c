@@ -378,8 +378,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	struct settled lost = {s, node};
 
 	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
-	bool ack_due =
-		c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
+	bool ack_due = c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
 	// An acknowledgement that has to go takes along what waits: one message and not two.
 	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent || ack_due ||
 		   (c->queued_since_ns != 0 &&
@@ -450,11 +449,13 @@ uint64_t repl_next_ns(struct shard *s)
 		unsigned node = (unsigned)__builtin_ctzll(nodes);
 		for (uint64_t ws = s->busy[node]; ws != 0; ws &= ws - 1) {
 			unsigned worker = (unsigned)__builtin_ctzll(ws);
-			const struct channel *c = &s->peer[node].channel[worker];
+			struct channel *c = &s->peer[node].channel[worker];
 			uint64_t at = channel_next_ns(c);
 			uint64_t wait_ns =
 				s->peer[node].out[worker].urgent ? 0 : s->conf->flush_us * 1000ull;
-			if (c->queued_since_ns != 0 && c->queued_since_ns + wait_ns < at)
+			// A full window opens with an acknowledgement, or with the time-out above.
+			if (c->queued_since_ns != 0 && !channel_full(c) &&
+				c->queued_since_ns + wait_ns < at)
 				at = c->queued_since_ns + wait_ns;
 			if (c->ack_owed && c->ack_since_ns + ACK_DELAY_NS < at)
 				at = c->ack_since_ns + ACK_DELAY_NS;

@@ -92,8 +92,13 @@ static const struct chain *record_chain(
 	return w->nf_size == chain->wire_size ? chain : NULL;
 }
 
-// false: what is fixed for ever differs, of one life: one of the two is wrong.
-static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
+enum shared {
+	SHARED_MERGED, // or older than what is here
+	SHARED_DIFFERS, // in what is fixed for ever, of one life: one of the two is wrong
+	SHARED_UNREAD, // newer, and of a chain that this node cannot read
+};
+
+static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -102,18 +107,16 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 
 	conn_hold(s, r, w->holders);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
-		return true;
-	if (read == NULL || !chain_read(read, w->nf, nf)) {
-		count(s, C_log_records_refused);
-		return true;
-	}
+		return SHARED_MERGED;
+	if (read == NULL || !chain_read(read, w->nf, nf))
+		return SHARED_UNREAD;
 	if (chain_write_once_differs(chain, nf, c->nf))
-		return false;
+		return SHARED_DIFFERS;
 	memcpy(c->nf, nf, chain->state_size);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
-	return true;
+	return SHARED_MERGED;
 }
 
 static enum durability durability_of(const struct wire_record *w)
@@ -332,9 +335,25 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	return install(s, w, from->node, final) != STORE_NONE || refuse(s, w, from);
 }
 
-// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
-static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
+// The connection has gone on under a chain that this node cannot read: the copy here is of the past, and
+// must not be what somebody takes over. Who still handles a direction keeps it for that.
+static bool unread(
+	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *from)
 {
+	const struct conn *c = store_conn(&s->store, i);
+
+	count(s, C_log_records_refused);
+	fetch_want(s, w->chain, from->node);
+	if (w->chain != conn_chain(s, c)->id && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		conn_free(s, i); // or, while a ring is full, with the next record
+	return refuse(s, w, from);
+}
+
+// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
+static bool merge(
+	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
+{
+	unsigned from = source->node;
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
@@ -349,7 +368,10 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		merge_dir(s, i, d, w);
 	}
-	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
+	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
+	if (shared == SHARED_UNREAD)
+		return unread(s, i, w, source);
+	if (shared == SHARED_DIFFERS) {
 		count(s, C_drop_invariant);
 		if (c->flags & CONN_SYNCING)
 			sync_forget(s, i);
@@ -366,8 +388,10 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
 	repl_hold(s, i, from);
-	// A new holder was sent this node's directions as the sender knew them.
-	if (r->holders != before && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+	// A new holder was sent what this node writes as the sender knew it.
+	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+		      r->part[PART_SHARED].writer == s->conf->id;
+	if (r->holders != before && writes)
 		repl_queue_all(s, i, r->holders & ~before);
 	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
@@ -409,7 +433,7 @@ static bool record_known(struct shard *s, uint32_t i, const struct wire_record *
 		buried(s, i, (enum tripod_reason)w->reason);
 		return true;
 	}
-	return merge(s, i, w, from->node);
+	return merge(s, i, w, from);
 }
 
 // The record that w is about; STORE_NONE: it is not here.
