@@ -466,7 +466,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 {
 	struct log *log = ctx;
 	const uint8_t *bytes = f->data;
-	if (f->vlan != 30 || f->len < BODY + WIRE_HEADER_SIZE)
+	if (f->vlan != 30 || f->len < BODY + 12)
 		return false;
 	uint8_t type = bytes[BODY + 3];
 
