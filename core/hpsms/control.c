@@ -719,7 +719,6 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		(!believed && !may_introduce(s, &h)))
 		count(s, C_drop_control_stale);
 	else if (believed ? session_open(s, &h, message) : session_proven(s, &h, message))
-		accepted(s, p, &h, message + head,
-			(uint16_t)(h.length - head - WIRE_TAG_SIZE));
+		accepted(s, p, &h, message + head, (uint16_t)(h.length - head - WIRE_TAG_SIZE));
 	shard_done(s, p->buf);
 }

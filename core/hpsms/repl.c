@@ -379,8 +379,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	struct settled lost = {s, node};
 
 	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
-	bool ack_due =
-		c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
+	bool ack_due = c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
 	// An acknowledgement that has to go takes along what waits: one message and not two.
 	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent || ack_due ||
 		   (c->queued_since_ns != 0 &&

@@ -114,8 +114,8 @@ static void header__short(void **state)
 	static const struct {
 		unsigned at;
 		uint8_t value;
-	} wrong[] = {{0, 0x55}, {1, 0x50}, {2, 1}, {3, WIRE_PULL}, {4, 64}, {5, 64}, {5, 0xff}, {11, 0},
-		{12, 0}, {22, 0x80}};
+	} wrong[] = {{0, 0x55}, {1, 0x50}, {2, 1}, {3, WIRE_PULL}, {4, 64}, {5, 64}, {5, 0xff},
+		{11, 0}, {12, 0}, {22, 0x80}};
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		memcpy(b, want, sizeof(want));
 		memset(b + sizeof(want), 0, rest);
