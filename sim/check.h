@@ -42,6 +42,9 @@ struct check_conn {
 		uint64_t first_ns, moved_ns; // of that epoch; when last changed
 	} dir[2];
 	uint64_t older_ns; // when packets of a life above once_of were first seen
+	uint64_t opening; // write-once fields of its last life before an answer
+	uint8_t opener; // node that emitted it
+	uint64_t twice_ns; // when another node opened it with other fields
 	uint64_t answered_ns; // first packet back to the initiator
 	uint64_t alone_ns; // a node failed that had the only copy
 	uint32_t walk; // number of the last walk that found a record of `incarnation`; 0: none
@@ -49,7 +52,7 @@ struct check_conn {
 	uint64_t parts, parts_before; // sums over its records, this walk and the last
 	uint32_t older_walk; // number of the last walk that found a record of an older life
 	uint8_t copies, wrong; // of this walk
-	uint8_t flags[2]; // of this walk: durable TCP flags
+	uint8_t tcp; // of this walk: enum tcp_state
 	struct conn_version best[3]; // of this walk
 };
 

@@ -45,6 +45,7 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	struct checker *k = &w->check;
 	struct check_conn *known = check_conn_of(w, &c->dir[0].key);
 	struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
+	uint8_t state = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 
 	check_life(w, known, c->incarnation);
 	if (c->incarnation < known->incarnation) {
@@ -59,8 +60,7 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 		known->parts_before = known->parts;
 		known->parts = known->copies = known->wrong = 0;
 		memcpy(known->best, r->part, sizeof(known->best));
-		for (unsigned d = 0; d < 2; d++)
-			known->flags[d] = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
+		known->tcp = state;
 	}
 	uint64_t once = check_once(s, c);
 	if (known->once_of == c->incarnation && known->once != once)
@@ -81,8 +81,8 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	for (unsigned d = 0; d < 2; d++) {
 		uint8_t flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 		known->parts += check_hash(&flags, 1, 512 + 2 * i + d);
-		known->wrong += flags != known->flags[d];
 	}
+	known->wrong += state != known->tcp;
 }
 
 static void walk_shard(struct world *w, unsigned i, unsigned worker)

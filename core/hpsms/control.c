@@ -281,7 +281,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	if (rebooted) {
 		s->repair_reboot |= bit;
-		set_bit(&s->joining, bit, m->hello == 0);
+		s->joining |= bit;
 	}
 	if (changed && m->live)
 		s->repair_nodes |= bit;
@@ -459,14 +459,14 @@ static void hello_send(struct shard *s)
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
-// Who waits to be sent its copies is told when it has them all.
+// Who asks is told when it has all copies that it should have from here.
 static void tell_joining(struct shard *s)
 {
 	const struct members *members = &s->node->members;
 
 	for (uint64_t left = members->live & ~shard_self(s); left != 0; left &= left - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(left);
-		if (hello_flags(&members->m[node]) == 0 && ready_has_served(s, node))
+		if (members->m[node].asking && ready_has_served(s, node))
 			session_greet(s, node, s->peer[node].boot, 0, s->peer[node].mac);
 	}
 }

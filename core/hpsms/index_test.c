@@ -472,6 +472,36 @@ static void index__quiet_connections_of_three_workers_are_revealed(void **state)
 	quiet_are_revealed(3);
 }
 
+// The answer to a first packet arrives elsewhere: whoever has the connection is found by a round.
+static void index__unanswered_connections_are_found(void **state)
+{
+	enum { N = 40 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .workers = 2, .seed = 79});
+	static struct rack_arrival a[4096];
+	unsigned right = 0;
+
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_INCOMING, i, 20);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 1500);
+	uint64_t opened = rack_counter(r, -1, C_connections_opened);
+	rack_port(r, 1, false);
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_OUTGOING, i, 44);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 50);
+	unsigned n = rack_arrivals(r, TRIPOD_INCOMING, a, 4096);
+	for (unsigned i = 0; i < n; i++)
+		right += a[i].payload_len == 44 && a[i].tuple.sport == __builtin_bswap16(53);
+	assert_int_equal(right, N); // as from the VIP
+	assert_int_equal(rack_counter(r, -1, C_connections_opened), opened);
+	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Two keys of one fingerprint, at two workers: the set has it until both have gone.
 static void index__two_keys_of_one_fingerprint(void **state)
 {
@@ -565,6 +595,7 @@ int main(void)
 		cmocka_unit_test(index__no_reset_without_a_round),
 		cmocka_unit_test(index__quiet_connections_are_revealed),
 		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
+		cmocka_unit_test(index__unanswered_connections_are_found),
 		cmocka_unit_test(index__two_keys_of_one_fingerprint),
 		cmocka_unit_test(index__table_too_small),
 		cmocka_unit_test(index__set_too_small),

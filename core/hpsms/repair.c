@@ -129,7 +129,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	const struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
-	if (c->state == CONN_TOMBSTONE && s->conf->durability != DURABILITY_NONE)
+	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
 	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
 		conn_durability(c) == DURABILITY_NONE)

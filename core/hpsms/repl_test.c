@@ -228,8 +228,7 @@ static void repl__state_of_a_foreign_chain(void **state)
 	uint8_t before = c->nf[0];
 	for (unsigned i = 0; i < 3; i++) {
 		w = record_of(r, 1, 0, (uint16_t)(2 + i));
-		w.chain += i == 0;
-		w.nf_size -= i > 0 ? (uint16_t)(i * w.nf_size / 2) : 0; // half, then nothing
+		w.nf_size -= (uint16_t)(i == 0 ? 1 : i * w.nf_size / 2); // one less, half, nothing
 		if (w.nf_size == 0)
 			w.nf = NULL;
 		forge(r, 0, 1, &w);
@@ -250,6 +249,21 @@ static void repl__state_of_a_foreign_chain(void **state)
 	w.chain++;
 	forge(r, 0, 1, &w);
 	assert_non_null(find(r, 1, 1, NULL));
+	// This life under another chain: what is here is of the past, and nobody's copy any more.
+	w = record_of(r, 1, 0, 9);
+	w.chain++;
+	forge(r, 0, 1, &w);
+	assert_null(find(r, 1, 1, NULL));
+	// But who handles a direction goes on with it.
+	w = record_of(r, 3, 0, 1);
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 3, &c));
+	c->flags |= CONN_MASTER_1;
+	find(r, 1, 3, NULL)->part[1] = (struct conn_version){.epoch = 9, .writer = 1};
+	w = record_of(r, 3, 0, 2);
+	w.chain++;
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 3, NULL));
 	rack_check(r);
 	rack_free(r);
 }

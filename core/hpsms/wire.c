@@ -11,7 +11,8 @@
 #define MAGIC_SHORT 0x5470 // "Tp"
 #define HELLO_FIXED 18 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
-#define HELLO_FLAGS (WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING)
+#define HELLO_FLAGS                                                                                \
+	(WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING | WIRE_HELLO_ASKING)
 #define GREET_FLAGS (HELLO_FLAGS | WIRE_HELLO_WANTED | WIRE_HELLO_SERVED)
 #define AUTH_OFFSET 48 // key id and counter
 
