@@ -129,8 +129,8 @@ static json_t *nodes(const struct report *r)
 		bool known = m[i].self || m[i].boot != 0;
 
 		json_array_append_new(rows,
-			json_pack(
-				"{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}",
+			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+				  "s:o, s:s, s:o}",
 				"id", m[i].id, "self", m[i].self, "live", m[i].live, "workers",
 				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
 				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
