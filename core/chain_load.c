@@ -28,6 +28,7 @@ unsigned tripod_env_slots(const struct tripod_nf_env *env)
 
 unsigned tripod_env_boot_half(const struct tripod_nf_env *env)
 {
+	env->chain->divides = true;
 	return env->boot_half;
 }
 

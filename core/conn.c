@@ -224,7 +224,7 @@ static uint32_t open_record(
 	struct conn_repl *r = store_repl(&s->store, i);
 	c->dir[0].key = p->tuple;
 	c->dir[0].seen = c->dir[1].seen = s->now;
-	c->incarnation = above + 1 + (rng_next(&s->rng) >> 44);
+	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 49), s->conf->id);
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->durability = (uint8_t)s->conf->durability;

@@ -62,7 +62,7 @@
 	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
 	X(drop_relay_limit, "more packets to relay than allowed")                                  \
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
-	X(drop_stale, "packets that lay there while this node stood still")                        \
+	X(drop_stale, "openings that lay there while this node stood still")                       \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \
 	X(drop_control_forged, "control message whose tag is wrong")                               \
@@ -77,7 +77,7 @@
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
-	X(greetings, "proofs of being alive sent to peers that restarted or were not known")       \
+	X(greetings, "greetings sent: proofs of being alive, and that a peer has been served")     \
 	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \
@@ -120,6 +120,8 @@
 	X(chains_failed, "chains that are wanted and that no peer gave")                           \
 	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
+	X(ports_unclear,                                                                           \
+		"NAT ports refused: one of this node's former life may still be in use elsewhere") \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
 	X(timer_full, "NF timers refused: all in use")                                             \

@@ -173,6 +173,7 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 		conf->dead_after_ms * MS, now_ns);
 	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
 	chain_set_init(&n->chains, conf->chain);
+	n->ports_clear = conf->half_clear_ms == 0;
 	for (unsigned w = 0; w < conf->workers; w++) {
 		n->progress_ns[w] = now_ns;
 		chain_set_adopt(n->shard[w]);
@@ -268,6 +269,9 @@ void node_status(const struct node *n, struct node_status *out)
 		.draining = peek(&first->draining),
 		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
 		.join_unserved = ready_unserved(n),
+		.join_ports = ready_ports_awaited(n),
+		.unreported = ready_unreported(n),
+		.ports_clear = atomic_load_explicit(&n->ports_clear, memory_order_relaxed),
 		.join_unknown = index_unknown(n),
 		.bfd = n->bfd.state,
 		.bfd_remote = n->bfd.remote_state,
@@ -306,7 +310,7 @@ void node_status(const struct node *n, struct node_status *out)
 		workload_ns = n->started_ns;
 	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
 	const struct store *st = &first->store;
-	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
+	uint64_t index = (uint64_t)st->n_buckets * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
 				    index / (st->capacity > 0 ? st->capacity : 1);
 }

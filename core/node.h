@@ -60,6 +60,10 @@ struct node_conf {
 	uint64_t boot; // fresh random number at each start, never 0
 	struct auth_keys keys; // of the cluster; none: no authentication. Erased in the node's copy
 	uint8_t boot_half; // 0 or 1, alternates from start to start
+	// So long after the start no connection is left that a former life has opened with this half; 0:
+	// none is even now. Before that, NAT ports are handed out only when every configured member has
+	// sent what it knows of.
+	uint64_t half_clear_ms;
 	uint64_t seed; // of the shards' generators
 	uint64_t hash_seed; // the same on all nodes
 	struct neigh_self self; // own MAC and addresses
@@ -172,7 +176,7 @@ void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned 
 
 // Gives the node a chain. announce: it is about to become current here, and the peers should fetch it
 // before. Its slot, or -EEXIST (held already), -ENOSPC (each slot has connections), -EFBIG (its NFs'
-// states do not fit into a record: nf_state_bytes).
+// states do not fit into a record: nf_state_bytes), -ENOENT (it is read as another chain, which is not held).
 int node_chain_add(struct node *n, const struct chain *chain, bool announce);
 int node_chain_current(struct node *n, uint64_t id); // 0, or -ENOENT: it is not held
 const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL: not held
@@ -217,6 +221,10 @@ struct node_status {
 	uint64_t join_unserved; // while joining: members that have not sent everything yet
 	uint64_t join_unknown; // ... members whose index set is not here
 	bool join_hearing; // ... the members have not had time to be heard
+	bool join_ports; // ... NAT ports may be in use elsewhere
+	uint64_t
+		unreported; // configured members that have not sent what they know since this start
+	bool ports_clear; // NAT ports are handed out
 	uint64_t ports; // nodes that take traffic and will go on, as they say
 	uint64_t draining; // members that give their connections away, this node included
 	uint64_t owed; // connections that a joining member, or this node's drain, waits for

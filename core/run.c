@@ -225,8 +225,12 @@ uint64_t tripod_hash(const struct tripod_call *call, const void *data, size_t si
 
 bool tripod_tuple_available(const struct tripod_call *call, const struct tripod_tuple *reversed)
 {
-	const struct shard *s = call->shard;
+	struct shard *s = call->shard;
 
+	if (!atomic_load_explicit(&s->node->ports_clear, memory_order_relaxed)) {
+		count(s, C_ports_unclear);
+		return false;
+	}
 	if (s->conf->workers > 1 &&
 		toeplitz_worker(toeplitz_tuple(reversed), s->conf->workers) != s->worker)
 		return false;

@@ -320,6 +320,11 @@ struct node {
 	bool takes_traffic; // worker 0: by its phase
 	uint64_t unserved_until_ns; // worker 0: who says until then that all is sent means less
 	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
+	// Members that have once done so in this life: what they knew of this node's NAT ports, it knows.
+	uint64_t reported; // worker 0: rw, control: ro
+	uint64_t refused_before; // worker 0: records that were refused before they had all begun to
+	// No connection of a former life can have a port that this node would hand out.
+	_Atomic bool ports_clear; // worker 0: wo, others: ro
 	uint64_t moving_ns; // worker 0: since when it has no port
 	uint32_t moving; // worker 0: ... for which drain
 	struct auth_handover *keys;
@@ -359,6 +364,19 @@ static inline enum node_phase shard_phase(const struct shard *s)
 static inline void count(struct shard *s, enum counter c)
 {
 	s->counters[c]++;
+}
+
+// An incarnation's low bits name the node that opened that life of the connection: it is sent what it
+// has opened when it starts anew, lest it hand out the same NAT ports once more. So two nodes never
+// draw the same, either. The bits above are random, and above those of every life known before.
+#define INCARNATION_NODE 0x3full
+static inline unsigned conn_opener(const struct conn *c)
+{
+	return (unsigned)(c->incarnation & INCARNATION_NODE);
+}
+static inline uint64_t incarnation_above(uint64_t above, unsigned more, unsigned opener)
+{
+	return ((above / (INCARNATION_NODE + 1) + 1 + more) * (INCARNATION_NODE + 1)) | opener;
 }
 
 // Members whose answer is worth waiting for: alive, and heard lately.
@@ -659,6 +677,8 @@ void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or res
 void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
 // Members of whose copies this node, while it joins, has not got all.
 uint64_t ready_unserved(const struct node *n);
+uint64_t ready_unreported(const struct node *n);
+bool ready_ports_awaited(const struct node *n); // the chain divides ports, and they are not clear
 bool ready_hearing(
 	const struct node *n, uint64_t now_ns); // the others have had no time to be heard
 

@@ -14,6 +14,7 @@ static const struct table_column status_record[] = {
 	{"ready", "Takes traffic", TABLE_BOOL, NULL, 0},
 	{"joining_unserved", "  waits for copies from", TABLE_LIST, NULL, 0},
 	{"joining_unknown", "  ... index sets from", TABLE_LIST, NULL, 0},
+	{"unreported_nodes", "  and for their NAT ports", TABLE_LIST, NULL, 0},
 	{"owed", "  copies under way", TABLE_COUNT, NULL, 0},
 	{"workload_age_ms", "Last packet", TABLE_MS, NULL, 0},
 	{"bfd", "BFD here", TABLE_TEXT, NULL, 0},
@@ -45,6 +46,8 @@ static const struct table_column status_record[] = {
 	{"buffers_control", "  of", TABLE_COUNT, NULL, 0},
 	{"boot_half", NULL, TABLE_TEXT, NULL, 0},
 	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
+	{"joining_ports", NULL, TABLE_BOOL, NULL, 0},
+	{"ports_clear", NULL, TABLE_BOOL, NULL, 0},
 	{0},
 };
 static const struct table_column drain_record[] = {
@@ -57,6 +60,9 @@ static const struct table_column drain_record[] = {
 	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
 	{"joining_unserved", NULL, TABLE_LIST, NULL, 0},
 	{"joining_unknown", NULL, TABLE_LIST, NULL, 0},
+	{"joining_ports", NULL, TABLE_BOOL, NULL, 0},
+	{"ports_clear", NULL, TABLE_BOOL, NULL, 0},
+	{"unreported_nodes", NULL, TABLE_LIST, NULL, 0},
 	{"traffic_nodes", NULL, TABLE_LIST, NULL, 0},
 	{"draining_nodes", NULL, TABLE_LIST, NULL, 0},
 	{0},

@@ -69,6 +69,8 @@ struct tripodd {
 	struct report report;
 	struct control *control;
 	struct phase_watch watch;
+	struct boot boot;
+	time_t touched_s; // when the half was last noted as in use
 };
 
 static const char usage[] =
@@ -439,6 +441,18 @@ static int load_chain(struct tripodd *t)
 	return -EINVAL;
 }
 
+// How long a connection may outlive the node that has opened it, without a packet: copies are kept for
+// twice its time-out.
+static uint64_t port_life_s(const struct node_conf *c)
+{
+	uint32_t longest = c->tcp.established_ms;
+
+	longest = c->tcp.closing_ms > longest ? c->tcp.closing_ms : longest;
+	longest = c->udp_ms > longest ? c->udp_ms : longest;
+	longest = c->icmp_ms > longest ? c->icmp_ms : longest;
+	return 2ull * longest / 1000 + 1;
+}
+
 // Who this start is: random numbers, the half of its boot, and the chain that takes the half.
 static int take_identity(struct tripodd *t)
 {
@@ -452,11 +466,13 @@ static int take_identity(struct tripodd *t)
 	}
 	conf->boot = chance[0] != 0 ? chance[0] : 1; // 0 is "not known"
 	conf->seed = chance[1];
-	conf->boot_half = (uint8_t)boot_half(
-		t->rack.state_dir, conf->id, chance[2], problem, sizeof(problem));
+	boot_begin(&t->boot, t->rack.state_dir, conf->id, chance[2], (uint64_t)time(NULL),
+		port_life_s(conf), problem, sizeof(problem));
+	conf->boot_half = (uint8_t)t->boot.half;
+	conf->half_clear_ms = t->boot.clear_ms;
 	if (problem[0] != '\0')
-		say("warning: %s; half %u is from chance, and connections of this node's last run "
-		    "may clash with new ones. Make it writable, or set node: state_dir",
+		say("warning: %s; half %u is from chance. NAT ports wait until every node has told "
+		    "which are in use. Make it writable, or set node: state_dir",
 			problem, conf->boot_half);
 	return load_chain(t);
 }
@@ -680,6 +696,10 @@ static struct node_status look(struct tripodd *t)
 	char line[512];
 
 	node_status(t->node, &s);
+	if (time(NULL) - t->touched_s >= BOOT_TOUCH_S) {
+		t->touched_s = time(NULL);
+		boot_touch(&t->boot, t->rack.state_dir, t->rack.conf.id, (uint64_t)t->touched_s);
+	}
 	if (phase_news(&t->watch, &s, line, sizeof(line)))
 		say("node %u %s", t->rack.conf.id, line);
 	return s;
@@ -751,6 +771,7 @@ static void leave(struct tripodd *t)
 		sleep_ms(HANDOVER_MS);
 	}
 	node_set_leaving(t->node);
+	boot_touch(&t->boot, t->rack.state_dir, t->rack.conf.id, (uint64_t)time(NULL));
 	sleep_ms(t->rack.conf.heartbeat_ms + 10);
 	say("node %u leaves", t->rack.conf.id);
 }

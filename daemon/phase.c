@@ -41,6 +41,18 @@ static void came_up(
 
 bool phase_news(struct phase_watch *w, const struct node_status *s, char *line, size_t size)
 {
+	if (s->phase == NODE_JOINING && w->phase == NODE_JOINING && !w->told_ports &&
+		s->join_ports && !s->join_hearing && s->join_unserved == 0) {
+		char who[256];
+
+		nodes(s->unreported, who, sizeof(who));
+		snprintf(line, size,
+			"waits: NAT ports that it has handed out before may be in use at nodes %s, "
+			"which have not said",
+			who);
+		w->told_ports = true;
+		return true;
+	}
 	if (s->phase == w->phase)
 		return false;
 	switch (s->phase) {

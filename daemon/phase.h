@@ -7,6 +7,7 @@
 struct phase_watch {
 	enum node_phase phase;
 	uint64_t since_ns; // on the node's clock
+	bool told_ports; // that it waits for nothing but its NAT ports
 };
 
 // A line for the log, when the node has come to another phase. false: nothing is new.

@@ -49,6 +49,21 @@ static void phase__join_timeout_names_who_is_late(void **state)
 				  "nodes 5 have not come");
 }
 
+static void phase__says_once_that_it_waits_for_ports(void **state)
+{
+	struct phase_watch w = {.phase = NODE_JOINING};
+	struct node_status s = {.phase = NODE_JOINING, .join_ports = true, .unreported = 2};
+	char line[256];
+
+	s.join_unserved = 4;
+	assert_false(phase_news(&w, &s, line, sizeof(line)));
+	s.join_unserved = 0;
+	assert_true(phase_news(&w, &s, line, sizeof(line)));
+	assert_string_equal(line, "waits: NAT ports that it has handed out before may be in use at "
+				  "nodes 1, which have not said");
+	assert_false(phase_news(&w, &s, line, sizeof(line)));
+}
+
 static void phase__may_stop(void **state)
 {
 	struct node_status s = {.phase = NODE_DRAINING, .ports = 2};
@@ -67,6 +82,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(phase__way_through_a_life),
 		cmocka_unit_test(phase__join_timeout_names_who_is_late),
+		cmocka_unit_test(phase__says_once_that_it_waits_for_ports),
 		cmocka_unit_test(phase__may_stop),
 	};
 	return cmocka_run_group_tests_name("phase", tests, NULL, NULL);

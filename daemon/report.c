@@ -43,10 +43,12 @@ static json_t *phase(const struct node_status *s)
 {
 	bool joining = s->phase == NODE_JOINING;
 
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "phase",
+	return json_pack("{s:s, s:b, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "phase",
 		node_phase_name(s->phase), "joining_hearing", joining && s->join_hearing,
 		"joining_unserved", node_set(joining ? s->join_unserved : 0), "joining_unknown",
-		node_set(joining ? s->join_unknown : 0), "traffic_nodes", node_set(s->ports),
+		node_set(joining ? s->join_unknown : 0), "joining_ports", joining && s->join_ports,
+		"ports_clear", s->ports_clear, "unreported_nodes",
+		node_set(s->ports_clear ? 0 : s->unreported), "traffic_nodes", node_set(s->ports),
 		"draining_nodes", node_set(s->draining), "owed", number(s->owed), "workload_age_ms",
 		number(s->workload_age_ns / 1000000));
 }
@@ -181,7 +183,9 @@ static unsigned add_nf_counters(const struct report *r, const struct request *q,
 		const struct chain_status *version = &versions[pass % n];
 		const struct chain *chain = version->chain;
 
-		for (unsigned i = 0; version->current == (pass < n) && i < chain->n; i++) {
+		bool now = version->current == (pass < n) && chain->as == NULL;
+
+		for (unsigned i = 0; now && i < chain->n; i++) {
 			const struct tripod_nf *nf = chain->nf[i].nf;
 			uint64_t sum[NF_COUNTERS_MAX] = {0};
 			unsigned at = 0;
@@ -268,7 +272,8 @@ static json_t *chain_versions(const struct report *r)
 	json_t *rows = json_array();
 
 	for (unsigned i = 0; i < n; i++) {
-		const char *state = all[i].current                            ? "current"
+		const char *state = all[i].chain->as != NULL                  ? "translated"
+				    : all[i].current                          ? "current"
 				    : all[i].announced                        ? "announced"
 				    : all[i].connections > 0 || all[i].wanted ? "in use"
 									      : "unused";

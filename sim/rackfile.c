@@ -34,8 +34,9 @@ static void say(struct text *t, const char *format, ...)
 
 static void rack(struct text *t, const struct options *o)
 {
-	static const char *const durabilities[] = {
-		[DURABILITY_NONE] = "none", [DURABILITY_ASYNC] = "async"};
+	static const char *const durabilities[] = {[DURABILITY_NONE] = "none",
+		[DURABILITY_ASYNC] = "async",
+		[DURABILITY_SYNC] = "sync"};
 
 	say(t, "rack:\n  name: sim\n  secret: s%llx\n", (unsigned long long)o->seed);
 	say(t, "  backups: %u\n  durability: %s\n", o->k, durabilities[o->durability]);

@@ -80,6 +80,9 @@ start "$tmp/two.log" --workers 3
 [ "$(ctl --json status | grep boot_half)" != "$first_half" ] || fail "the halves do not alternate"
 ctl counters --worker 2 >/dev/null || fail "no worker 2"
 ctl counters --worker 3 2>/dev/null && fail "a worker too many"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	ctl keys reload >/dev/null || fail "three workers do not take their keys"
+done
 ends INT
 
 start "$tmp/three.log"

@@ -68,6 +68,7 @@ uint64_t place_missing(const struct shard *s, uint32_t i)
 		if (coming != 0) // ... and when the ports of those who join come up
 			missing |= arrivals(s, &c->dir[d].key, s->ports | coming, 0);
 	}
+	missing |= 1ull << conn_opener(c) & s->joining;
 	missing &= among & ~holders;
 	unsigned copies = (unsigned)__builtin_popcountll((holders | missing) & among);
 	if (copies < n)

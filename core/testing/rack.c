@@ -37,6 +37,7 @@ struct member_state {
 	uint64_t control_ns; // when its control thread runs next
 	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
 	unsigned boots;
+	uint64_t half_used_ns[2]; // when a life ended that had handed out ports of it
 	struct step *step[WORKERS_MAX];
 };
 
@@ -211,6 +212,17 @@ static int next_hop(const void *ctx, const struct tripod_tuple *t, uint64_t port
 
 // ---- Nodes ----
 
+// When the half of this start was last used, as a daemon's disk remembers it.
+static uint64_t half_clear_ms(const struct rack *r, unsigned i)
+{
+	uint64_t life_ns = (r->conf.port_life_s ? r->conf.port_life_s : 7200) * 1000 * MS;
+	uint64_t used_ns = r->m[i].half_used_ns[r->m[i].boots & 1];
+
+	if (used_ns == 0 || r->now_ns - used_ns >= life_ns)
+		return 0;
+	return (life_ns - (r->now_ns - used_ns)) / MS + 1;
+}
+
 static struct node_conf node_conf(struct rack *r, unsigned i)
 {
 	struct node_conf c = {
@@ -220,6 +232,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.keys = r->conf.keys,
 		.boot = rng_next(&r->rng) | 1,
 		.boot_half = r->m[i].boots & 1,
+		.half_clear_ms = half_clear_ms(r, i),
 		.seed = rng_next(&r->rng),
 		.hash_seed = r->conf.seed,
 		.fabric_vlan = 30,
@@ -376,6 +389,7 @@ struct rack *rack_new(const struct rack_conf *conf)
 		(conf->nf2 != NULL && chain_add(&r->chain, conf->nf2, NULL) != 0))
 		abort();
 	chain_seal(&r->chain, "test");
+	r->chain.divides = conf->divides;
 	r->known[r->n_known++] = &r->chain;
 	r->flight = calloc(FLIGHT, sizeof(*r->flight));
 	for (unsigned s = 0; s < 2; s++)
@@ -419,6 +433,7 @@ void rack_kill(struct rack *r, unsigned i)
 {
 	take_apart(r, i);
 	r->m[i].lost_ns = r->now_ns;
+	r->m[i].half_used_ns[(r->m[i].boots + 1) & 1] = r->now_ns;
 	for (unsigned k = 0; k < r->n_flight;) {
 		if (r->flight[k].to == i) {
 			free(r->flight[k].bytes);

@@ -44,6 +44,8 @@ struct rack_conf {
 	bool bfd; // nodes send BFD; the switch does not answer
 	bool reset; // answer unknown TCP
 	struct auth_keys keys; // of the cluster; none: one of the test's
+	bool divides; // the chain hands out ports by node and half
+	uint32_t port_life_s; // connections of a former life have ended by then; 0: two hours
 	bool dirty; // what is sent may have wrong checksums, and so may what arrives
 };
 
