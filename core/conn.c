@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "core/defect.h"
 #include "core/shard.h"
 
 void conn_init(struct shard *s, struct arena *a)
@@ -343,7 +344,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 
 	count(s, C_takeovers);
 	r->part[dir] = (struct conn_version){
-		.epoch = (uint16_t)(r->part[dir].epoch + 1),
+		.epoch = (uint16_t)(r->part[dir].epoch + !DEFECT(epoch)),
 		.writer = s->conf->id,
 	};
 	c->flags |= CONN_MASTER_0 << dir;
@@ -403,7 +404,8 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 	c->reason = why;
 	c->dir[0].seen = s->now;
 	run_forget(s, i);
-	store_wheel_set(&s->store, i, s->now + ticks_of_ms(s->conf->tombstone_ms));
+	store_wheel_set(&s->store, i,
+		s->now + (DEFECT(tombstone) ? 0 : ticks_of_ms(s->conf->tombstone_ms)));
 }
 
 static void end(struct shard *s, uint32_t i, enum tripod_reason why)
@@ -445,7 +447,8 @@ void conn_expire(struct shard *s, uint32_t i)
 	}
 	if (c->state == CONN_TOMBSTONE) {
 		if ((int32_t)(s->now - c->dir[0].seen) <
-				(int32_t)ticks_of_ms(s->conf->tombstone_ms) ||
+				(DEFECT(tombstone) ? 0
+						   : (int32_t)ticks_of_ms(s->conf->tombstone_ms)) ||
 			!conn_free(s, i))
 			store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 		return;

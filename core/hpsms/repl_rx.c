@@ -522,7 +522,9 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 			continue;
 		}
 		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
-		kept &= record_rx(s, &w, &from);
+		// Who waits for an acknowledgement must not get one for what is not kept. Nobody else
+		// is served by a message that comes again whole for one stale record of many.
+		kept &= record_rx(s, &w, &from) || !(w.flags & WIRE_RECORD_URGENT);
 	}
 	if (kept)
 		channel_received(c, h->seq, s->now_ns);
