@@ -139,8 +139,9 @@ static uint64_t window_ns(const struct world *w)
 bool check_limits_hit(struct world *w)
 {
 	static const enum counter limits[] = {C_drop_table_full, C_drop_embryonic_full,
-		C_drop_wait_full, C_drop_ring_full, C_drop_relay_limit, C_pulls_limited,
-		C_log_records_refused, C_log_queue_full, C_drop_index_full, C_drop_neighbour_full};
+		C_drop_wait_full, C_drop_ring_full, C_drop_relay_limit, C_drop_index_full,
+		C_drop_neighbour_full, C_drop_sync_full, C_connections_evicted, C_pulls_limited,
+		C_log_records_refused, C_log_queue_full, C_index_full};
 	uint64_t all[COUNTERS], sum = w->totals.nic_drops;
 
 	world_counters(w, all);

@@ -75,8 +75,15 @@ static char *notes(const struct world *w, uint64_t first)
 
 	for (uint64_t n = first; n < t->n; n++) {
 		const struct trace_entry *e = &t->entry[n % TRACE_ENTRIES];
-		if (e->what == TRACE_NOTE)
-			fprintf(f, "%-3u %s\n", e->node, e->note);
+		if (e->what != TRACE_NOTE)
+			continue;
+		// "live life 1a2b3 flags": which number a life has drawn means nothing.
+		const char *life = strstr(e->note, " life "), *rest = life;
+		if (life != NULL)
+			rest = strchr(life + 6, ' ');
+		fprintf(f, "%-3u %.*s%s\n", e->node,
+			(int)(life != NULL ? life - e->note : (long)strlen(e->note)), e->note,
+			rest != NULL ? rest : "");
 	}
 	fclose(f);
 	return text;
