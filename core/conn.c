@@ -225,7 +225,12 @@ static uint32_t open_record(
 	struct conn_repl *r = store_repl(&s->store, i);
 	c->dir[0].key = p->tuple;
 	c->dir[0].seen = c->dir[1].seen = s->now;
-	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 49), s->conf->id);
+	// Above every life that has been heard of, of whatever key: this one may have had some that this
+	// node has no record of.
+	if (above < s->highest_life)
+		above = s->highest_life;
+	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 60), s->conf->id);
+	s->highest_life = c->incarnation;
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->durability = (uint8_t)s->conf->durability;
