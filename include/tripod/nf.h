@@ -45,6 +45,8 @@ enum tripod_durability {
 	TRIPOD_UNSAID, // as the rack is configured
 };
 
+#define TRIPOD_REQUEST_MAX 16 // bytes of what a tripod_request() carries
+
 // When a byte of state may change, which decides what is replicated (docs/nf-guide.md).
 enum tripod_field_class {
 	TRIPOD_WRITE_ONCE, // fixed in on_init; equal on every node for ever. Replicated.
