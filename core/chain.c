@@ -224,10 +224,23 @@ void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out)
 void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf)
 {
 	memset(nf, 0, chain->state_size);
+	chain_update(chain, in, nf);
+}
+
+void chain_update(const struct chain *chain, const uint8_t *in, uint8_t *nf)
+{
 	for (unsigned i = 0; i < chain->n_runs; i++) {
 		memcpy(nf + chain->run[i].offset, in, chain->run[i].size);
 		in += chain->run[i].size;
 	}
+}
+
+void chain_forget_soft(const struct chain *chain, uint8_t *nf)
+{
+	uint8_t wire[CHAIN_STATE_MAX];
+
+	chain_pack(chain, nf, wire);
+	chain_unpack(chain, wire, nf);
 }
 
 bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b)

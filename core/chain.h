@@ -114,6 +114,8 @@ int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_des
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.
 void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out);
 void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf);
+void chain_update(const struct chain *chain, const uint8_t *in, uint8_t *nf); // or as they are
+void chain_forget_soft(const struct chain *chain, uint8_t *nf); // they become zero
 // true when a write-once byte differs between two records' states: never, unless something is
 // broken.
 bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b);

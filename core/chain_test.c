@@ -88,6 +88,17 @@ static void check_pack(const struct chain *chain, struct rng *rng)
 		assert_int_equal(back[i], class_of(chain, i) == TRIPOD_SOFT ? 0 : state[i]);
 	for (unsigned i = chain->state_size; i < sizeof(back); i++)
 		assert_int_equal(back[i], 0xdd);
+	memset(back, 0xdd, sizeof(back));
+	chain_update(chain, wire, back);
+	for (unsigned i = 0; i < sizeof(back); i++)
+		assert_int_equal(back[i],
+			i >= chain->state_size || class_of(chain, i) == TRIPOD_SOFT ? 0xdd
+										    : state[i]);
+	chain_forget_soft(chain, back);
+	for (unsigned i = 0; i < sizeof(back); i++)
+		assert_int_equal(back[i], i >= chain->state_size              ? 0xdd
+					  : class_of(chain, i) == TRIPOD_SOFT ? 0
+									      : state[i]);
 	// Exactly the write-once bytes make a difference.
 	assert_false(chain_write_once_differs(chain, state, back));
 	for (unsigned i = 0; i < chain->state_size; i++) {

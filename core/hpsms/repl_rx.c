@@ -93,7 +93,8 @@ static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *
 	chain_unpack(chain, w->nf, nf);
 	if (chain_write_once_differs(chain, nf, c->nf))
 		return false;
-	chain_unpack(chain, w->nf, c->nf);
+	// What is soft here goes with the direction that is handled here, whoever writes the rest.
+	chain_update(chain, w->nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
