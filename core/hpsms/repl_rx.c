@@ -338,6 +338,9 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		conn_close(s, i, TRIPOD_TERMINATED);
 		return false;
 	}
+	// Nor does who names a former writer of the shared part: it has come to hold a copy since.
+	stale |= (w->parts & 1u << PART_SHARED) && w->version[PART_SHARED].writer != s->conf->id &&
+		 (int16_t)(r->part[PART_SHARED].epoch - w->version[PART_SHARED].epoch) > 0;
 	// Claims of one epoch: the sender's has lost, and it may not know.
 	bool lost = false;
 	for (unsigned p = 0; p < PARTS; p++)
