@@ -33,12 +33,22 @@ struct chain_run {
 	uint16_t offset, size; // in conn.nf[]
 };
 
+// The last request of a node that has been applied to a connection (core/hpsms/request.c).
+struct chain_mark {
+	uint32_t seq; // 0: none
+	uint32_t who; // low bits of its boot, and its node
+};
+#define CHAIN_MARKS 4 // nodes whose last one is known
+#define CHAIN_MARKS_SIZE (CHAIN_MARKS * sizeof(struct chain_mark))
+
 struct chain {
 	uint64_t id;
 	unsigned n;
 	struct chain_nf nf[CHAIN_NFS_MAX];
-	uint16_t state_size; // bytes of all NFs' states together
-	uint16_t wire_size; // bytes of their replicated fields together
+	uint16_t state_size; // bytes of all NFs' states together, and of the marks
+	uint16_t wire_size; // bytes of their replicated fields together, and of the marks
+	bool requests; // an NF takes some: a record has marks
+	uint16_t marks; // where they lie, in conn.nf[]; a multiple of 4
 	const char *text; // canonical configuration
 	uint32_t description_size; // bytes of chain_describe()
 

@@ -362,12 +362,7 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
-	bool reset = (c->dir[0].tcp.flags | c->dir[1].tcp.flags) & TCP_DIR_RST;
-	if (reset && r->part[PART_SHARED].writer == s->conf->id && c->state == CONN_LIVE &&
-		c->dir[0].key.proto != IPPROTO_TCP)
-		conn_close(s, i, TRIPOD_TERMINATED);
-	else
-		conn_rewheel(s, i);
+	conn_rewheel(s, i);
 	return !lost;
 }
 
