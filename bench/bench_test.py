@@ -128,4 +128,37 @@ class Usage(unittest.TestCase):
             self.assertIn(text, done.stderr)
 
 
+class Index(unittest.TestCase):
+    def test_it_works_and_tells(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "index.json")
+            done = run("index", "--quick", "--small-pages", "--json", "--output", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(path, encoding="utf-8") as f:
+                r = json.load(f)
+            self.assertEqual(r, json.loads(done.stdout))
+        self.assertEqual(r["members"], 47)
+        self.assertGreater(r["keys"], 90000)
+        self.assertLessEqual(r["cycles_per_change_min"], r["cycles_per_change"])
+        self.assertAlmostEqual(r["core_share"], r["cycles_per_change"] * r["changes_per_s"]
+                               / (r["tsc_ghz"] * 1e9), delta=0.001)
+        self.assertAlmostEqual(r["changes_per_s"], 47 * 100000 * r["announced_share"] * 8,
+                               delta=100)
+        # Four changes of a little more than four bytes each, and the same for the copy.
+        self.assertGreater(r["bytes_per_connection"], r["announced_share"] * 33)
+        self.assertLess(r["bytes_per_connection"], 16)
+
+    def test_other_racks(self):
+        done = run("index", "--quick", "--members", "3", "--copies", "2", "--rate", "10")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("of one core", done.stdout)
+
+    def test_wrong_use(self):
+        for args in (["--members", "1"], ["--copies", "3", "--members", "2"], ["--nonsense"],
+                     ["x"]):
+            done = run("index", *args)
+            self.assertEqual(done.returncode, 2)
+            self.assertNotEqual(done.stderr, "")
+
+
 unittest.main()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-bench: measures. Verbs: node, overhead (overhead_main.c).
+// tripod-bench: measures. Verbs: node, overhead (overhead_main.c), index (index_bench.c).
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "bench/cli.h"
+#include "bench/index_bench.h"
 #include "bench/node.h"
 
 struct options {
@@ -24,6 +25,7 @@ static void usage(FILE *to)
 		"usage: tripod-bench node [options]\n"
 		"       tripod-bench overhead [options]   what replication costs: --help tells "
 		"more\n"
+		"       tripod-bench index [options]    (its own --help)\n"
 		"\n"
 		"Measures one worker of tripodd on one core: how many packets of established\n"
 		"connections it forwards, what a packet costs and where, what a new connection\n"
@@ -156,7 +158,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind == argc)
-		cli_bad_usage("which bench? There are: node, overhead", NULL);
+		cli_bad_usage("which bench? There are: node, overhead, index", NULL);
 	if (strcmp(argv[optind], "node") != 0)
 		cli_bad_usage("there is no bench", argv[optind]);
 	if (optind + 1 < argc)
@@ -290,6 +292,8 @@ int main(int argc, char **argv)
 	char cpu[128];
 	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "index") == 0)
+		return index_bench(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "overhead") == 0)
 		return overhead_main(argc - 1, argv + 1);
 	parse_options(argc, argv, &o);

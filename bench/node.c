@@ -337,7 +337,7 @@ int node_run(
 		out->record_bytes = st->conn_size;
 		out->replication_bytes = sizeof(struct conn_repl);
 		out->index_bytes =
-			(st->bucket_mask + 1.0) * sizeof(struct index_bucket) / st->capacity;
+			(double)st->n_buckets * sizeof(struct index_bucket) / st->capacity;
 		out->pages = r->device.memory.pages;
 		out->large_share = r->device.memory.large_share;
 		out->packets_in = t.in;

@@ -132,7 +132,7 @@ static void put_nf(struct sink *k, const struct tripod_nf *nf)
 		put_number(k, (uint32_t)f->class);
 	}
 	if (nf->on_request != NULL) {
-		put_text(k, "requests taken"); // no field is called so
+		put_text(k, CHAIN_REQUESTS);
 		put_number(k, 0);
 		put_number(k, 0);
 		put_number(k, 0);
@@ -223,10 +223,13 @@ int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_des
 		nf->layout_version = get_number(&s);
 		nf->state_size = get_number(&s);
 		uint32_t len;
+		nf->fields = s.at;
 		while (!s.bad && (len = get_number(&s)) != UINT32_MAX) {
 			get_text(&s, len);
 			for (unsigned k = 0; k < 3; k++) // offset, size, class
 				get_number(&s);
+			nf->n_fields++;
+			nf->size = (uint32_t)(s.at - nf->fields);
 		}
 	}
 	return s.bad || s.left != 0 ? -EINVAL : 0;
@@ -245,15 +248,16 @@ void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out)
 void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf)
 {
 	memset(nf, 0, chain->state_size);
-	chain_update(chain, in, nf);
-}
-
-void chain_update(const struct chain *chain, const uint8_t *in, uint8_t *nf)
-{
 	for (unsigned i = 0; i < chain->n_runs; i++) {
 		memcpy(nf + chain->run[i].offset, in, chain->run[i].size);
 		in += chain->run[i].size;
 	}
+}
+
+void chain_update(const struct chain *chain, const uint8_t *from, uint8_t *nf)
+{
+	for (unsigned i = 0; i < chain->n_runs; i++)
+		memcpy(nf + chain->run[i].offset, from + chain->run[i].offset, chain->run[i].size);
 }
 
 void chain_forget_soft(const struct chain *chain, uint8_t *nf)

@@ -39,6 +39,7 @@ struct chain_mark {
 	uint32_t who; // low bits of its boot, and its node
 };
 #define CHAIN_MARKS 4 // nodes whose last one is known
+#define CHAIN_REQUESTS "requests taken" // in a description; no field is called so
 #define CHAIN_MARKS_SIZE (CHAIN_MARKS * sizeof(struct chain_mark))
 
 struct chain {
@@ -50,6 +51,8 @@ struct chain {
 	bool requests; // an NF takes some: a record has marks
 	uint16_t marks; // where they lie, in conn.nf[]; a multiple of 4
 	const char *text; // canonical configuration
+	// Of a build with older layouts: its records are kept as that chain's, and it runs no packet.
+	const struct chain *as;
 	uint32_t description_size; // bytes of chain_describe()
 
 	// The replicated fields in the order of chain and field tables, neighbours joined; on the
@@ -115,16 +118,28 @@ struct chain_description {
 		const char *name; // not terminated
 		uint32_t name_len;
 		uint32_t layout_version, state_size;
+		const uint8_t *fields; // as in the description
+		uint32_t n_fields, size; // size: bytes of them
 	} nf[CHAIN_NFS_MAX];
 };
 // 0, or -EINVAL: the bytes come from a peer, and may be anything.
 int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_description *out);
 
+// Fills `chain` with what a description says whose NFs have older states than those of `as`, the chain
+// that this node makes of the same configuration. Its memory is a's, a built arena. 0; -ENOTSUP: NF
+// *which of them cannot read it; -EINVAL: the two are not of one configuration, or no room.
+int chain_import(struct chain *chain, const struct chain_description *d, const struct chain *as,
+	struct arena *a, unsigned *which);
+// The states of a record of `chain` as they are kept here: chain_unpack(), or that translated into those
+// of chain->as. false: an NF cannot make anything of it.
+bool chain_read(const struct chain *chain, const uint8_t *in, uint8_t *nf);
+
 // The replicated bytes (write-once and durable fields) of a record's NF states, packed without gaps
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.
 void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out);
 void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf);
-void chain_update(const struct chain *chain, const uint8_t *in, uint8_t *nf); // or as they are
+// Copies the replicated bytes of one state into another, whose soft bytes stay.
+void chain_update(const struct chain *chain, const uint8_t *from, uint8_t *nf);
 void chain_forget_soft(const struct chain *chain, uint8_t *nf); // they become zero
 // true when a write-once byte differs between two records' states: never, unless something is
 // broken.

@@ -177,10 +177,10 @@ static void chains__indexes_and_views_say_which(void **state)
 			if (h.what != STORE_CONN)
 				continue;
 			const struct index_bucket *b =
-				&st->buckets[store_hash(st, &f[k].key) & st->bucket_mask];
+				&st->buckets[store_home(st, store_hash(st, &f[k].key))];
 			for (unsigned w = 0; w < BUCKET_WAYS; w++) {
-				if (b->way[w].index == h.index)
-					assert_int_equal(b->way[w].chain, k);
+				if (store_entry(b, w).index == h.index)
+					assert_int_equal(store_entry(b, w).chain, k);
 			}
 		}
 	}

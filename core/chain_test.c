@@ -89,7 +89,7 @@ static void check_pack(const struct chain *chain, struct rng *rng)
 	for (unsigned i = chain->state_size; i < sizeof(back); i++)
 		assert_int_equal(back[i], 0xdd);
 	memset(back, 0xdd, sizeof(back));
-	chain_update(chain, wire, back);
+	chain_update(chain, state, back);
 	for (unsigned i = 0; i < sizeof(back); i++)
 		assert_int_equal(back[i],
 			i >= chain->state_size || class_of(chain, i) == TRIPOD_SOFT ? 0xdd

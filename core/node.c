@@ -278,6 +278,9 @@ void node_status(const struct node *n, struct node_status *out)
 		.bfd_remote = n->bfd.remote_state,
 		.memory_bytes = n->size,
 		.connections_max = (uint64_t)n->conf.connections * n->conf.workers,
+		.index_announced = n->index->own.used,
+		.index_known = n->index->map.used,
+		.index_max = n->conf.index_keys,
 		.uptime_ns = peek(&first->now_ns) - n->started_ns,
 	};
 	out->ready = out->phase == NODE_READY || out->phase == NODE_DRAINING;
@@ -308,7 +311,7 @@ void node_status(const struct node *n, struct node_status *out)
 		workload_ns = n->started_ns;
 	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
 	const struct store *st = &first->store;
-	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
+	uint64_t index = (uint64_t)st->n_buckets * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
 				    index / (st->capacity > 0 ? st->capacity : 1);
 }
@@ -336,7 +339,12 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 						 ? 0
 						 : now - m->heard_ns,
 			.deaths = m->deaths,
+			.index_complete = self || !(index_lacking(n) & 1ull << id),
+			.index_blind = !self && (index_load(&n->index->blind) & 1ull << id),
 		};
+		uint64_t current_ns = peek(&n->index->m[id].current_ns);
+		if (!self && now > current_ns && current_ns > 0)
+			o->index_age_ns = now - current_ns;
 		struct lag lag = {0};
 		for (unsigned w = 0; !self && w < n->conf.workers; w++) {
 			const struct lag *l = n->shard[w]->peer[id].lag;

@@ -177,7 +177,7 @@ void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned 
 
 // Gives the node a chain. announce: it is about to become current here, and the peers should fetch it
 // before. Its slot, or -EEXIST (held already), -ENOSPC (each slot has connections), -EFBIG (its NFs'
-// states do not fit into a record: nf_state_bytes).
+// states do not fit into a record: nf_state_bytes), -ENOENT (it is read as another chain, which is not held).
 int node_chain_add(struct node *n, const struct chain *chain, bool announce);
 int node_chain_current(struct node *n, uint64_t id); // 0, or -ENOENT: it is not held
 const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL: not held
@@ -240,6 +240,8 @@ struct node_status {
 	unsigned survives; // more nodes that may die at once without taking one of them along
 	uint64_t sync_waiting; // packets that wait until their state is acknowledged
 	uint64_t memory_bytes, bytes_per_connection;
+	// Keys in this node's index set; in the table of all others', and how many that is made for.
+	uint64_t index_announced, index_known, index_max;
 	uint64_t uptime_ns;
 };
 void node_status(const struct node *n, struct node_status *out);
@@ -255,6 +257,10 @@ struct member_status {
 	// From the first change in a log to its acknowledgement, of the last thousands of logs.
 	uint64_t lag_p50_ns, lag_p99_ns;
 	uint64_t queued; // records waiting for it
+	// Its index set here: is all of it, and nothing known to be missing? When was that last sure?
+	bool index_complete;
+	bool index_blind; // its set is being fetched, lacks keys, or does not fit: it is asked itself
+	uint64_t index_age_ns;
 };
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
 

@@ -248,6 +248,34 @@ static void ports__clear_when_their_life_is_over(void **state)
 	rack_free(r);
 }
 
+// Who was away is back: what it knows is asked for, although the node takes traffic already.
+static void ports__clear_when_the_last_one_tells(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.seed = 5});
+
+	for (unsigned i = 0; i < 12; i++)
+		send_flow(r, i);
+	restart(r, 0);
+	rack_run_ms(r, 500);
+	rack_freeze(r, 1);
+	rack_freeze(r, 2);
+	restart(r, 0);
+	rack_run_ms(r, 5100);
+	struct node_status st = status_of(r, 0);
+	assert_int_equal(st.phase, NODE_READY);
+	assert_false(st.ports_clear);
+	rack_thaw(r, 1);
+	rack_run_ms(r, 500);
+	assert_int_equal(status_of(r, 0).unreported, 1u << 2);
+	rack_thaw(r, 2);
+	rack_run_ms(r, 500);
+	assert_true(status_of(r, 0).ports_clear);
+	for (unsigned i = 12; i < 40; i++)
+		send_flow(r, i);
+	assert_unique(r, 5);
+	rack_free(r);
+}
+
 // A member that was never full, and yet has no place for what it is sent, does not know its ports.
 static void ports__what_was_refused_is_not_known(void **state)
 {
@@ -385,6 +413,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ports__third_life_waits_for_everybody),
 		cmocka_unit_test(ports__clear_when_their_life_is_over),
+		cmocka_unit_test(ports__clear_when_the_last_one_tells),
 		cmocka_unit_test(ports__what_was_refused_is_not_known),
 		cmocka_unit_test(ports__openers_are_sent_what_they_opened),
 		cmocka_unit_test(ports__two_openers_never_draw_the_same),

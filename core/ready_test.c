@@ -109,6 +109,15 @@ static void assert_copies_agree(struct rack *r, const struct flow *f)
 	}
 }
 
+// When nothing happens, nobody has anything to say.
+static void assert_silent(struct rack *r)
+{
+	uint64_t before = rack_counter(r, -1, C_log_records_tx);
+
+	rack_run_ms(r, 500);
+	assert_int_equal(rack_counter(r, -1, C_log_records_tx), before);
+}
+
 // ---- Joining ----
 
 // A node that was killed takes no traffic until it has its copies back; then it asks for none.
@@ -245,7 +254,7 @@ static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
 	const unsigned message = 14 + 20 + 8;
 
-	return from == deaf && f->vlan == 30 && f->len > message + WIRE_HEADER_SIZE &&
+	return from == deaf && f->vlan == 30 && f->len > message + 4 &&
 	       f->data[message + 3] == WIRE_LOG;
 }
 
@@ -347,6 +356,29 @@ static void ready__changes_reach_new_holders(void **state)
 	rack_run_ms(r, 500);
 	assert_true(rack_counter(r, -1, C_repairs) > 0);
 	assert_copies_agree(r, f);
+	rack_free(r);
+}
+
+// A worker whose peer acknowledges nothing has nothing to do until it does, or a time-out passes: it
+// does not spin, which would take the processor from the one that should answer.
+static void ready__a_full_window_is_waited_for(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.seed = 27, .nodes = 2});
+	static struct flow f[1000];
+	unsigned full = 0;
+
+	deaf = 1;
+	rack_tap(r, lose_logs, NULL);
+	for (unsigned i = 0; i < 50; i++) {
+		flows_open(r, f, i * 20, 20, "10.1.0.101");
+		struct shard *s = node_shard(rack_node(r, 0), 0);
+		struct channel *c = &s->peer[1].channel[0];
+		if (!channel_full(c) || channel_queued(c) == 0)
+			continue;
+		full++;
+		assert_true(repl_next_ns(s) > s->now_ns);
+	}
+	assert_true(full > 0);
 	rack_free(r);
 }
 
@@ -603,6 +635,7 @@ static void rolling(struct rack_conf conf)
 	rack_run_ms(r, 300);
 	assert_copies_agree(r, f);
 	assert_unbroken(r);
+	assert_silent(r);
 	rack_free(r);
 }
 
@@ -627,6 +660,7 @@ int main(void)
 		cmocka_unit_test(ready__next_hops_are_known),
 		cmocka_unit_test(ready__join_timeout),
 		cmocka_unit_test(ready__served_in_a_former_life),
+		cmocka_unit_test(ready__a_full_window_is_waited_for),
 		cmocka_unit_test(ready__changes_reach_new_holders),
 		cmocka_unit_test(ready__drain),
 		cmocka_unit_test(ready__baseline_drains_at_once),

@@ -166,7 +166,9 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	}
 	if (can_ask && pull_unknown(s, p, hash, how))
 		return;
-	if (opens)
+	if (opens && s->stale_rx)
+		shard_drop(s, p, C_drop_stale);
+	else if (opens)
 		conn_open(s, p, 0, 0);
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
 		forward_reset(s, p);
@@ -179,8 +181,7 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 static void ask_or_drop(struct shard *s, struct tripod_packet *p)
 {
 	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
-		       s->conf->durability != DURABILITY_NONE &&
-		       (s->live & ~(1ull << s->conf->id)) != 0;
+		       shard_replicates(s) && (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
 		shard_drop(s, p, C_drop_tcp_closed);
@@ -200,6 +201,8 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 		ask_or_drop(s, p);
 	else if (p->flags & TRIPOD_PKT_RELAYED)
 		shard_drop(s, p, C_drop_tcp_closed);
+	else if (s->stale_rx)
+		shard_drop(s, p, C_drop_stale);
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
@@ -244,6 +247,21 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
+// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
+static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
+		return false;
+	// Before the packet changes anything: it would be dropped afterwards.
+	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
+		shard_drop(s, p, C_drop_sync_full);
+		return false;
+	}
+	return true;
+}
+
 // Have flags of direction dir grown that tell the holders nothing yet? What a copy needs them for is the
 // state of the connection, so they are sent when that changes: of a close, the first FIN and the last
 // acknowledgement. Where another node handles the other direction, it waits for each.
@@ -260,21 +278,6 @@ static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uin
 			: tcp_state(other, &was) == tcp_state(other, now);
 }
 
-// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
-static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
-{
-	const struct conn *c = store_conn(&s->store, i);
-
-	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
-		return false;
-	// Before the packet changes anything: it would be dropped afterwards.
-	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
-		shard_drop(s, p, C_drop_sync_full);
-		return false;
-	}
-	return true;
-}
-
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
@@ -286,7 +289,7 @@ static bool track(
 	case TCP_OK:
 		return true;
 	case TCP_OK_CHANGED:
-		if (tells_nothing(c, dir, flags, wscale))
+		if (conn_durability(c) != DURABILITY_SYNC && tells_nothing(c, dir, flags, wscale))
 			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
 		else
 			*changed |= 1u << dir;
@@ -497,8 +500,7 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 	}
 	if (n_flows > 0)
 		atomic_store_explicit(&s->workload_ns, s->now_ns, memory_order_relaxed);
-	for (unsigned i = 0; i < n_flows; i++)
-		hit[i] = store_prefetch_record(&s->store, hash[i]);
+	store_prefetch_records(&s->store, hash, hit, n_flows);
 	for (unsigned i = 0; i < n_flows; i++)
 		deliver(s, &packets[i], hash[i], hit[i]);
 }
@@ -586,35 +588,6 @@ bool shard_has_room(const struct shard *s)
 	return s->step->n_tx + TX_RESERVE < STEP_TX && s->step->n_done + TX_RESERVE < STEP_DONE;
 }
 
-static bool is_workload(const struct shard *s, const struct frame *f)
-{
-	const struct side_conf *side = s->conf->side;
-
-	return f->vlan != 0 && f->vlan != s->conf->fabric_vlan &&
-	       (f->vlan == side[0].vlan || f->vlan == side[0].relay_vlan ||
-		       f->vlan == side[1].vlan || f->vlan == side[1].relay_vlan);
-}
-
-// This worker stood still so long that the switch may have sent its flows elsewhere. The packets that
-// lay there meanwhile have been sent again since; an old SYN among them would open another life of a
-// connection that goes on elsewhere.
-static void drop_stale(struct shard *s, struct step *step)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < step->n_rx; i++) {
-		if (is_workload(s, &step->rx[i])) {
-			count(s, C_drop_stale);
-			shard_done(s, step->rx[i].buf);
-		} else {
-			step->rx[kept++] = step->rx[i];
-		}
-	}
-	// A burst that is not full was the last that lay there.
-	s->stale_rx = step->n_rx == STEP_BURST || step->more;
-	step->n_rx = kept;
-}
-
 // How soon the switch may give this node up.
 static uint64_t patience_ns(const struct node_conf *conf)
 {
@@ -637,15 +610,7 @@ static void drain_rings(struct shard *s)
 		if (w == s->worker)
 			continue;
 		while ((m = ring_peek(s->in[w])) != NULL) {
-			if (m->type == RING_FRAME && s->stale_rx && is_workload(s, &m->frame)) {
-				count(s, C_drop_stale);
-				shard_done(s, m->frame.buf);
-				if (!shard_has_room(s)) {
-					s->step->more = true;
-					ring_pop(s->in[w]);
-					break;
-				}
-			} else if (m->type == RING_FRAME) {
+			if (m->type == RING_FRAME) {
 				if (n == STEP_BURST || !shard_has_room(s)) {
 					s->step->more = true;
 					break;
@@ -818,6 +783,8 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
 		control_doubt(s);
 	session_keys(s);
+	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
+	// again since. An old SYN would open another life of a connection that goes on elsewhere.
 	s->stale_rx |= s->now_ns - s->last_step_ns > patience_ns(s->conf);
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
@@ -827,9 +794,9 @@ void shard_step(struct shard *s, struct step *step)
 	s->counters[C_rx_packets] += step->n_rx;
 	for (unsigned i = 0; i < step->n_rx; i++)
 		s->counters[C_rx_bytes] += step->rx[i].len;
-	if (__builtin_expect(s->stale_rx, 0))
-		drop_stale(s, step);
 	burst(s, step->rx, step->n_rx);
+	// What is not full was the last that lay there.
+	s->stale_rx = s->stale_rx && (step->n_rx == STEP_BURST || step->more);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
 	else if (s->overdue && shard_has_room(s))

@@ -325,6 +325,7 @@ struct node {
 	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
 	// Members that have once done so in this life: what they knew of this node's NAT ports, it knows.
 	uint64_t reported; // worker 0: rw, control: ro
+	uint64_t refused_before; // worker 0: records that were refused before they had all begun to
 	// No connection of a former life can have a port that this node would hand out.
 	_Atomic bool ports_clear; // worker 0: wo, others: ro
 	uint64_t moving_ns; // worker 0: since when it has no port
@@ -677,6 +678,8 @@ uint64_t index_blind(const struct shard *s);
 bool index_behind(const struct shard *s);
 // Live members whose set has not been fetched, as seen by worker 0.
 uint64_t index_unknown(const struct node *n);
+// Live members whose set is not all here, for whatever reason, as seen by worker 0.
+uint64_t index_lacking(const struct node *n);
 // All live members' sets are here.
 bool index_complete(const struct shard *s);
 // May the tuple be in use on another node? Cheap: one cache line.

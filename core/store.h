@@ -143,7 +143,7 @@ struct store {
 	struct alias *aliases;
 	struct index_bucket *buckets;
 	uint32_t *wheel; // first record of each slot
-	uint32_t capacity, alias_capacity, bucket_mask;
+	uint32_t capacity, alias_capacity, n_buckets;
 	uint32_t conn_size; // bytes, a multiple of 64
 	uint64_t hash_seed; // secret, shared by the rack
 
@@ -194,6 +194,19 @@ uint32_t store_find_hash(const struct store *s, uint64_t hash); // or STORE_NONE
 // Prefetches the record lines of the first candidate for hash in its bucket (one compare of
 // signatures, no record touched), and returns it. d is unknown: all lines a packet touches.
 struct store_hit store_prefetch_record(const struct store *s, uint64_t hash);
+// The same for its second bucket, when that has found none, a moment later.
+struct store_hit store_prefetch_second(const struct store *s, uint64_t hash);
+// Both for n hashes.
+static inline void store_prefetch_records(
+	const struct store *s, const uint64_t *hash, struct store_hit *hit, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		hit[i] = store_prefetch_record(s, hash[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if (__builtin_expect(hit[i].what == STORE_MISS, 0))
+			hit[i] = store_prefetch_second(s, hash[i]);
+	}
+}
 // Is the candidate what store_find() would find? It may have gone meanwhile, its record in other
 // hands; false of a miss and of an alias, too.
 static inline bool store_hit_right(
@@ -244,23 +257,50 @@ static inline bool store_hit_right(
 	return c->state != CONN_FREE && store_key_equal(&c->dir[hit->dir].key, key);
 }
 
-#define BUCKET_WAYS 7
+#define BUCKET_WAYS 10
 // An entry leads to a record or alias, and carries the chain version that the connection began under
-// (paper, IV-A: an index entry holds the address and the chain_id).
+// (paper, IV-A: an index entry holds the address and the chain_id). In the bucket it is a signature and
+// a word: index, direction, alias, chain.
 struct index_entry {
 	uint32_t index; // STORE_NONE: empty
-	uint16_t signature; // high hash bits
 	uint8_t chain;
 	uint8_t what; // bit 0: direction; bit 1: alias
 };
+#define STORE_CAPACITY_MAX                                                                         \
+	((1u << 27) - 1) // records, and aliases: an entry has 27 bits for the index
+#define ENTRY_WHAT_SHIFT 27
+#define ENTRY_CHAIN_SHIFT 29
 struct index_bucket {
-	struct index_entry way[BUCKET_WAYS];
+	uint16_t signature[BUCKET_WAYS]; // high hash bits
+	uint32_t ref[BUCKET_WAYS];
 	uint32_t overflow; // entries that would belong here and stand in a later bucket
-	uint32_t reserved;
 };
 _Static_assert(sizeof(struct index_bucket) == 64, "one cache line");
 
+static inline struct index_entry store_entry(const struct index_bucket *b, unsigned way)
+{
+	uint32_t ref = b->ref[way];
+	return (struct index_entry){
+		.index = ref & STORE_CAPACITY_MAX,
+		.chain = (uint8_t)(ref >> ENTRY_CHAIN_SHIFT),
+		.what = ref >> ENTRY_WHAT_SHIFT & 3,
+	};
+}
+
+// The bucket in which an entry stands if there is room, and the one that comes next; behind that, the
+// neighbours. The number of buckets is no power of two, so bits of the hash are scaled to it: the low
+// half, and the middle mixed. The signature comes from the upper end.
+static inline uint32_t store_home(const struct store *s, uint64_t hash)
+{
+	return (uint32_t)((uint64_t)(uint32_t)hash * s->n_buckets >> 32);
+}
+static inline uint32_t store_second(const struct store *s, uint64_t hash)
+{
+	uint32_t mixed = (uint32_t)(hash >> 16) * 0x9e3779b1u;
+	return (uint32_t)((uint64_t)mixed * s->n_buckets >> 32);
+}
+
 static inline void store_prefetch_bucket(const struct store *s, uint64_t hash)
 {
-	__builtin_prefetch(&s->buckets[hash & s->bucket_mask]);
+	__builtin_prefetch(&s->buckets[store_home(s, hash)]);
 }

@@ -30,6 +30,18 @@ int chains_init(struct chains *c, const struct rack *rack,
 	return c->counted != NULL ? 0 : -ENOMEM;
 }
 
+// Why the node does not take a version.
+static const char *why_not(int error)
+{
+	return error == -EFBIG
+		       ? "its network functions need more state of a connection than a record "
+			 "has room for: raise limits: nf_state_bytes (it needs a restart)"
+	       : error == -ENOSPC
+		       ? "eight versions of the chain have connections: wait until those of "
+			 "the oldest have ended (tripodctl chain)"
+		       : strerror(-error);
+}
+
 // ---- Loading ----
 
 void chains_free(struct chain_version *v)
@@ -113,8 +125,8 @@ static const struct tripod_nf *nf_described(const struct chain_nf_description *d
 	return NULL;
 }
 
-// Are the NFs here, with the state that the peer means?
-static int check_nfs(const struct chain_description *d, char *why, size_t size)
+// Are the NFs here, with the state that the peer means, or can they read it? *older: the latter.
+static int check_nfs(const struct chain_description *d, bool *older, char *why, size_t size)
 {
 	for (unsigned i = 0; i < d->n; i++) {
 		const struct chain_nf_description *nf = &d->nf[i];
@@ -127,11 +139,12 @@ static int check_nfs(const struct chain_description *d, char *why, size_t size)
 				nf->name);
 			return -ENOENT;
 		}
-		if (here->layout_version != nf->layout_version) {
+		*older |= nf->layout_version < here->layout_version && here->import != NULL;
+		if (here->layout_version != nf->layout_version && !*older) {
 			snprintf(why, size,
-				"its %s has state of layout %u, this node's of layout %u: run the "
-				"same "
-				"version everywhere",
+				"its %s has state of layout %u, which this node's, of layout %u, "
+				"does "
+				"not read: run the same version everywhere",
 				here->name, nf->layout_version, here->layout_version);
 			return -ENOENT;
 		}
@@ -139,17 +152,47 @@ static int check_nfs(const struct chain_description *d, char *why, size_t size)
 	return 0;
 }
 
+// The peer's chain, read as v's, which the node is given unless it has that already. Takes v.
+static struct chain_version *import_version(const struct chains *c,
+	const struct chain_description *d, struct chain_version *v, char *why, size_t size)
+{
+	const struct chain *as = node_chain_find(c->node, v->chain.id);
+	struct chain_version *old = version_new();
+	struct arena arena = {.base = old != NULL ? old->memory : NULL, .size = CHAIN_MEMORY};
+	unsigned which;
+
+	if (old == NULL ||
+		chain_import(&old->chain, d, as != NULL ? as : &v->chain, &arena, &which) != 0) {
+		snprintf(why, size, "this node's network functions cannot read its states");
+		chains_free(old);
+		chains_free(v);
+		return NULL;
+	}
+	if (as != NULL) {
+		chains_free(v);
+		return old;
+	}
+	int r = node_chain_add(c->node, &v->chain, false);
+	if (r >= 0)
+		return old;
+	snprintf(why, size, "%s", why_not(r));
+	chains_free(old);
+	chains_free(v);
+	return NULL;
+}
+
 struct chain_version *chains_load_description(const struct chains *c, uint64_t id,
 	const uint8_t *bytes, uint32_t n, char *why, size_t size)
 {
 	struct chain_description d;
 	struct chain_version *v = NULL;
+	bool older = false;
 
 	if (chain_description_read(bytes, n, &d) != 0) {
 		snprintf(why, size, "its description cannot be read");
 		return NULL;
 	}
-	if (check_nfs(&d, why, size) != 0)
+	if (check_nfs(&d, &older, why, size) != 0)
 		return NULL;
 	struct conf_doc *doc = conf_load_bytes("a peer's chain", d.text, d.text_len);
 	char *text = conf_error_count(doc) == 0 ? strndup(d.text, d.text_len) : NULL;
@@ -159,6 +202,8 @@ struct chain_version *chains_load_description(const struct chains *c, uint64_t i
 		snprintf(why, size, "%s", conf_report(doc));
 		why[strcspn(why, "\n")] = '\0'; // the first mistake says enough
 	}
+	if (v != NULL && v->chain.id != id && older)
+		v = import_version(c, &d, v, why, size);
 	if (v != NULL && v->chain.id != id) {
 		snprintf(why, size, "it has the id %016" PRIx64 " here: the NFs' builds differ",
 			v->chain.id);
@@ -182,17 +227,6 @@ const struct chain_version *chains_current(const struct chains *c)
 			return (const struct chain_version *)all[i].chain;
 	}
 	return NULL; // never
-}
-
-static const char *why_not(int error)
-{
-	return error == -EFBIG
-		       ? "its network functions need more state of a connection than a record "
-			 "has room for: raise limits: nf_state_bytes (it needs a restart)"
-	       : error == -ENOSPC
-		       ? "eight versions of the chain have connections: wait until those of "
-			 "the oldest have ended (tripodctl chain)"
-		       : strerror(-error);
 }
 
 int chains_announce(struct chains *c, struct chain_version *v, char *why, size_t size)
@@ -289,7 +323,7 @@ static void retire(struct chains *c)
 
 	if (chain == NULL)
 		return;
-	for (unsigned i = 0; i < chain->n; i++) {
+	for (unsigned i = 0; chain->as == NULL && i < chain->n; i++) {
 		struct chains_counted *sum = counted(c, chain->nf[i].nf);
 
 		for (int w = 0; w < WORKERS_MAX; w++) {

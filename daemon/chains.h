@@ -45,7 +45,8 @@ int chains_init(struct chains *c, const struct rack *rack,
 // report, or why says what is wrong.
 struct chain_version *chains_load(const struct chains *c, const struct tripod_conf *conf,
 	const char *text, char *why, size_t size);
-// The same from what a peer says of its chain `id`.
+// The same from what a peer says of its chain `id`: one that this node runs as well, or one of an older
+// build that is read as this node's chain of the same configuration, which then is added to the node.
 struct chain_version *chains_load_description(const struct chains *c, uint64_t id,
 	const uint8_t *bytes, uint32_t n, char *why, size_t size);
 void chains_free(struct chain_version *v); // NULL: nothing

@@ -79,6 +79,29 @@ static const struct tripod_nf wide = {
 };
 TRIPOD_NF_BUILTIN(wide)
 
+// A newer build of an NF, which reads the state of the older one.
+static int import_mark(uint32_t layout, const void *old, uint16_t size, void *state)
+{
+	if (layout != 1 || size != 8)
+		return -1;
+	memcpy(state, old, 8);
+	return 0;
+}
+
+static const struct tripod_nf mark = {
+	.abi = TRIPOD_NF_ABI,
+	.layout_version = 2,
+	.name = "mark",
+	.summary = "test",
+	.state_size = 16,
+	.fields = no_fields,
+	.counters = no_counters,
+	.load = load_wide,
+	.on_init = init_wide,
+	.import = import_mark,
+};
+TRIPOD_NF_BUILTIN(mark)
+
 static char said[4096];
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -339,6 +362,39 @@ static void description__is_not_believed(void **state)
 	end(&x);
 }
 
+// A chain of older builds is read as this node's of the same configuration.
+static void description__of_an_older_build(void **state)
+{
+	struct fixture x;
+	uint8_t bytes[4096];
+	char why[512] = "";
+	uint32_t n;
+
+	start(&x, "", FIREWALL);
+	for (unsigned round = 0; round < 2; round++) {
+		describe(bytes, &n, "[{\"mark\":{}}]", "mark", 1);
+		uint64_t id = chain_description_id(bytes, n);
+		struct chain_version *v =
+			chains_load_description(&x.chains, id, bytes, n, why, sizeof(why));
+		assert_non_null(v);
+		assert_true(v->chain.id == id);
+		assert_non_null(v->chain.as);
+		assert_ptr_equal(node_chain_find(x.node, v->chain.as->id), v->chain.as);
+		assert_int_equal(v->chain.as->state_size, 16);
+		chains_free(v);
+	}
+	// Newer than this node's, or older than it reads.
+	describe(bytes, &n, "[{\"mark\":{}}]", "mark", 3);
+	assert_null(chains_load_description(
+		&x.chains, chain_description_id(bytes, n), bytes, n, why, sizeof(why)));
+	assert_non_null(strstr(why, "layout 3"));
+	describe(bytes, &n, "[{\"mark\":{}}]", "mark", 0);
+	assert_null(chains_load_description(
+		&x.chains, chain_description_id(bytes, n), bytes, n, why, sizeof(why)));
+	assert_non_null(strstr(why, "cannot read"));
+	end(&x);
+}
+
 // The node says what it has fetched; what cannot be taken is told to the log once.
 static void fetched__is_taken_or_told_once(void **state)
 {
@@ -404,6 +460,7 @@ int main(void)
 		cmocka_unit_test(reload__eight_versions_at_most),
 		cmocka_unit_test(description__is_loaded_as_it_was),
 		cmocka_unit_test(description__is_not_believed),
+		cmocka_unit_test(description__of_an_older_build),
 		cmocka_unit_test(fetched__is_taken_or_told_once),
 		cmocka_unit_test(counted__outlives_the_version),
 	};

@@ -19,14 +19,20 @@ static void came_up(
 	const struct phase_watch *w, const struct node_status *s, char *line, size_t size)
 {
 	uint64_t ms = (s->uptime_ns - w->since_ns) / 1000000;
-	char who[256];
+	char who[256], unknown[256];
 
 	nodes(s->join_unserved, who, sizeof(who));
+	nodes(s->join_unknown, unknown, sizeof(unknown));
 	if (w->phase == NODE_JOINING && s->join_unserved != 0)
 		snprintf(line, size,
 			"warning: takes traffic after join_timeout_ms; not all copies have come "
 			"from nodes %s",
 			who);
+	else if (w->phase == NODE_JOINING && s->join_unknown != 0)
+		snprintf(line, size,
+			"warning: takes traffic after join_timeout_ms; the index sets of nodes %s "
+			"have not come",
+			unknown);
 	else if (w->phase == NODE_JOINING || w->phase == NODE_STARTING)
 		snprintf(line, size, "takes traffic, after %" PRIu64 " ms of joining", ms);
 	else

@@ -41,6 +41,12 @@ static void phase__join_timeout_names_who_is_late(void **state)
 	assert_true(phase_news(&w, &s, line, sizeof(line)));
 	assert_string_equal(line, "warning: takes traffic after join_timeout_ms; not all copies "
 				  "have come from nodes 2, 63");
+	s.join_unserved = 0;
+	s.join_unknown = 1 << 5;
+	w.phase = NODE_JOINING;
+	assert_true(phase_news(&w, &s, line, sizeof(line)));
+	assert_string_equal(line, "warning: takes traffic after join_timeout_ms; the index sets of "
+				  "nodes 5 have not come");
 }
 
 static void phase__says_once_that_it_waits_for_ports(void **state)

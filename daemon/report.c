@@ -43,10 +43,11 @@ static json_t *phase(const struct node_status *s)
 {
 	bool joining = s->phase == NODE_JOINING;
 
-	return json_pack("{s:s, s:b, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "phase",
+	return json_pack("{s:s, s:b, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "phase",
 		node_phase_name(s->phase), "joining_hearing", joining && s->join_hearing,
-		"joining_unserved", node_set(joining ? s->join_unserved : 0), "joining_ports",
-		joining && s->join_ports, "ports_clear", s->ports_clear, "unreported_nodes",
+		"joining_unserved", node_set(joining ? s->join_unserved : 0), "joining_unknown",
+		node_set(joining ? s->join_unknown : 0), "joining_ports", joining && s->join_ports,
+		"ports_clear", s->ports_clear, "unreported_nodes",
 		node_set(s->ports_clear ? 0 : s->unreported), "traffic_nodes", node_set(s->ports),
 		"draining_nodes", node_set(s->draining), "owed", number(s->owed), "workload_age_ms",
 		number(s->workload_age_ns / 1000000));
@@ -95,6 +96,9 @@ static json_t *status(const struct report *r)
 		all, json_pack("{s:o, s:i, s:o}", "copies", copies, "survives", (int)s.survives,
 			     "sync_waiting", number(s.sync_waiting)));
 	json_object_update_new(all, phase(&s));
+	json_object_update_new(all,
+		json_pack("{s:o, s:o, s:o}", "index_announced", number(s.index_announced),
+			"index_known", number(s.index_known), "index_max", number(s.index_max)));
 	// Data: what the port receives into; control: what the core makes frames of.
 	json_object_update_new(
 		all, json_pack("{s:i, s:i, s:i, s:i}", "buffers_data_free",
@@ -103,6 +107,14 @@ static json_t *status(const struct report *r)
 			     (int)rte_mempool_avail_count(r->port->control_pool), "buffers_control",
 			     (int)r->port->control_pool->size));
 	return all;
+}
+
+// How much is known here of which connections a member has.
+static const char *index_state(const struct member_status *m)
+{
+	if (m->index_blind)
+		return "asked"; // its set is not here
+	return m->index_complete ? "complete" : "behind";
 }
 
 static json_t *nodes(const struct report *r)
@@ -117,8 +129,8 @@ static json_t *nodes(const struct report *r)
 		bool known = m[i].self || m[i].boot != 0;
 
 		json_array_append_new(rows,
-			json_pack(
-				"{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+				  "s:o, s:s, s:o}",
 				"id", m[i].id, "self", m[i].self, "live", m[i].live, "workers",
 				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
 				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
@@ -129,7 +141,8 @@ static json_t *nodes(const struct report *r)
 				number(m[i].log_lag_ns / 1000), "lag_p50_us",
 				number(m[i].lag_p50_ns / 1000), "lag_p99_us",
 				number(m[i].lag_p99_ns / 1000), "queued_records",
-				number(m[i].queued)));
+				number(m[i].queued), "index", index_state(&m[i]), "index_age_ms",
+				number(m[i].index_age_ns / 1000000)));
 	}
 	return json_pack("{s:o}", "nodes", rows);
 }
@@ -170,7 +183,9 @@ static unsigned add_nf_counters(const struct report *r, const struct request *q,
 		const struct chain_status *version = &versions[pass % n];
 		const struct chain *chain = version->chain;
 
-		for (unsigned i = 0; version->current == (pass < n) && i < chain->n; i++) {
+		bool now = version->current == (pass < n) && chain->as == NULL;
+
+		for (unsigned i = 0; now && i < chain->n; i++) {
 			const struct tripod_nf *nf = chain->nf[i].nf;
 			uint64_t sum[NF_COUNTERS_MAX] = {0};
 			unsigned at = 0;
@@ -257,7 +272,8 @@ static json_t *chain_versions(const struct report *r)
 	json_t *rows = json_array();
 
 	for (unsigned i = 0; i < n; i++) {
-		const char *state = all[i].current                            ? "current"
+		const char *state = all[i].chain->as != NULL                  ? "translated"
+				    : all[i].current                          ? "current"
 				    : all[i].announced                        ? "announced"
 				    : all[i].connections > 0 || all[i].wanted ? "in use"
 									      : "unused";

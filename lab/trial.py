@@ -3,7 +3,8 @@
 """Puts a rack under the demo's load through what an operator plans, or fears, and says what broke.
 
   rolling-restart   every node in turn: drained, stopped, started
-  kill-two          the two of five nodes that carry most die at once, with two copies of everything
+  kill-two          the two of five nodes that carry most die at once, with two copies of everything,
+                    for which packets wait
   freeze            the node that carries most stands still for 5 s, and goes on
 
 The load is the demo's: TCP connections of which every byte is checked, HTTP requests, a download,
@@ -62,7 +63,7 @@ def freeze(rack: Rack) -> set:
 # What happens, nodes, arguments of `tripod-lab up`.
 SCENARIOS = {
     "rolling-restart": (rolling_restart, 4, ()),
-    "kill-two": (kill_two, 5, ("--backups", "2")),
+    "kill-two": (kill_two, 5, ("--backups", "2", "--durability", "sync")),
     "freeze": (freeze, 4, ()),
 }
 

@@ -38,6 +38,10 @@ _tripod_lab() {
 		mapfile -t COMPREPLY < <(compgen -W "kill freeze link" -- "$cur")
 		return
 		;;
+	--durability)
+		mapfile -t COMPREPLY < <(compgen -W "async sync" -- "$cur")
+		return
+		;;
 	--config)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -55,7 +59,7 @@ _tripod_lab() {
 	done
 	case $verb in
 	"") words="up down status list exec kill restore drain undrain stop add rolling-restart logs capture --help --version" ;;
-	up) words+=" --name --nodes --mode --hash --config --workers --detect-ms --backups --start --wait" ;;
+	up) words+=" --name --nodes --mode --hash --config --workers --detect-ms --backups --durability --start --wait" ;;
 	down) words+=" --name --all" ;;
 	status) words+=" --name --json" ;;
 	list) words+=" --json" ;;

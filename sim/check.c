@@ -164,6 +164,7 @@ static bool empty(struct world *w, unsigned i, unsigned k, bool report)
 		{"index entries", s->store.index_used},
 		{"unanswered", s->store.embryonic},
 		{"waiting packets", s->waiting_used},
+		{"packets that wait for acknowledgements", s->sync.used},
 		{"pulls", s->pulls_asking},
 		{"timers", s->timers.used},
 	};

@@ -161,6 +161,8 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		return "nothing is replicated";
 	if (w->o.tiny && check_limits_hit(w))
 		return "a limit was hit";
+	if (k->twice_ns != 0 && w->now_ns < k->twice_ns + 2 * SEC)
+		return "two nodes opened it before it was answered";
 	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
 		uint64_t age = k->alone_ns - k->answered_ns;
 		if (k->answered_ns == 0 || age <= window)
@@ -173,8 +175,9 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		uint64_t end = x->end_ns == 0 ? w->now_ns : x->end_ns + SEC;
 		if (x->kind != FAULT_PARTITION)
 			continue;
-		uint64_t times[] = {k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns};
-		for (unsigned t = 0; t < 3; t++) {
+		uint64_t times[] = {
+			k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns};
+		for (unsigned t = 0; t < 4; t++) {
 			if (times[t] + window >= x->at_ns && times[t] <= end)
 				return "moved or opened while nodes were cut off";
 		}

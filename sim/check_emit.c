@@ -61,7 +61,7 @@ void check_life(struct world *w, struct check_conn *k, uint64_t incarnation)
 	k->answered_ns = 0;
 	k->alone_ns = 0;
 	k->emitters = 0;
-	k->walk = 0;
+	k->walk = k->seen = 0;
 	for (unsigned d = 0; d < 2; d++) {
 		k->dir[d].epoch = 0;
 		k->dir[d].last = 255;
@@ -91,6 +91,15 @@ static void check_epoch(
 	k->dir[d].last = (uint8_t)i;
 }
 
+// A life that nobody has answered is known to its node alone, and may be begun anew elsewhere.
+static void opened(struct world *w, unsigned i, struct check_conn *k, uint64_t once)
+{
+	if (k->opening != 0 && k->opening != once && k->opener != i)
+		k->twice_ns = w->now_ns;
+	k->opening = once;
+	k->opener = (uint8_t)i;
+}
+
 static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t record, unsigned d)
 {
 	const struct conn *c = store_conn(&s->store, record);
@@ -99,6 +108,10 @@ static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t
 
 	if (c->state != CONN_LIVE || c->dir[1].key.proto == 0)
 		return;
+	if (!(c->flags & CONN_ANSWERED)) {
+		opened(w, i, k, check_once(s, c));
+		return;
+	}
 	if (w->check.watch != NULL && w->check.watched.proto == 0 &&
 		strstr(tripod_tuple_format(&k->key, text, sizeof(text)), w->check.watch) != NULL)
 		w->check.watched = k->key;

@@ -38,6 +38,15 @@ static void check_snap(struct world *w, unsigned i, struct snap *before, const s
 		(struct snap){hash, c->incarnation, {r->part[0], r->part[1], r->part[2]}, c->state};
 }
 
+// Its master would have ended it by now, if there is one: backups keep it for twice as long.
+static bool overdue(const struct world *w, const struct shard *s, const struct conn *c)
+{
+	tick_t now = tick_of(w->now_ns);
+	int32_t age = (int32_t)(now - c->dir[0].seen), other = (int32_t)(now - c->dir[1].seen);
+
+	return (age < other ? age : other) > (int32_t)ticks_of_ms(conn_timeout_ms(s, c));
+}
+
 // Against what other nodes have, and what was there before.
 static void check_known(struct world *w, unsigned i, const struct shard *s, const struct conn *c,
 	const struct conn_repl *r)
@@ -45,22 +54,27 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	struct checker *k = &w->check;
 	struct check_conn *known = check_conn_of(w, &c->dir[0].key);
 	struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
+	uint8_t state = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 
 	check_life(w, known, c->incarnation);
 	if (c->incarnation < known->incarnation) {
 		known->older_walk = k->walk;
 		return;
 	}
-	if (known->walk != 0 && known->walk + 1 < k->walk)
+	if (known->seen != 0 && known->seen + 1 < k->walk)
 		check_violation(w, "reborn", keys, 2,
 			"node %u: %s is there again, after it was gone", i, text_of(&keys[0]));
+	known->seen = k->walk;
+	if (overdue(w, s, c))
+		return;
 	if (known->walk != k->walk) {
 		known->walk = k->walk;
 		known->parts_before = known->parts;
 		known->parts = known->copies = known->wrong = 0;
 		memcpy(known->best, r->part, sizeof(known->best));
-		for (unsigned d = 0; d < 2; d++)
-			known->flags[d] = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
+		known->tcp = state;
+		known->mastered = false;
+		known->failed = true;
 	}
 	uint64_t once = check_once(s, c);
 	if (known->once_of == c->incarnation && known->once != once)
@@ -70,6 +84,8 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	known->once_of = c->incarnation;
 	known->once = once;
 	known->copies++;
+	known->mastered |= r->part[PART_SHARED].writer == i;
+	known->failed &= w->faults.node[i].back_ns != 0;
 	for (unsigned p = 0; p < 3; p++) {
 		struct conn_version v = r->part[p];
 		v.handed = 0;
@@ -81,8 +97,8 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	for (unsigned d = 0; d < 2; d++) {
 		uint8_t flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 		known->parts += check_hash(&flags, 1, 512 + 2 * i + d);
-		known->wrong += flags != known->flags[d];
 	}
+	known->wrong += state != known->tcp;
 }
 
 static void walk_shard(struct world *w, unsigned i, unsigned worker)
@@ -166,6 +182,11 @@ static void check_quiet(struct world *w)
 		struct check_conn *c = &k->conn[at];
 		if (c->key.proto == 0 || c->walk != k->walk)
 			continue;
+		// On nodes that were away when it ended, and heard of it too late: gone in a while.
+		if (!c->mastered && c->failed) {
+			k->zombies++;
+			continue;
+		}
 		bool few = c->copies < wanted && !w->o.tiny && w->o.durability != DURABILITY_NONE;
 		bool older = c->older_walk == k->walk;
 		bool wrong = (c->wrong != 0 || few || older) && c->parts == c->parts_before;

@@ -35,7 +35,7 @@ static void usage(FILE *to)
 	      "  --nodes N           2 to 48\n"
 	      "  --k K               copies of a connection beside its master's, 0 to 10\n"
 	      "  --workers W         of each node, 1 to 4\n"
-	      "  --durability D      async, none\n"
+	      "  --durability D      async, sync, none\n"
 	      "  --switch MODEL      modulo, two-stage, resilient: how the switch picks a port\n"
 	      "  --hash FIELDS       outside-endpoint, symmetric, 5-tuple: what it hashes\n"
 	      "What happens:\n"
@@ -209,7 +209,7 @@ static void fixed_add(struct command *c, const char *name, const char *value)
 
 static void fix(struct command *c, int option, const char *v)
 {
-	static const char *const durabilities[] = {"none", "async", NULL};
+	static const char *const durabilities[] = {"none", "async", "sync", NULL};
 	struct overrides *f = &c->fixed;
 
 	switch (option) {

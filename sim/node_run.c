@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Nodes as values: started, killed, frozen, and stepped when something is there for them.
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -119,6 +120,32 @@ void node_run_reconfigure(struct world *w, unsigned i, unsigned version)
 			w, "chain", NULL, 0, "node %u: version %u: %s", i, version, strerror(-rc));
 }
 
+// A chain that peers have and this node lacks: what the daemon makes of its description.
+static void take_fetched(struct world *w, unsigned i)
+{
+	struct sim_node *n = &w->node[i];
+	const uint8_t *bytes;
+	uint32_t size;
+	uint64_t id;
+
+	if (!node_chain_text(n->node, &id, &bytes, &size) || rng_below(&w->run_rng, 8) > 0)
+		return; // or the control thread is busy with something else
+	bool taken = false;
+	for (unsigned v = 0; v <= w->newest && !taken; v++) {
+		bool had = n->chain[v] != NULL;
+		if (!had)
+			load_chain(w, i, v);
+		if (n->chain[v]->chain.id == id) {
+			int rc = node_chain_add(n->node, &n->chain[v]->chain, false);
+			taken = rc >= 0 || rc == -EEXIST;
+			trace_note(&w->trace, w->now_ns, i, "fetches version %u of the chain", v);
+		}
+		if (!had && !taken)
+			free_chain(n, v);
+	}
+	node_chain_taken(n->node, taken);
+}
+
 void node_run_retire(struct world *w, unsigned i)
 {
 	struct sim_node *n = &w->node[i];
@@ -152,6 +179,17 @@ static uint64_t within_us(struct world *w, uint32_t us)
 	return rng_below(&w->run_rng, us * 1000 + 1);
 }
 
+// When the half of this start was last used, as a daemon's disk remembers it.
+static uint64_t half_clear_ms(const struct world *w, const struct sim_node *n)
+{
+	uint32_t longest_s = w->o.udp_s > w->o.established_s ? w->o.udp_s : w->o.established_s;
+	uint64_t life_ns = 2 * longest_s * SEC, used_ns = n->half_used_ns[n->boots & 1];
+
+	if (used_ns == 0 || w->now_ns - used_ns >= life_ns)
+		return 0;
+	return (life_ns - (w->now_ns - used_ns)) / MS + 1;
+}
+
 void node_run_start(struct world *w, unsigned i)
 {
 	struct sim_node *n = &w->node[i];
@@ -161,8 +199,8 @@ void node_run_start(struct world *w, unsigned i)
 	n->loaded = true;
 	struct node_conf *conf = &n->rack.conf;
 	conf->boot_half = n->boots & 1;
-	for (unsigned v = 0; v <= w->newest; v++)
-		load_chain(w, i, v);
+	conf->half_clear_ms = half_clear_ms(w, n);
+	load_chain(w, i, n->version); // others come from the peers when they are needed
 	conf->chain = &n->chain[n->version]->chain;
 	conf->boot = rng_next(&w->node_rng) | 1;
 	conf->seed = rng_next(&w->node_rng);
@@ -171,10 +209,6 @@ void node_run_start(struct world *w, unsigned i)
 	n->size = node_size(conf);
 	n->mem = map(n->size);
 	n->node = node_init(n->mem, n->size, conf, w->now_ns);
-	for (unsigned v = 0; v <= w->newest; v++) {
-		if (v != n->version)
-			node_chain_add(n->node, &n->chain[v]->chain, false);
-	}
 	node_set_ready(n->node, true);
 	n->state = NODE_UP;
 	n->boots++;
@@ -195,6 +229,8 @@ static void each_held(struct shard *s, void (*fn)(struct world *w, void *buf), s
 {
 	for (uint32_t k = 1; k <= s->conf->waiting; k++)
 		fn(w, s->waiting[k].frame.buf);
+	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
+		fn(w, sync_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {
@@ -261,6 +297,7 @@ void node_run_kill(struct world *w, unsigned i)
 	trace_note(&w->trace, w->now_ns, i, "is gone");
 	check_node_gone(w, i);
 	node_counters(w->node[i].node, -1, counters);
+	w->node[i].half_used_ns[(w->node[i].boots + 1) & 1] = w->now_ns;
 	for (unsigned c = 0; c < COUNTERS; c++)
 		w->totals.counters[c] += counters[c];
 	take_apart(w, i);
@@ -369,6 +406,8 @@ void node_run_step(struct world *w, unsigned i, unsigned worker)
 		return;
 	fill(w, k);
 	trace_mix(&w->trace, w->now_ns ^ (uint64_t)i << 56 ^ (uint64_t)step->n_rx << 48);
+	if (worker == 0)
+		take_fetched(w, i);
 	shard_step(node_shard(n->node, worker), step);
 	w->totals.steps++;
 	note_drops(w, i, node_shard(n->node, worker), k->counted);

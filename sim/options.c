@@ -82,7 +82,8 @@ static void draw_rack(struct options *o, const struct overrides *fixed)
 		o->k = o->nodes - 1;
 	o->workers = (unsigned)fixed_or(
 		fixed->workers, draw(o, "workers", 1, o->nodes <= 16 ? SIM_WORKERS_MAX : 2));
-	o->durability = (enum durability)fixed_or(fixed->durability, DURABILITY_ASYNC);
+	o->durability = (enum durability)fixed_or(
+		fixed->durability, chance(o, "sync", 30) ? DURABILITY_SYNC : DURABILITY_ASYNC);
 	o->ecmp = (struct ecmp){
 		.model = (enum ecmp_model)fixed_or(
 			fixed->model, draw(o, "model", 0, ECMP_MODELS - 1)),
@@ -216,7 +217,7 @@ void options_draw(struct options *o, uint64_t seed, const struct overrides *fixe
 
 void options_print(const struct options *o, FILE *to)
 {
-	static const char *const durabilities[] = {"none", "async"};
+	static const char *const durabilities[] = {"none", "async", "sync"};
 
 	fprintf(to,
 		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s%s, chain %u, "

@@ -34,8 +34,9 @@ static void say(struct text *t, const char *format, ...)
 
 static void rack(struct text *t, const struct options *o)
 {
-	static const char *const durabilities[] = {
-		[DURABILITY_NONE] = "none", [DURABILITY_ASYNC] = "async"};
+	static const char *const durabilities[] = {[DURABILITY_NONE] = "none",
+		[DURABILITY_ASYNC] = "async",
+		[DURABILITY_SYNC] = "sync"};
 
 	say(t, "rack:\n  name: sim\n  secret: s%llx\n", (unsigned long long)o->seed);
 	say(t, "  backups: %u\n  durability: %s\n", o->k, durabilities[o->durability]);
@@ -77,7 +78,9 @@ static void limits(struct text *t, const struct options *o)
 		o->embryonic, o->waiting, o->pulls);
 	say(t, "  pull_per_s: %u, relay_per_s: %u, repair_per_s: %u, timers: 64,\n", o->pull_per_s,
 		o->relay_per_s, o->repair_per_s);
-	say(t, "  peer_workers: %u}\n", o->workers);
+	// All keys of the rack, or too few.
+	say(t, "  peer_workers: %u, index_keys: %u}\n", o->workers,
+		o->tiny ? 100 : o->connections * o->workers * 8);
 	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 3, tcp_closing_s: %u,\n",
 		o->established_s, o->established_s);
 	say(t, "  tcp_closed_s: 1, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",

@@ -29,7 +29,7 @@ _tripod_sim()
 		return
 		;;
 	--durability)
-		mapfile -t COMPREPLY < <(compgen -W "async none" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "async sync none" -- "$cur")
 		return
 		;;
 	--faults)

@@ -8,6 +8,7 @@
 #define BEGIN_NS (100 * SEC) // nodes have been able to forget what was before
 #define WALK_NS (250 * MS)
 #define START_MAX_NS (10 * SEC) // until all ports are up
+#define UNANSWERED_NS (4 * SEC) // by then what nobody answers is forgotten (rackfile.c)
 #define QUIET_NS (5 * SEC) // of the liveness phase, before connections are closed
 #define FINISH_MAX_NS (90 * SEC) // until hosts have closed all
 #define EMPTY_MAX_NS (60 * SEC) // until nodes have forgotten all
@@ -251,7 +252,7 @@ static void liveness(struct world *w)
 	if (!run_until(w, all_up, START_MAX_NS))
 		check_violation(w, "liveness", NULL, 0, "ports %llx are up, %llx should be",
 			(unsigned long long)w->up, (unsigned long long)w->o.ecmp.ports);
-	world_until(w, w->now_ns + w->faults.repair_ns);
+	world_until(w, w->now_ns + w->faults.repair_ns + UNANSWERED_NS);
 	w->check.quiet = true;
 	world_until(w, w->now_ns + QUIET_NS);
 	w->check.quiet = false;

@@ -71,6 +71,7 @@ struct sim_node {
 	size_t size;
 	struct node *node; // NULL: off
 	unsigned boots;
+	uint64_t half_used_ns[2]; // when a life ended that had handed out NAT ports of that half
 	struct sim_worker *worker; // workers of them
 };
 

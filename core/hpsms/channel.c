@@ -80,11 +80,18 @@ static struct channel_message *slot(const struct channel *c, uint32_t seq)
 	return &c->window[seq % CHANNEL_WINDOW];
 }
 
+bool channel_full(struct channel *c)
+{
+	// The slot is looked at too: where the numbers start anew, two under way may share one.
+	return seq_ahead(c->oldest_seq, c->next_seq) >= CHANNEL_WINDOW ||
+	       slot(c, c->next_seq)->seq != 0;
+}
+
 struct channel_message *channel_message_new(struct channel *c, uint64_t now_ns)
 {
 	struct channel_message *m = slot(c, c->next_seq);
-	// The slot is looked at too: where the numbers start anew, two under way may share one.
-	if (seq_ahead(c->oldest_seq, c->next_seq) >= CHANNEL_WINDOW || m->seq != 0)
+
+	if (channel_full(c))
 		return NULL;
 	m->seq = c->next_seq;
 	m->n = 0;

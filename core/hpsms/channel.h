@@ -76,6 +76,7 @@ uint32_t channel_pop(struct channel *c); // the oldest record waiting, 0: none (
 
 // A message to fill: NULL while the window is full. Give records to channel_message_add() as they
 // are encoded, then send it under m->seq. channel_message_cancel() takes an empty one back.
+bool channel_full(struct channel *c);
 struct channel_message *channel_message_new(struct channel *c, uint64_t now_ns);
 void channel_message_add(struct channel_message *m, uint32_t conn, uint32_t stamp);
 void channel_message_cancel(struct channel *c, struct channel_message *m);

@@ -350,11 +350,14 @@ static bool change(struct shard *s, uint32_t i, bool removes)
 	return true;
 }
 
-// What nobody has answered yet is of no use to others, but for what is opened from inside: the answer,
-// or an ICMP error, may arrive anywhere. So may all answers when the switch parts the directions.
-static bool worth(const struct shard *s, const struct conn *c)
+// Of a service that replicates nothing, nobody is told. What is not answered yet, others are told of
+// when they ask, since the answer may arrive there; unasked, only of what is opened from inside (its
+// answer, or an ICMP error, may arrive anywhere), or of all when the switch parts the directions.
+static bool worth(const struct shard *s, const struct conn *c, bool asked)
 {
-	return (c->flags & CONN_ANSWERED) || s->conf->directions_split ||
+	if (conn_durability(c) == DURABILITY_NONE)
+		return false;
+	return (c->flags & CONN_ANSWERED) || asked || s->conf->directions_split ||
 	       c->dir[0].key.direction == TRIPOD_OUTGOING;
 }
 
@@ -413,10 +416,19 @@ static bool announce(struct shard *s, uint32_t i)
 	return true;
 }
 
-static bool stands(const struct shard *s, uint32_t i)
+static bool stands(struct shard *s, uint32_t i, bool asked)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	return (s->index.what[i] & INDEX_WAITS) && !ended(c) && worth(s, c);
+	bool may = (s->index.what[i] & INDEX_WAITS) && !ended(c) && worth(s, c, asked);
+
+	// Unanswered ones are many in a flood. Beyond their budget they are told of when answered.
+	return may && ((c->flags & CONN_ANSWERED) || spend(s, &s->index.eager_ns, EAGER_NS));
+}
+
+static void forget(struct shard *s, struct index_ring *r)
+{
+	s->index.what[r->slot[r->tail & r->mask].conn] &= (uint8_t)~INDEX_WAITS;
+	pop(r);
 }
 
 // The oldest young one is young no longer. false: not now.
@@ -424,20 +436,16 @@ static bool grow_up(struct shard *s)
 {
 	struct index_ring *r = &s->index.young;
 	uint32_t i = r->slot[r->tail & r->mask].conn;
-	const struct conn *c = store_conn(&s->store, i);
 	bool asked = (int32_t)(r->tail - r->to) < 0;
 
-	if (!stands(s, i))
-		s->index.what[i] &= (uint8_t)~INDEX_WAITS;
-	else if (!asked && is_quiet(s, c, s->conf->announce_after_ms / 2) &&
-		 queue(s, &s->index.quiet, i))
-		;
-	else if (!(c->flags & CONN_ANSWERED) && !spend(s, &s->index.eager_ns, EAGER_NS)) {
-		pop(r); // unanswered ones are many in a flood
-		return queue(s, r, i);
-	} else if (!announce(s, i)) {
-		return false;
+	if (!stands(s, i, asked)) {
+		forget(s, r);
+		return true;
 	}
+	bool quiet =
+		!asked && is_quiet(s, store_conn(&s->store, i), s->conf->announce_after_ms / 2);
+	if (!(quiet && queue(s, &s->index.quiet, i)) && !announce(s, i))
+		return false;
 	pop(r);
 	return true;
 }
@@ -449,14 +457,18 @@ static bool wake_up(struct shard *s)
 	uint32_t i = r->slot[r->tail & r->mask].conn;
 	bool asked = (int32_t)(r->tail - r->to) < 0;
 
-	if (!stands(s, i)) {
-		s->index.what[i] &= (uint8_t)~INDEX_WAITS;
-	} else if (!asked && is_quiet(s, store_conn(&s->store, i), QUIET_MS)) {
+	if (asked && !spend(s, &s->index.reveal_ns, REVEAL_NS))
+		return false;
+	if (!stands(s, i, asked)) {
+		forget(s, r);
+		return true;
+	}
+	if (!asked && is_quiet(s, store_conn(&s->store, i), QUIET_MS)) {
 		pop(r);
 		return queue(s, r, i);
-	} else if ((asked && !spend(s, &s->index.reveal_ns, REVEAL_NS)) || !announce(s, i)) {
-		return false;
 	}
+	if (!announce(s, i))
+		return false;
 	pop(r);
 	return true;
 }
@@ -465,7 +477,7 @@ void index_young(struct shard *s, uint32_t i)
 {
 	struct index_ring *r = &s->index.young;
 
-	if (!index_on(s) || s->index.what[i] != 0 || !worth(s, store_conn(&s->store, i)))
+	if (!index_on(s) || s->index.what[i] != 0 || !worth(s, store_conn(&s->store, i), true))
 		return;
 	// The ring has a place for each record, and some are taken by records that have gone since.
 	if (!queue(s, r, i) && (!grow_up(s) || !queue(s, r, i)))

@@ -4,7 +4,7 @@
 // members are asked at once for everything that they have not told yet.
 #include "core/shard.h"
 
-#define AHEAD 8 // fingerprints whose cache lines are on their way
+#define AHEAD 16 // fingerprints whose cache lines are on their way
 #define ROUND_NS MS // between two rounds
 #define REPEAT_NS (3 * MS) // what is not answered is asked for again
 #define COPIES 4 // sets fetched at one time
@@ -58,6 +58,13 @@ uint64_t index_unknown(const struct node *n)
 			unknown |= left & -left;
 	}
 	return unknown;
+}
+
+uint64_t index_lacking(const struct node *n)
+{
+	if (!index_on(n->shard[0]))
+		return 0;
+	return (LOAD(n->index->blind) | LOAD(n->index->behind)) & n->members.live;
 }
 
 bool index_maybe_used(const struct shard *s, const struct tripod_tuple *key)

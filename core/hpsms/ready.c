@@ -37,9 +37,19 @@ bool ready_has_served(const struct shard *s, unsigned node)
 
 void ready_served_by(struct shard *s, unsigned node)
 {
+	if (s->now_ns < s->node->unserved_until_ns)
+		return;
+	s->node->served_by |= 1ull << node;
 	s->node->reported |= 1ull << node;
-	if (s->now_ns >= s->node->unserved_until_ns)
-		s->node->served_by |= 1ull << node;
+}
+
+static uint64_t refused(const struct node *n)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < n->conf.workers; w++)
+		sum += *(const volatile uint64_t *)&n->shard[w]->counters[C_log_records_refused];
+	return sum;
 }
 
 // With another chain there are more connections of which a node that joins should have copies: what the
@@ -49,6 +59,10 @@ void ready_chains(struct shard *s)
 	struct node *n = s->node;
 
 	n->served_by = 0;
+	if (!n->joined) {
+		n->reported = 0;
+		n->refused_before = refused(n);
+	}
 	n->unserved_until_ns = s->now_ns + 3 * n->conf.heartbeat_ms * MS;
 }
 
@@ -78,17 +92,7 @@ uint64_t ready_unreported(const struct node *n)
 	return n->members.configured & ~n->reported & ~(1ull << n->conf.id);
 }
 
-// Then something that was sent is not here.
-static bool has_refused(const struct node *n)
-{
-	uint64_t refused = 0;
-
-	for (unsigned w = 0; w < n->conf.workers; w++)
-		refused +=
-			*(const volatile uint64_t *)&n->shard[w]->counters[C_log_records_refused];
-	return refused != 0;
-}
-
+// What was sent and refused is not known here, after all.
 static void look_at_ports(struct shard *s)
 {
 	struct node *n = s->node;
@@ -96,7 +100,7 @@ static void look_at_ports(struct shard *s)
 	if (atomic_load_explicit(&n->ports_clear, memory_order_relaxed))
 		return;
 	if (s->now_ns - n->started_ns >= n->conf.half_clear_ms * MS ||
-		(ready_unreported(n) == 0 && !has_refused(n)))
+		(ready_unreported(n) == 0 && refused(n) == n->refused_before))
 		atomic_store_explicit(&n->ports_clear, true, memory_order_relaxed);
 }
 
@@ -234,19 +238,21 @@ void ready_tick(struct shard *s)
 
 uint8_t ready_hello(const struct shard *s)
 {
+	uint8_t asks = ready_ports_awaited(s->node) ? WIRE_HELLO_ASKING : 0;
+
 	switch (shard_phase(s)) {
 	case NODE_READY:
-		return WIRE_HELLO_READY;
+		return WIRE_HELLO_READY | asks;
 	case NODE_DRAINING:
-		return WIRE_HELLO_READY | WIRE_HELLO_DRAINING;
+		return WIRE_HELLO_READY | WIRE_HELLO_DRAINING | asks;
 	case NODE_MOVING:
 	case NODE_DRAINED:
-		return WIRE_HELLO_DRAINING;
+		return WIRE_HELLO_DRAINING | asks;
 	case NODE_LEAVING:
 		return WIRE_HELLO_LEAVING;
 	case NODE_STARTING:
 	case NODE_JOINING:
 		break;
 	}
-	return 0;
+	return WIRE_HELLO_ASKING;
 }

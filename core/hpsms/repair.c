@@ -5,7 +5,7 @@
 // rounds follow until nothing marked is left.
 #include "core/hpsms/repl.h"
 
-#define REPAIR_SCAN 256 // records looked at in one call
+#define REPAIR_SCAN 1024 // records looked at in one call
 
 void repl_repair_start(struct shard *s, bool marks)
 {
@@ -129,7 +129,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	const struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
-	if (c->state == CONN_TOMBSTONE && s->conf->durability != DURABILITY_NONE)
+	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
 	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
 		conn_durability(c) == DURABILITY_NONE)

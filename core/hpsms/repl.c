@@ -77,18 +77,6 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		repl_queue_all(s, i, r->holders);
 }
 
-// Whoever has acknowledged that TCP has closed ends its copy by the same clock. The others are told.
-void repl_ended(struct shard *s, uint32_t i)
-{
-	const struct conn *c = store_conn(&s->store, i);
-	const struct conn_repl *r = store_repl(&s->store, i);
-
-	if (!conn_masters(c, 0) || !conn_masters(c, 1))
-		repl_changed(s, i, 1u << PART_SHARED);
-	else if (s->conf->durability != DURABILITY_NONE && (c->flags & CONN_REPLICATED))
-		repl_queue_all(s, i, r->holders & ~holders_with(r, HOLDER_ACKED));
-}
-
 void repl_no_room(struct shard *s, uint32_t i, unsigned node)
 {
 	holders_remove(store_repl(&s->store, i), 1ull << node);
@@ -98,6 +86,17 @@ void repl_no_room(struct shard *s, uint32_t i, unsigned node)
 	repl_protect(s, i);
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
+}
+
+// Whoever has acknowledged that TCP has closed ends its copy by the same clock. The others are told.
+void repl_ended(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (!conn_masters(c, 0) || !conn_masters(c, 1))
+		repl_changed(s, i, 1u << PART_SHARED);
+	else if (c->flags & CONN_REPLICATED)
+		repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
 void repl_protect(struct shard *s, uint32_t i)
@@ -379,7 +378,9 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	struct settled lost = {s, node};
 
 	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
-	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent ||
+	bool ack_due = c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
+	// An acknowledgement that has to go takes along what waits: one message and not two.
+	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent || ack_due ||
 		   (c->queued_since_ns != 0 &&
 			   s->now_ns - c->queued_since_ns >= s->conf->flush_us * 1000ull);
 	while (due && channel_queued(c) > 0 && s->step->n_tx + 8 < STEP_TX) {
@@ -408,7 +409,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	}
 	if (channel_queued(c) == 0)
 		o->urgent = false;
-	if (c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS))
+	if (ack_due && c->ack_owed) // not on a message
 		send_ack(s, node, worker);
 	return channel_queued(c) > 0 || c->ack_owed || channel_next_ns(c) != UINT64_MAX;
 }
@@ -448,11 +449,13 @@ uint64_t repl_next_ns(struct shard *s)
 		unsigned node = (unsigned)__builtin_ctzll(nodes);
 		for (uint64_t ws = s->busy[node]; ws != 0; ws &= ws - 1) {
 			unsigned worker = (unsigned)__builtin_ctzll(ws);
-			const struct channel *c = &s->peer[node].channel[worker];
+			struct channel *c = &s->peer[node].channel[worker];
 			uint64_t at = channel_next_ns(c);
 			uint64_t wait_ns =
 				s->peer[node].out[worker].urgent ? 0 : s->conf->flush_us * 1000ull;
-			if (c->queued_since_ns != 0 && c->queued_since_ns + wait_ns < at)
+			// A full window opens with an acknowledgement, or with the time-out above.
+			if (c->queued_since_ns != 0 && !channel_full(c) &&
+				c->queued_since_ns + wait_ns < at)
 				at = c->queued_since_ns + wait_ns;
 			if (c->ack_owed && c->ack_since_ns + ACK_DELAY_NS < at)
 				at = c->ack_since_ns + ACK_DELAY_NS;

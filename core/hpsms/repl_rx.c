@@ -66,39 +66,65 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 	r->part[d].handed = same ? handed : 0;
 }
 
-// The slot of the record's chain, or -1: of a chain that is not held here, nobody knows what its bytes
-// of NF state mean.
-static int record_slot(const struct shard *s, const struct wire_record *w)
+// The slot under which the record is kept, or -1: of a chain that is not held here, nobody knows what
+// its bytes of NF state mean. *chain: by which they are read.
+static int record_slot(
+	const struct shard *s, const struct wire_record *w, const struct chain **chain)
 {
 	int slot = chain_set_find(s, w->chain);
 
-	return slot >= 0 && w->nf_size == s->chain[slot]->wire_size ? slot : -1;
+	if (slot < 0 || w->nf_size != s->chain[slot]->wire_size)
+		return -1;
+	*chain = s->chain[slot];
+	return (*chain)->as == NULL ? slot : chain_set_find(s, (*chain)->as->id);
 }
 
-// false: what is fixed for ever differs, of one life: one of the two is wrong.
-static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
+// The chain by which a record of a connection under `chain` is read; NULL: it is of another.
+static const struct chain *record_chain(
+	const struct shard *s, const struct wire_record *w, const struct chain *chain)
+{
+	if (w->chain != chain->id) {
+		int slot = chain_set_find(s, w->chain);
+		if (slot < 0 || s->chain[slot]->as != chain)
+			return NULL;
+		chain = s->chain[slot];
+	}
+	return w->nf_size == chain->wire_size ? chain : NULL;
+}
+
+enum shared {
+	SHARED_MERGED, // or older than what is here
+	SHARED_DIFFERS, // in what is fixed for ever, of one life: one of the two is wrong
+	SHARED_UNREAD, // newer, and of a chain that this node cannot read
+};
+
+static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	const struct chain *chain = conn_chain(s, c);
+	const struct chain *chain = conn_chain(s, c), *read = record_chain(s, w, chain);
 	uint8_t nf[CHAIN_STATE_MAX];
 
 	conn_hold(s, r, w->holders);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
-		return true;
-	if (w->chain != chain->id || w->nf_size != chain->wire_size) {
-		count(s, C_log_records_refused);
-		return true;
-	}
-	chain_unpack(chain, w->nf, nf);
+		return SHARED_MERGED;
+	if (read == NULL || !chain_read(read, w->nf, nf))
+		return SHARED_UNREAD;
 	if (chain_write_once_differs(chain, nf, c->nf))
-		return false;
+		return SHARED_DIFFERS;
 	// What is soft here goes with the direction that is handled here, whoever writes the rest.
-	chain_update(chain, w->nf, c->nf);
+	chain_update(chain, nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
-	return true;
+	return SHARED_MERGED;
+}
+
+static enum durability durability_of(const struct wire_record *w)
+{
+	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
+	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
+					     : DURABILITY_ASYNC;
 }
 
 // What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
@@ -117,19 +143,15 @@ static void make_way(struct shard *s, const struct tripod_tuple *reversed)
 		conn_free(s, hit.index);
 }
 
-static enum durability durability_of(const struct wire_record *w)
-{
-	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
-	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
-					     : DURABILITY_ASYNC;
-}
-
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
 {
-	int slot = record_slot(s, w);
-	uint32_t i = slot < 0 ? STORE_NONE : conn_new(s, (unsigned)slot);
+	const struct chain *chain;
+	int slot = record_slot(s, w, &chain);
+	uint8_t nf[CHAIN_STATE_MAX];
+	uint32_t i = slot < 0 || !chain_read(chain, w->nf, nf) ? STORE_NONE
+							       : conn_new(s, (unsigned)slot);
 
 	if (i == STORE_NONE) {
 		count(s, C_log_records_refused);
@@ -165,7 +187,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	holders_mark(r, HOLDER_ACKED, r->holders);
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
-	chain_unpack(conn_chain(s, c), w->nf, c->nf);
+	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
 	make_way(s, &w->reversed);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
@@ -192,9 +214,8 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 // whoever sent w?
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
-	// A claim that nobody has acknowledged yet is none that a packet has left on.
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       !(c->flags & CONN_SYNCING) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
 void repl_lack_flush(struct shard *s)
@@ -306,7 +327,8 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		say_lack(s, w->hash, from->node, from->worker);
 		return false;
 	}
-	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
+	const struct chain *chain;
+	if (record_slot(s, w, &chain) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		fetch_want(s, w->chain, from->node);
 		return refuse(s, w, from);
@@ -314,9 +336,25 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	return install(s, w, from->node, final) != STORE_NONE || refuse(s, w, from);
 }
 
-// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
-static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
+// The connection has gone on under a chain that this node cannot read: the copy here is of the past, and
+// must not be what somebody takes over. Who still handles a direction keeps it for that.
+static bool unread(
+	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *from)
 {
+	const struct conn *c = store_conn(&s->store, i);
+
+	count(s, C_log_records_refused);
+	fetch_want(s, w->chain, from->node);
+	if (w->chain != conn_chain(s, c)->id && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		conn_free(s, i); // or, while a ring is full, with the next record
+	return refuse(s, w, from);
+}
+
+// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
+static bool merge(
+	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
+{
+	unsigned from = source->node;
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
@@ -331,7 +369,10 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		merge_dir(s, i, d, w);
 	}
-	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
+	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
+	if (shared == SHARED_UNREAD)
+		return unread(s, i, w, source);
+	if (shared == SHARED_DIFFERS) {
 		count(s, C_drop_invariant);
 		if (c->flags & CONN_SYNCING)
 			sync_forget(s, i);
@@ -351,8 +392,10 @@ static bool merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
 	repl_hold(s, i, from);
-	// A new holder was sent this node's directions as the sender knew them.
-	if (r->holders != before && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+	// A new holder was sent what this node writes as the sender knew it.
+	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+		      r->part[PART_SHARED].writer == s->conf->id;
+	if (r->holders != before && writes)
 		repl_queue_all(s, i, r->holders & ~before);
 	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
@@ -389,7 +432,7 @@ static bool record_known(struct shard *s, uint32_t i, const struct wire_record *
 		buried(s, i, (enum tripod_reason)w->reason);
 		return true;
 	}
-	return merge(s, i, w, from->node);
+	return merge(s, i, w, from);
 }
 
 // The record that w is about; STORE_NONE: it is not here.

@@ -441,7 +441,7 @@ static void asked(struct shard *s, const struct wire_request *w, const struct wi
 		return;
 	}
 	if (w->nf != WIRE_REQUEST_TERMINATE && !has_nf(conn_chain(s, c), w->nf)) {
-		count(s, C_drop_control_bad);
+		misdirected(s, STORE_NONE, from); // of another build, perhaps
 		return;
 	}
 	repl_hold(s, i, from);

@@ -479,14 +479,13 @@ static void request__misdirected(void **state)
 	wrong = w;
 	wrong.nf = 1; // there is one
 	forge(r, other, writer, &wrong);
-	assert_int_equal(rack_counter(r, -1, C_drop_control_bad), 1);
+	assert_int_equal(rack_counter(r, (int)writer, C_request_misdirected), 3);
 	assert_int_equal(runs, 0);
 	forge(r, other, writer, &w);
 	assert_int_equal(runs, 1);
 	rack_run_ms(r, 20);
 	assert_sum(r, n, 1);
-	rack_check(r);
-	rack_free(r);
+	done(r);
 }
 
 // A node that starts anew counts from 1 again. What it asks for now is not what it asked for before.

@@ -66,6 +66,13 @@ struct wire_header {
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
+// A LOG on its way, without what both ends know: the receiver puts the header above before it looks at
+// the tag. cluster and length are not in it, and of boot and to_boot the lowest byte.
+#define WIRE_SHORT_MAX 41 // bytes
+bool wire_is_short(const uint8_t *buf, size_t len);
+int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h);
+int wire_get_short(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
+
 struct wire_hello {
 	uint8_t workers;
 	uint8_t flags; // WIRE_HELLO_*
@@ -80,6 +87,7 @@ struct wire_hello {
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
 #define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
 #define WIRE_HELLO_DRAINING 8 // gives its connections away: no new copies for it
+#define WIRE_HELLO_ASKING 32 // wants to be told when the receiver has sent all that it should hold
 #define WIRE_HELLO_SERVED 16 // in a GREET only: the sender has sent what the receiver should hold
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);

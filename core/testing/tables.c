@@ -28,11 +28,11 @@ static void equal(struct finding *at, const char *what, uint64_t is, uint64_t sh
 		fail(at, what, is, should);
 }
 
-static const struct tripod_tuple *key_of(const struct store *s, const struct index_entry *e)
+static const struct tripod_tuple *key_of(const struct store *s, struct index_entry e)
 {
-	if (e->what & 2)
-		return &s->aliases[e->index].key;
-	return &store_conn(s, e->index)->dir[e->what & 1].key;
+	if (e.what & 2)
+		return &s->aliases[e.index].key;
+	return &store_conn(s, e.index)->dir[e.what & 1].key;
 }
 
 // Every entry is found under its own key; there are no more entries than keys.
@@ -40,17 +40,17 @@ static void check_index(struct finding *at, const struct store *s, uint32_t keys
 {
 	uint32_t entries = 0;
 
-	for (uint32_t b = 0; b <= s->bucket_mask; b++) {
+	for (uint32_t b = 0; b < s->n_buckets; b++) {
 		for (unsigned w = 0; w < BUCKET_WAYS; w++) {
-			const struct index_entry *e = &s->buckets[b].way[w];
-			if (e->index == STORE_NONE)
+			struct index_entry e = store_entry(&s->buckets[b], w);
+			if (e.index == STORE_NONE)
 				continue;
 			const struct tripod_tuple *key = key_of(s, e);
 			struct store_hit hit = store_find(s, key, store_hash(s, key));
 			entries++;
-			if (!(e->what & 2) && store_conn(s, e->index)->state == CONN_FREE)
-				fail(at, "index entry of a free record", e->index, 0);
-			equal(at, "record found under its key", hit.index, e->index);
+			if (!(e.what & 2) && store_conn(s, e.index)->state == CONN_FREE)
+				fail(at, "index entry of a free record", e.index, 0);
+			equal(at, "record found under its key", hit.index, e.index);
 		}
 	}
 	equal(at, "index entries", entries, keys);

@@ -10,7 +10,8 @@
 // inside in the reverse order. A connection has an initiator: whoever sent its first packet.
 //
 // Thread: on_* run on the worker that owns the connection; no two at once for one connection. load
-// and unload run on the control thread while no worker runs. No callback may block, allocate, log,
+// runs on the control thread, possibly while workers run other instances of the NF, and so does import,
+// which runs on workers as well. No callback may block, allocate, log,
 // divide by a variable in on_packet, or read a clock: time is tripod_now_ns(), chance is
 // tripod_random().
 #pragma once
@@ -109,6 +110,12 @@ struct tripod_nf {
 	// tripod_state_rw() is not NULL here. There is no packet. The data is what another node sent, and
 	// aligned like a byte; check it before use. May be NULL: then nothing can be requested.
 	void (*on_request)(struct tripod_call *c, const void *data, size_t size);
+
+	// Makes this NF's state of one that a build with an older layout has replicated: `old` has that
+	// build's old_size bytes, with fields where they were then, soft ones zero; `state` is zeroed.
+	// 0, or negative when that layout is not known. Reads and writes nothing else. NULL: no older
+	// layout can be read. Called for a state of zeros, too, to learn whether it would be.
+	int (*import)(uint32_t old_layout, const void *old, uint16_t old_size, void *state);
 };
 
 // Registers a built-in NF at program start. A plug-in (.so) exports the same struct under the name

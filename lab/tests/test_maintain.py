@@ -99,7 +99,10 @@ class Adding(unittest.TestCase):
     def test_what_up_may_be_asked_for(self):
         self.assertIn("backups: 2", rackfile.generate(Lab(n_nodes=5, backups=2, start=4)))
         self.assertIn("backups: 1", rackfile.generate(Lab(n_nodes=2, backups=2)))
-        for wrong in ({"start": 5}, {"start": -1}, {"backups": 11}):
+        self.assertIn("durability: sync", rackfile.generate(Lab(durability="sync")))
+        self.assertIn("durability: none",
+                      rackfile.generate(Lab(mode="baseline", durability="sync")))
+        for wrong in ({"start": 5}, {"durability": "none"}, {"start": -1}, {"backups": 11}):
             with self.assertRaises(LabError):
                 Lab(n_nodes=4, **wrong)
 

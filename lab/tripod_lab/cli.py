@@ -102,7 +102,7 @@ def role_namespace(the: Lab, role: str) -> str:
 def do_up(args: argparse.Namespace) -> int:
     the = Lab(name=args.name, n_nodes=args.nodes, mode=args.mode, hash=args.hash,
               workers=args.workers, detect_ms=args.detect_ms, backups=args.backups,
-              start=args.start)
+              durability=args.durability, start=args.start)
 
     # However up is ended, it cleans up; and nothing ends the cleaning.
     def interrupt(signum: int, _frame: object) -> None:
@@ -301,6 +301,8 @@ def build_parser() -> argparse.ArgumentParser:
                    help="the switch notices a dead node within so many ms (default: 100)")
     p.add_argument("--backups", type=int, default=1, metavar="K",
                    help="copies of each connection on other nodes (default: 1)")
+    p.add_argument("--durability", choices=topology.DURABILITIES, default="async",
+                   help="in mode tripod: does a packet wait for the copies? (default: async)")
     p.add_argument("--start", type=int, default=0, metavar="M",
                    help="start so many of the nodes; add starts the others (default: all)")
     p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",

@@ -69,7 +69,7 @@ def _rack(lab: Lab) -> str:
     lines = ["rack:",
              f"  name: {lab.name}",
              f"  backups: {min(lab.backups, lab.n_nodes - 1)}",
-             f"  durability: {'async' if lab.mode == 'tripod' else 'none'}",
+             f"  durability: {lab.durability if lab.mode == 'tripod' else 'none'}",
              "  heartbeat_ms: 20",
              "  dead_after_ms: 500",  # four nodes share two cores: late is not dead
              "  nodes:"]
