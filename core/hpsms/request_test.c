@@ -634,15 +634,17 @@ static void request__ends_with_its_connection(void **state)
 	server(r, n, VALUE);
 	rack_run_ms(r, 5);
 	assert_int_equal(under_way(r), 1);
-	client(r, n, 1); // lies there
+	rack_run_ms(r, 71); // asked at 0, 10, 30 and 70 ms
+	assert_int_equal(rack_counter(r, (int)other, C_requests_tx), 4);
 	// The one who asked is told that the connection has ended.
 	struct shard *s = node_shard(rack_node(r, other), 0);
 	struct tripod_tuple key = key_of(n);
 	struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
 	conn_bury(s, hit.index, TRIPOD_TERMINATED);
-	rack_run_ms(r, 30);
+	rack_run_ms(r, 90);
 	assert_int_equal(s->requests.used, 0);
 	assert_int_equal(rack_counter(r, (int)other, C_requests_ended), 1);
+	assert_int_equal(rack_counter(r, (int)other, C_requests_tx), 4);
 	rack_free(r);
 }
 
