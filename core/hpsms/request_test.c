@@ -77,6 +77,7 @@ static enum tripod_verdict on_packet(struct tripod_call *c, struct tripod_packet
 		tripod_terminate(c);
 	} else if (p->payload_len == ODD) {
 		seen[conn_of(c)].odd += tripod_request(c, large, sizeof(large)) == -EINVAL;
+		request(c, ODD);
 	}
 	return TRIPOD_FORWARD;
 }
@@ -307,13 +308,13 @@ static void request__runs_at_once_where_it_may(void **state)
 	client(r, 0, VALUE + 1);
 	client(r, 0, ODD);
 	rack_run_ms(r, 5);
-	assert_int_equal(here, 2);
+	assert_int_equal(here, 3);
 	assert_int_equal(seen[0].odd, 1);
 	assert_sum(r, 0, 0);
 	struct tripod_tuple key = key_of(0);
 	struct conn_view v;
 	assert_true(rack_conn(r, (writer_of(r, 0) + 1) % 2, &key, &v));
-	assert_int_equal(((const struct state *)v.nf_state)->own, 2 * VALUE + 1);
+	assert_int_equal(((const struct state *)v.nf_state)->own, 2 * VALUE + 1 + ODD);
 	assert_int_equal(rack_counter(r, -1, C_requests_tx), 0);
 	done(r);
 }
@@ -330,6 +331,7 @@ static void request__one_at_a_time(void **state)
 	server(r, n, ODD);
 	rack_run_ms(r, 30);
 	assert_int_equal(seen[n].odd, 1);
+	assert_sum(r, n, 1 + ODD);
 	done(r);
 }
 
@@ -358,6 +360,32 @@ static void request__limit(void **state)
 		assert_int_equal(seen[n].accepted, alone ? 0 : seen[n].full ? VALUE : 2 * VALUE);
 	}
 	rack_run_ms(r, 60);
+	done(r);
+}
+
+// Soft state is of the time that a node handles a connection: both directions go, and come back.
+static void soft__begins_anew(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct tripod_tuple key = key_of(0);
+	unsigned node = writer_of(r, 0);
+	struct conn_view v;
+
+	opened(r, 1);
+	for (unsigned i = 0; i < 5; i++)
+		client(r, 0, 1);
+	rack_run_ms(r, 5);
+	rack_port(r, node, false);
+	client(r, 0, 1);
+	server(r, 0, 1);
+	rack_run_ms(r, 150);
+	rack_port(r, node, true);
+	client(r, 0, 1);
+	client(r, 0, 1);
+	rack_run_ms(r, 5);
+	assert_true(rack_conn(r, node, &key, &v));
+	assert_int_equal(v.master[0], node);
+	assert_int_equal(((const struct state *)v.nf_state)->soft, 2);
 	done(r);
 }
 
@@ -588,19 +616,32 @@ static void request__terminate_tcp(void **state)
 	done(r);
 }
 
+// The first request on the wire is lost.
+static bool lose_first(void *ctx, unsigned from, const struct frame *f)
+{
+	unsigned *left = ctx;
+
+	if (*left == 0 || f->vlan != 30 || f->len < 46 || f->data[45] != WIRE_REQUEST)
+		return false;
+	--*left;
+	return true;
+}
+
 // What was accepted before is applied before the end.
 static void request__asks_and_terminates(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.loss_percent = 20, .seed = 9});
-	unsigned n = split(r);
+	unsigned n = split(r), lose = 1;
 	struct tripod_tuple key = key_of(n);
 
 	opened(r, n + 1);
+	rack_tap(r, lose_first, &lose);
 	server(r, n, ASK_AND_END);
 	rack_run_ms(r, 1500);
 	assert_int_equal(rack_copies(r, &key), 0);
 	assert_int_equal(closed, 1);
 	assert_int_equal(closed_sum, 1000);
+	assert_int_equal(lose, 0);
 	rack_run_ms(r, 200);
 	done(r);
 }
@@ -683,15 +724,14 @@ static void request__of_a_restless_connection(void **state)
 	unsigned n = split(r);
 
 	opened(r, n + 1);
-	for (unsigned ms = 0; ms < 2500; ms++) {
-		client(r, n, VALUE);
-		client(r, n, VALUE);
-		rack_step(r);
-		client(r, n, VALUE);
-		server(r, n, VALUE + 1);
+	for (unsigned step = 0; step < 14000; step++) { // of 50 us
+		if (step % 4 == 0)
+			client(r, n, VALUE);
+		if (step % 200 == 0)
+			server(r, n, VALUE + 1);
 		rack_step(r);
 	}
-	assert_true(rack_counter(r, (int)writer_of(r, n), C_requests_applied) >= 1);
+	assert_int_equal(rack_counter(r, (int)writer_of(r, n), C_requests_applied), 2);
 	rack_run_ms(r, 700);
 	assert_sum(r, n, seen[n].accepted);
 	done(r);
@@ -808,6 +848,7 @@ int main(void)
 		cmocka_unit_test(request__runs_at_once_where_it_may),
 		cmocka_unit_test(request__one_at_a_time),
 		cmocka_unit_test(request__limit),
+		cmocka_unit_test(soft__begins_anew),
 		cmocka_unit_test(request__marks),
 		cmocka_unit_test(request__misdirected),
 		cmocka_unit_test(request__of_the_next_life),
