@@ -798,7 +798,7 @@ static void request__writer_killed_with_loss(void **state)
 			steps & 1);
 }
 
-// The switch moves directions to and fro: who asks, and who is asked, changes all the time.
+// The switch moves directions again and again: who asks changes, and who is asked.
 static void moved(struct rack_conf conf)
 {
 	conf.nodes = 5;
