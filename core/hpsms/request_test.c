@@ -702,6 +702,7 @@ static void request__with_loss(void **state)
 			for (unsigned n = 0; n < CONNS; n++)
 				server(r, n, VALUE + round);
 			rack_run_ms(r, 7);
+			rack_check(r);
 		}
 		rack_run_ms(r, 2000);
 		for (unsigned n = 0; n < CONNS; n++) {
