@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/chain.h"
+#include "core/defect.h"
 
 void *tripod_env_alloc(struct tripod_nf_env *env, size_t size)
 {
@@ -18,7 +19,7 @@ void *tripod_env_alloc(struct tripod_nf_env *env, size_t size)
 
 unsigned tripod_env_slot(const struct tripod_nf_env *env)
 {
-	return env->slot;
+	return DEFECT(ports) ? 0 : env->slot;
 }
 
 unsigned tripod_env_slots(const struct tripod_nf_env *env)

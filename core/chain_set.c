@@ -20,6 +20,8 @@ _Static_assert(CHAINS_MAX <= 8, "an index entry has three bits for the slot");
 
 #define LINGER_NS (30 * 1000 * MS) // an unused chain stays for so long: it may be wanted again
 
+_Static_assert(CHAINS_MAX <= 1u << (32 - ENTRY_CHAIN_SHIFT), "an index entry has room for a slot");
+
 static uint32_t peek32(const uint32_t *at)
 {
 	return *(const volatile uint32_t *)at;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "core/defect.h"
 #include "core/shard.h"
 
 void conn_init(struct shard *s, struct arena *a)
@@ -224,7 +225,12 @@ static uint32_t open_record(
 	struct conn_repl *r = store_repl(&s->store, i);
 	c->dir[0].key = p->tuple;
 	c->dir[0].seen = c->dir[1].seen = s->now;
-	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 49), s->conf->id);
+	// Above every life that has been heard of, of whatever key: this one may have had some that this
+	// node has no record of.
+	if (above < s->highest_life)
+		above = s->highest_life;
+	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 60), s->conf->id);
+	s->highest_life = c->incarnation;
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->durability = (uint8_t)s->conf->durability;
@@ -346,7 +352,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 	if (!(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		chain_forget_soft(conn_chain(s, c), c->nf);
 	r->part[dir] = (struct conn_version){
-		.epoch = (uint16_t)(r->part[dir].epoch + 1),
+		.epoch = (uint16_t)(r->part[dir].epoch + !DEFECT(epoch)),
 		.writer = s->conf->id,
 	};
 	c->flags |= CONN_MASTER_0 << dir;
@@ -406,7 +412,8 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 	c->reason = why;
 	c->dir[0].seen = s->now;
 	run_forget(s, i);
-	store_wheel_set(&s->store, i, s->now + ticks_of_ms(s->conf->tombstone_ms));
+	store_wheel_set(&s->store, i,
+		s->now + (DEFECT(tombstone) ? 0 : ticks_of_ms(s->conf->tombstone_ms)));
 }
 
 static void end(struct shard *s, uint32_t i, enum tripod_reason why)
@@ -448,7 +455,8 @@ void conn_expire(struct shard *s, uint32_t i)
 	}
 	if (c->state == CONN_TOMBSTONE) {
 		if ((int32_t)(s->now - c->dir[0].seen) <
-				(int32_t)ticks_of_ms(s->conf->tombstone_ms) ||
+				(DEFECT(tombstone) ? 0
+						   : (int32_t)ticks_of_ms(s->conf->tombstone_ms)) ||
 			!conn_free(s, i))
 			store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 		return;

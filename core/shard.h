@@ -197,6 +197,7 @@ struct shard {
 	uint32_t *
 		unanswered; // ring of the records opened last; many have been answered or have gone since
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
+	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience

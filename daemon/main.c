@@ -705,20 +705,6 @@ static struct node_status look(struct tripodd *t)
 	return s;
 }
 
-// The chain of the file as it is now; what comes of it goes to the log.
-static void reload(struct tripodd *t)
-{
-	json_t *answer = reload_chain(&t->reload, false);
-	const char *error = json_string_value(json_object_get(answer, "error"));
-
-	if (error != NULL)
-		say("reload: %s", error);
-	else
-		say("reload: chain %s %s", json_string_value(json_object_get(answer, "chain_id")),
-			json_string_value(json_object_get(answer, "state")));
-	json_decref(answer);
-}
-
 // A signal has come: SIGHUP is no end.
 static bool is_end(struct tripodd *t)
 {
@@ -733,7 +719,7 @@ static bool is_end(struct tripodd *t)
 		say("the keys have been read again");
 	else
 		say("%s; the keys in use stay", err);
-	reload(t);
+	reload_logged(&t->reload);
 	return false;
 }
 

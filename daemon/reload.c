@@ -92,3 +92,17 @@ json_t *reload_chain(struct reload *r, bool check)
 	rack_free(&next);
 	return answer;
 }
+
+void reload_logged(struct reload *r)
+{
+	json_t *answer = reload_chain(r, false);
+	const char *error = json_string_value(json_object_get(answer, "error"));
+
+	if (error != NULL)
+		r->chains->say("reload: %s", error);
+	else
+		r->chains->say("reload: chain %s %s",
+			json_string_value(json_object_get(answer, "chain_id")),
+			json_string_value(json_object_get(answer, "state")));
+	json_decref(answer);
+}

@@ -19,3 +19,4 @@ struct reload {
 // check: only says what would be done. An object with "error", or with "changed", "chain_id" and "state":
 // "unchanged", "good" (checked) or "announced".
 json_t *reload_chain(struct reload *r, bool check);
+void reload_logged(struct reload *r); // what comes of it goes to the log

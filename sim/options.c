@@ -152,6 +152,7 @@ static void draw_nodes_conf(struct options *o)
 	o->repair_per_s = draw_log(o, "repair", 2000, 50000);
 	o->tombstone_s = draw(o, "tombstone", 1, 2);
 	o->nic_queue = draw_log(o, "nic queue", 256, 1024);
+	o->nat_ports = 2 * o->nodes * draw_log(o, "nat ports", 32, 512);
 	o->tiny = chance(o, "tiny", 12);
 	o->connections = 4 * o->hosts.connections_max + 2 * o->hosts.opens_per_s + 512;
 	o->embryonic = o->connections;

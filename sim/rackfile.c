@@ -133,14 +133,16 @@ static void lb(struct text *t, const struct options *o, unsigned version)
 	}
 }
 
-static void snat(struct text *t)
+static void snat(struct text *t, const struct options *o)
 {
-	say(t, "  - snat:\n      tries: 64\n      pools:\n"
-	       "        - {name: four, addresses: 203.0.113.192/30}\n"
-	       "        - {name: six, addresses: \"2001:db8:1::c000/126\"}\n"
-	       "      rules:\n"
-	       "        - {src: " HOSTS_SERVERS_V4 ", pool: four}\n"
-	       "        - {src: \"" HOSTS_SERVERS_V6 "\", pool: six}\n");
+	say(t,
+		"  - snat:\n      tries: 64\n      pools:\n"
+		"        - {name: four, addresses: 203.0.113.192/30, ports: 1024-%u}\n"
+		"        - {name: six, addresses: \"2001:db8:1::c000/126\", ports: 1024-%u}\n"
+		"      rules:\n"
+		"        - {src: " HOSTS_SERVERS_V4 ", pool: four}\n"
+		"        - {src: \"" HOSTS_SERVERS_V6 "\", pool: six}\n",
+		1023 + o->nat_ports, 1023 + o->nat_ports);
 }
 
 char *rackfile_text(const struct options *o, unsigned version)
@@ -154,11 +156,11 @@ char *rackfile_text(const struct options *o, unsigned version)
 	if (o->chain != 2)
 		firewall(&t, version);
 	if (o->chain == 1) {
-		snat(&t);
+		snat(&t, o);
 		lb(&t, o, version);
 	} else {
 		lb(&t, o, version);
-		snat(&t);
+		snat(&t, o);
 	}
 	return t.at;
 }

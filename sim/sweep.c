@@ -30,6 +30,13 @@ json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixe
 	return report;
 }
 
+static volatile sig_atomic_t interrupted; // ^C: what runs is waited for, and the sum is told
+
+static void on_interrupt(int number)
+{
+	interrupted = 1;
+}
+
 struct job {
 	pid_t pid; // 0: free
 	int from;
@@ -49,6 +56,7 @@ static void start(struct job *j, const struct sweep *s, uint64_t seed)
 	}
 	if (j->pid == 0) {
 		close(pipes[0]);
+		signal(SIGINT, SIG_IGN);
 		alarm(HUNG_S);
 		FILE *out = fdopen(pipes[1], "w");
 		json_t *report = sweep_one(seed, s->fixed, s->fixed_text, NULL, NULL);
@@ -135,8 +143,9 @@ json_t *sweep_run(const struct sweep *s)
 	json_t *sum = report_empty();
 	uint64_t next = s->first;
 
+	signal(SIGINT, on_interrupt);
 	for (;;) {
-		bool stop = s->stop_after > 0 && bad >= s->stop_after;
+		bool stop = interrupted || (s->stop_after > 0 && bad >= s->stop_after);
 		for (unsigned i = 0; i < jobs && next <= s->last && !stop; i++) {
 			if (job[i].pid != 0)
 				continue;

@@ -3,7 +3,7 @@
 
 #define RTO_START_NS (20 * 1000000ull)
 #define RTO_MIN_NS (2 * 1000000ull)
-#define RTO_MAX_NS (200 * 1000000ull)
+#define RTO_MAX_NS (1000 * 1000000ull) // a starved peer answers late, but it does
 #define OVERTAKEN_LOST 3
 #define FAR (1u << 30) // days of messages
 #define BITS 64 // of an acknowledgement

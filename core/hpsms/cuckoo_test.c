@@ -128,6 +128,7 @@ static void cuckoo__full(void **state)
 		assert_int_equal(c->used, 0);
 		export_count(c, 0, &all);
 		assert_int_equal(all, 0);
+		free(fp);
 		cuckoo_free(c);
 	}
 }

@@ -71,6 +71,7 @@ struct index {
 	uint64_t askers_next; // asked since that began
 	uint8_t asker_round[64], asker_next[64]; // which rounds
 	uint64_t answered_ns;
+	uint64_t flush_ns; // when workers were last told to announce all
 	uint32_t flush_left; // workers that have yet to announce all that they have
 	uint32_t flush_untold; // ... to be told so
 	uint32_t revealing; // bit w: worker w has quiet ones that are not announced yet

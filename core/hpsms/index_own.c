@@ -185,7 +185,19 @@ static void flush_begin(struct shard *s)
 	memcpy(ix->asker_round, ix->asker_next, sizeof(ix->asker_round));
 	ix->askers_next = 0;
 	ix->flushing = true;
+	ix->flush_ns = s->now_ns;
 	ix->flush_left = ix->flush_untold = ((1u << s->conf->workers) - 1) & ~1u;
+	flush_shard(s);
+}
+
+// A worker stands still, so that nobody gets an answer. What the others have is told all the same.
+static void flush_again(struct shard *s)
+{
+	struct index *ix = s->node->index;
+	uint32_t all = ((1u << s->conf->workers) - 1) & ~1u;
+
+	ix->flush_ns = s->now_ns;
+	ix->flush_untold |= all & ~ix->flush_left;
 	flush_shard(s);
 }
 
@@ -212,6 +224,8 @@ static uint64_t stream(struct shard *s)
 
 	if (!ix->flushing && ix->askers_next != 0 && s->now_ns - ix->answered_ns >= ROUND_NS)
 		flush_begin(s);
+	else if (ix->flushing && ix->askers_next != 0 && s->now_ns - ix->flush_ns >= 2 * ROUND_NS)
+		flush_again(s);
 	if (ix->flush_untold != 0)
 		tell_flush(s);
 	bool answers = flush_over(s);

@@ -502,6 +502,46 @@ static void index__unanswered_connections_are_found(void **state)
 	rack_free(r);
 }
 
+// A worker of a member stands still: no round is answered any more, but what its other worker has is
+// found.
+static void index__a_stalled_worker_hides_its_own_alone(void **state)
+{
+	enum { N = 40 };
+	struct flow f[N], unknown = flow_of(9999, SERVER);
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2, .seed = 80});
+	unsigned opened = 0;
+
+	rack_port(r, 0, false);
+	flows_open(r, f, 0, N, SERVER); // next hops are known now
+	rack_stall(r, 1, 1, true);
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	flow_from_client(r, &unknown, TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 10); // a round is under way
+	rack_port(r, 1, true);
+	rack_port(r, 0, false);
+	for (unsigned i = 0; i < N; i++) {
+		f[i] = flow_of(1000 + i, SERVER);
+		if (toeplitz_worker(toeplitz_tuple(&f[i].key), 2) == 0)
+			f[opened++] = f[i];
+	}
+	assert_true(opened > 5);
+	for (unsigned i = 0; i < opened; i++)
+		flow_from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	uint64_t served = rack_counter(r, 1, C_pulls_served);
+	for (unsigned i = 0; i < opened; i++)
+		flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 30);
+	assert_int_equal(rack_counter(r, 1, C_pulls_served) - served, opened);
+	rack_stall(r, 1, 1, false);
+	rack_run_ms(r, 200);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Two keys of one fingerprint, at two workers: the set has it until both have gone.
 static void index__two_keys_of_one_fingerprint(void **state)
 {
@@ -670,6 +710,7 @@ int main(void)
 		cmocka_unit_test(index__quiet_connections_are_revealed),
 		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
 		cmocka_unit_test(index__unanswered_connections_are_found),
+		cmocka_unit_test(index__a_stalled_worker_hides_its_own_alone),
 		cmocka_unit_test(index__two_keys_of_one_fingerprint),
 		cmocka_unit_test(index__overtaken_piece),
 		cmocka_unit_test(index__answer_before_its_changes),

@@ -4,6 +4,8 @@
 // order changes nothing. docs/PROTOCOL.md describes the records and the order of claims.
 #include "core/hpsms/repl.h"
 
+#include "core/defect.h"
+
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
 #define ACK_DELAY_NS (500 * 1000ull)
 #define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
@@ -341,7 +343,7 @@ static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 	const struct conn *c = store_conn(&x->s->store, i);
 	const struct conn_repl *r = store_repl(&x->s->store, i);
 
-	if (c->state != CONN_FREE && (r->holders & 1ull << x->node) &&
+	if (!DEFECT(retransmission) && c->state != CONN_FREE && (r->holders & 1ull << x->node) &&
 		!holder_is(r, HOLDER_ACKED, x->node))
 		repl_queue(x->s, i, x->node);
 }

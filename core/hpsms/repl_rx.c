@@ -218,6 +218,15 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
+// Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
+static bool handles_still(const struct shard *s, const struct conn *c)
+{
+	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
+	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
+	       (c->dir[0].key.proto != IPPROTO_TCP ||
+		       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) < TCP_CLOSING);
+}
+
 void repl_lack_flush(struct shard *s)
 {
 	struct wire_header h;
@@ -307,6 +316,14 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		repl_queue(s, i, from->node);
 		return w->op == WIRE_BURY;
 	}
+	if (w->op == WIRE_BURY && handles_still(s, c)) {
+		// An end of another life, which this one began without knowing of: it goes on, above both.
+		count(s, C_epoch_conflicts);
+		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		repl_hold(s, i, from->node);
+		repl_changed(s, i, 1u << PART_SHARED);
+		return false;
+	}
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
@@ -327,13 +344,23 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		say_lack(s, w->hash, from->node, from->worker);
 		return false;
 	}
+	uint64_t before = r->holders & ~repl_self(s);
 	const struct chain *chain;
 	if (record_slot(s, w, &chain) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		fetch_want(s, w->chain, from->node);
 		return refuse(s, w, from);
 	}
-	return install(s, w, from->node, final) != STORE_NONE || refuse(s, w, from);
+	i = install(s, w, from->node, final);
+	if (i == STORE_NONE)
+		return refuse(s, w, from);
+	// Others have copies of the life before: they, and whoever writes this one, are told.
+	r = store_repl(&s->store, i);
+	if (before & ~r->holders) {
+		conn_hold(s, r, before | 1ull << r->part[PART_SHARED].writer);
+		repl_changed(s, i, 1u << PART_SHARED);
+	}
+	return true;
 }
 
 // The connection has gone on under a chain that this node cannot read: the copy here is of the past, and
@@ -367,6 +394,9 @@ static bool merge(
 			continue;
 		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
+		// A copy of what this node writes that is older than what was acknowledged.
+		stale |= conn_masters(c, d) && holder_is(r, HOLDER_ACKED, from) &&
+			 newer(&r->part[d], &w->version[d]);
 		merge_dir(s, i, d, w);
 	}
 	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
@@ -520,8 +550,12 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 			count(s, C_drop_control_bad);
 			continue;
 		}
+		if (w.incarnation > s->highest_life && w.incarnation < INCARNATION_MAX / 2)
+			s->highest_life = w.incarnation;
 		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
-		kept &= record_rx(s, &w, &from);
+		// Who waits for an acknowledgement must not get one for what is not kept. Nobody else
+		// is served by a message that comes again whole for one stale record of many.
+		kept &= record_rx(s, &w, &from) || !(w.flags & WIRE_RECORD_URGENT);
 	}
 	if (kept)
 		channel_received(c, h->seq, s->now_ns);
