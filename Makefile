@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test bench lint fuzz install clean
+.PHONY: help build demo test bench lint fuzz verify install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,6 +38,10 @@ lint: ## formatting, licences, spelling, layering, clang-tidy
 fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30)
 	@devtools/setup build clang
 	@devtools/fuzz $(ARGS)
+
+verify: ## check the model of the protocol with larger bounds than make test (minutes to hours)
+	@devtools/setup build
+	@verify/run --full
 
 install: ## install below PREFIX (/usr/local; DESTDIR is heeded)
 	@devtools/setup build
