@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test bench lint fuzz verify install clean
+.PHONY: help build demo test bench lint soak fuzz verify install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,11 @@ lint: ## formatting, licences, spelling, layering, clang-tidy
 	@devtools/setup build lint
 	@devtools/build $(BUILD)
 	@devtools/lint --build $(BUILD)
+
+soak: ## simulate seed after seed until a violation or ^C (ARGS="--seeds 1..1000")
+	@devtools/setup build
+	@devtools/build $(BUILD)
+	@$(BUILD)/sim/tripod-sim sweep --seeds $$(date +%s)..9999999999 --jobs $$(nproc) --stop-after 1 $(ARGS)
 
 fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30)
 	@devtools/setup build clang

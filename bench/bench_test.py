@@ -45,7 +45,7 @@ class Node(unittest.TestCase):
         self.assertGreater(r["new_connections_per_s"], 0)
         self.assertEqual(r["copies"], 200)
         # A record has two tuples and the state of three NFs, and goes to one backup; then its end.
-        self.assertGreater(r["control_bytes"]["open_tx"], 80)
+        self.assertGreater(r["control_bytes"]["open_tx"], 60)
         self.assertGreater(r["control_bytes_per_connection"], r["control_bytes"]["open_tx"])
 
     def test_two_sizes_into_a_file(self):
@@ -79,6 +79,33 @@ class Node(unittest.TestCase):
             self.assertIn(text, done.stdout)
 
 
+class Overhead(unittest.TestCase):
+    def test_all_of_it(self):
+        done = run("overhead", "--quick", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        r = json.loads(done.stdout)["runs"][0]
+        self.assertEqual((r["nodes"], r["rate"]), (4, 2000))
+        self.assertGreater(r["lives"], 500)
+        # One whole record to create the copy, and one word of its end at most.
+        self.assertAlmostEqual(r["records"]["put"], 1, delta=0.1)
+        self.assertLess(r["records"]["bury"], 1.2)
+        self.assertAlmostEqual(sum(r["bytes"].values()), r["bytes_per_life_and_backup"],
+                               delta=0.1)
+        self.assertEqual(r["log_messages_lost"], 0)
+        lag = r["lag_us"]
+        self.assertTrue(0 < lag["p50"] <= lag["p99"] <= lag["max"])
+
+    def test_same_seed_same_figures(self):
+        first, again = (run("overhead", "--quick", "--seed", "7") for _ in range(2))
+        self.assertEqual(first.stdout, again.stdout)
+        self.assertIn("UPDATEs", first.stdout)
+
+    def test_two_copies(self):
+        done = run("overhead", "--quick", "--backups", "2", "--json")
+        r = json.loads(done.stdout)["runs"][0]
+        self.assertAlmostEqual(r["records"]["put"], 1, delta=0.1)  # of each copy
+
+
 class Usage(unittest.TestCase):
     def test_help_and_version(self):
         done = run("--help")
@@ -90,12 +117,48 @@ class Usage(unittest.TestCase):
         for args, text in (([], "which bench"), (["nothing"], "nothing"),
                            (["node", "more"], "more"),
                            (["node", "--connections", "1x"], "1x"),
-                           (["node", "--connections", ","], "empty"),
+                           (["node", "--connections", ","], "no value"),
+                           (["overhead", "more"], "more"),
+                           (["overhead", "--nodes", "3", "--backups", "3"], "more than"),
+                           (["overhead", "--rate", "7"], "1000"),
                            (["node", "--peers", "9"], "0 to 3"),
                            (["node", "--bogus"], "bogus")):
             done = run(*args)
             self.assertEqual(done.returncode, 2, args)
             self.assertIn(text, done.stderr)
+
+
+class Index(unittest.TestCase):
+    def test_it_works_and_tells(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "index.json")
+            done = run("index", "--quick", "--small-pages", "--json", "--output", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(path, encoding="utf-8") as f:
+                r = json.load(f)
+            self.assertEqual(r, json.loads(done.stdout))
+        self.assertEqual(r["members"], 47)
+        self.assertGreater(r["keys"], 90000)
+        self.assertLessEqual(r["cycles_per_change_min"], r["cycles_per_change"])
+        self.assertAlmostEqual(r["core_share"], r["cycles_per_change"] * r["changes_per_s"]
+                               / (r["tsc_ghz"] * 1e9), delta=0.001)
+        self.assertAlmostEqual(r["changes_per_s"], 47 * 100000 * r["announced_share"] * 8,
+                               delta=100)
+        # Four changes of a little more than four bytes each, and the same for the copy.
+        self.assertGreater(r["bytes_per_connection"], r["announced_share"] * 33)
+        self.assertLess(r["bytes_per_connection"], 16)
+
+    def test_other_racks(self):
+        done = run("index", "--quick", "--members", "3", "--copies", "2", "--rate", "10")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("of one core", done.stdout)
+
+    def test_wrong_use(self):
+        for args in (["--members", "1"], ["--copies", "3", "--members", "2"], ["--nonsense"],
+                     ["x"]):
+            done = run("index", *args)
+            self.assertEqual(done.returncode, 2)
+            self.assertNotEqual(done.stderr, "")
 
 
 unittest.main()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-bench: measures. Verbs: node.
+// tripod-bench: measures. Verbs: node, overhead (overhead_main.c), index (index_bench.c).
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/cli.h"
+#include "bench/index_bench.h"
 #include "bench/node.h"
 
 struct options {
@@ -21,6 +23,9 @@ static void usage(FILE *to)
 {
 	fprintf(to,
 		"usage: tripod-bench node [options]\n"
+		"       tripod-bench overhead [options]   what replication costs: --help tells "
+		"more\n"
+		"       tripod-bench index [options]    (its own --help)\n"
 		"\n"
 		"Measures one worker of tripodd on one core: how many packets of established\n"
 		"connections it forwards, what a packet costs and where, what a new connection\n"
@@ -65,64 +70,32 @@ static void usage(FILE *to)
 		RIG_BATCH, RIG_PEERS_MAX);
 }
 
-static _Noreturn void bad_usage(const char *what, const char *value)
-{
-	fprintf(stderr, "tripod-bench: %s%s%s\nTry tripod-bench --help\n", what,
-		value != NULL ? " " : "", value != NULL ? value : "");
-	exit(2);
-}
-
-static uint64_t number(const char *name, const char *text, uint64_t least, uint64_t most)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long long v = strtoull(text, &end, 10);
-	if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && v >= least &&
-		v <= most)
-		return v;
-	fprintf(stderr, "tripod-bench: %s takes a number from %lu to %lu, not %s\n", name, least,
-		most, text);
-	exit(2);
-}
-
-static void take_connections(struct node_options *o, char *list)
-{
-	char *save, *at = strtok_r(list, ",", &save);
-
-	for (o->n_runs = 0; at != NULL; at = strtok_r(NULL, ",", &save)) {
-		if (o->n_runs == NODE_RUNS_MAX)
-			bad_usage("too many values in --connections", NULL);
-		o->connections[o->n_runs++] = (uint32_t)number("--connections", at, 2, 50000000);
-	}
-	if (o->n_runs == 0)
-		bad_usage("--connections is empty", NULL);
-}
-
 static void take_option(struct options *o, const char *name, char *value)
 {
 	struct node_options *n = &o->node;
 
 	if (strcmp(name, "connections") == 0)
-		take_connections(n, value);
+		n->n_runs = cli_list(
+			"--connections", value, n->connections, NODE_RUNS_MAX, 2, 50000000);
 	else if (strcmp(name, "repetitions") == 0)
-		n->repetitions = (unsigned)number("--repetitions", value, 1, NODE_REPETITIONS_MAX);
+		n->repetitions =
+			(unsigned)cli_number("--repetitions", value, 1, NODE_REPETITIONS_MAX);
 	else if (strcmp(name, "packets") == 0)
-		n->packets = number("--packets", value, 1, 1000000000);
+		n->packets = cli_number("--packets", value, 1, 1000000000);
 	else if (strcmp(name, "lives") == 0)
-		n->lives = (uint32_t)number("--lives", value, 0, 1000000);
+		n->lives = (uint32_t)cli_number("--lives", value, 0, 1000000);
 	else if (strcmp(name, "inside") == 0)
-		n->inside_percent = (unsigned)number("--inside", value, 0, 100);
+		n->inside_percent = (unsigned)cli_number("--inside", value, 0, 100);
 	else if (strcmp(name, "peers") == 0)
-		n->peers = (unsigned)number("--peers", value, 0, RIG_PEERS_MAX);
+		n->peers = (unsigned)cli_number("--peers", value, 0, RIG_PEERS_MAX);
 	else if (strcmp(name, "no-replication") == 0)
 		n->replicate = false;
 	else if (strcmp(name, "small-pages") == 0)
 		n->large_pages = false;
 	else if (strcmp(name, "cpu") == 0)
-		o->cpu = (int)number("--cpu", value, 0, 1023);
+		o->cpu = (int)cli_number("--cpu", value, 0, 1023);
 	else if (strcmp(name, "seed") == 0)
-		n->seed = number("--seed", value, 0, UINT64_MAX);
+		n->seed = cli_number("--seed", value, 0, UINT64_MAX);
 	else if (strcmp(name, "output") == 0)
 		o->output = value;
 	else if (strcmp(name, "json") == 0)
@@ -185,11 +158,11 @@ static void parse_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind == argc)
-		bad_usage("which bench? There is: node", NULL);
+		cli_bad_usage("which bench? There are: node, overhead, index", NULL);
 	if (strcmp(argv[optind], "node") != 0)
-		bad_usage("there is no bench", argv[optind]);
+		cli_bad_usage("there is no bench", argv[optind]);
 	if (optind + 1 < argc)
-		bad_usage("unexpected argument", argv[optind + 1]);
+		cli_bad_usage("unexpected argument", argv[optind + 1]);
 }
 
 // ---- What is told ----
@@ -319,11 +292,15 @@ int main(int argc, char **argv)
 	char cpu[128];
 	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "index") == 0)
+		return index_bench(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "overhead") == 0)
+		return overhead_main(argc - 1, argv + 1);
 	parse_options(argc, argv, &o);
 	machine_cpu(cpu, sizeof(cpu));
 	rc = rig_start(&rig);
 	if (rc == 0 && o.cpu >= 0 && !machine_pin((unsigned)o.cpu))
-		bad_usage("this process may not run on the CPU of --cpu", NULL);
+		cli_bad_usage("this process may not run on the CPU of --cpu", NULL);
 	if (rc == 0 && !o.json)
 		printf("%s, TSC %.2f GHz; %u peers, replication %s; frames of 60 bytes, medians of "
 		       "%u\n",

@@ -314,6 +314,7 @@ int node_run(
 	struct rig_conf conf = {
 		.records = all < 64 ? 64 : all, // the least that the configuration takes
 		.peers = o->peers,
+		.backups = o->peers > 0,
 		.replicate = o->replicate,
 		.large_pages = o->large_pages,
 		.seed = o->seed,
@@ -336,7 +337,7 @@ int node_run(
 		out->record_bytes = st->conn_size;
 		out->replication_bytes = sizeof(struct conn_repl);
 		out->index_bytes =
-			(st->bucket_mask + 1.0) * sizeof(struct index_bucket) / st->capacity;
+			(double)st->n_buckets * sizeof(struct index_bucket) / st->capacity;
 		out->pages = r->device.memory.pages;
 		out->large_share = r->device.memory.large_share;
 		out->packets_in = t.in;

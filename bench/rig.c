@@ -16,7 +16,6 @@
 #define CHAIN_MEMORY ((size_t)16 << 20)
 #define SETTLE_NS (5000 * MS)
 #define MEET_NS (600000 * MS)
-#define TEXT_SIZE 8192
 #define SIM_ID 1 // of the node under test; the peers follow
 
 const uint16_t RIG_VLAN[2] = {10, 20};
@@ -78,13 +77,13 @@ static void print(char *text, const char *format, ...)
 	va_list ap;
 
 	va_start(ap, format);
-	vsnprintf(text + used, TEXT_SIZE - used, format, ap);
+	vsnprintf(text + used, RIG_TEXT - used, format, ap);
 	va_end(ap);
 }
 
 // The rack's configuration file. Time-outs of ended connections are the shortest that there are, so
 // that a life can be measured to its end; a node that stands still for want of a CPU is not dead.
-static void configuration(char *text, const struct rig_conf *conf)
+void rig_configuration(char text[RIG_TEXT], const struct rig_conf *conf)
 {
 	text[0] = '\0';
 	print(text,
@@ -95,7 +94,7 @@ static void configuration(char *text, const struct rig_conf *conf)
 		"  heartbeat_ms: 20\n"
 		"  dead_after_ms: 10000\n"
 		"  nodes:\n",
-		conf->peers > 0, conf->replicate ? "async" : "none");
+		conf->backups, conf->replicate ? "async" : "none");
 	for (unsigned id = SIM_ID; id <= SIM_ID + conf->peers; id++)
 		print(text,
 			"    - {id: %u, mac: \"02:00:00:00:00:%02x\", outside: 203.0.113.%u, "
@@ -136,7 +135,7 @@ static void configuration(char *text, const struct rig_conf *conf)
 		    "      rules: [{src: 10.0.0.0/8, pool: pool}]\n");
 }
 
-static int node_open(
+int rig_node_open(
 	struct rig *r, struct rig_node *n, const char *text, int id, const struct rig_conf *conf)
 {
 	n->chain_memory = machine_map(CHAIN_MEMORY, conf->large_pages);
@@ -171,7 +170,7 @@ static void node_start(struct rig_node *n)
 	node_set_ready(n->node, true);
 }
 
-static void node_close(struct rig_node *n)
+void rig_node_close(struct rig_node *n)
 {
 	machine_unmap(&n->memory);
 	machine_unmap(&n->chain_memory);
@@ -219,18 +218,18 @@ static int meet(struct rig *r)
 int rig_open(struct rig *r, const struct rig_conf *conf)
 {
 	struct worker_conf wc = {.idle_sleep = false, .cpu = -1};
-	char text[TEXT_SIZE];
+	char text[RIG_TEXT];
 	int rc;
 
-	configuration(text, conf);
+	rig_configuration(text, conf);
 	r->log_bytes_tx = r->log_bytes_rx = r->fabric_lost = 0;
 	r->n_peers = conf->peers;
 	r->peer = calloc(conf->peers + 1, sizeof(*r->peer));
 	if (r->peer == NULL)
 		return fail(r, ENOMEM, "no memory for the peers");
-	rc = node_open(r, &r->device, text, SIM_ID, conf);
+	rc = rig_node_open(r, &r->device, text, SIM_ID, conf);
 	for (unsigned i = 0; i < conf->peers && rc == 0; i++)
-		rc = node_open(r, &r->peer[i].n, text, (int)(SIM_ID + 1 + i), conf);
+		rc = rig_node_open(r, &r->peer[i].n, text, (int)(SIM_ID + 1 + i), conf);
 	if (rc != 0)
 		return rc;
 	// Only now, when all memory is there: a node whose clock jumps has been away.
@@ -250,9 +249,9 @@ void rig_close(struct rig *r)
 	while (rte_ring_dequeue(r->tx, (void **)&m) == 0)
 		rte_pktmbuf_free(m);
 	worker_release(&r->worker);
-	node_close(&r->device);
+	rig_node_close(&r->device);
 	for (unsigned i = 0; i < r->n_peers; i++) {
-		node_close(&r->peer[i].n);
+		rig_node_close(&r->peer[i].n);
 		free(r->peer[i].buffers);
 	}
 	free(r->peer);

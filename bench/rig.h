@@ -32,7 +32,8 @@ extern const uint8_t RIG_GATEWAY_MAC[2][6], RIG_ROUTER_MAC[6], RIG_NODE_MAC[6];
 struct rig_conf {
 	uint32_t records; // of each node
 	unsigned peers; // 0..RIG_PEERS_MAX
-	bool replicate; // k = 1
+	unsigned backups; // k
+	bool replicate;
 	bool large_pages;
 	uint64_t seed;
 };
@@ -67,6 +68,14 @@ struct rig {
 	uint64_t fabric_lost; // frames between nodes that found no buffer
 	char error[512]; // after any call that failed
 };
+
+// The configuration of a rack of 1 + peers nodes, of ids from 1 on, and the chain and the memory of one
+// of them: n->rack.conf is complete and may still be changed before node_init().
+#define RIG_TEXT 16384 // bytes
+void rig_configuration(char text[RIG_TEXT], const struct rig_conf *conf);
+int rig_node_open(struct rig *r, struct rig_node *n, const char *text, int id,
+	const struct rig_conf *conf); // 0 or a negative errno, with r->error
+void rig_node_close(struct rig_node *n);
 
 // The port, once a process. 0 or a negative errno, with r->error.
 int rig_start(struct rig *r);

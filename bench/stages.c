@@ -74,8 +74,7 @@ static void find_burst(struct shard *s, const struct step *step,
 {
 	for (unsigned i = 0; i < step->n_rx; i++)
 		store_prefetch_bucket(&s->store, hash[i]);
-	for (unsigned i = 0; i < step->n_rx; i++)
-		hit[i] = store_prefetch_record(&s->store, hash[i]);
+	store_prefetch_records(&s->store, hash, hit, step->n_rx);
 	for (unsigned i = 0; i < step->n_rx; i++)
 		if (!store_hit_right(&s->store, &hit[i], &packets[i].tuple))
 			hit[i] = store_find(&s->store, &packets[i].tuple, hash[i]);

@@ -115,14 +115,14 @@ static void run_single(struct bench *b)
 // always: gcc takes a function that only prefetches for one without effect, and drops calls to it.
 __attribute__((always_inline)) static inline void prefetch_key(const struct store *s, uint64_t hash)
 {
-	const struct index_bucket *b = &s->buckets[hash & s->bucket_mask];
+	const struct index_bucket *b = &s->buckets[store_home(s, hash)];
 	unsigned match = 0;
 	for (unsigned w = 0; w < BUCKET_WAYS; w++)
-		match |= (unsigned)(b->way[w].signature == (uint16_t)(hash >> 48)) << w;
+		match |= (unsigned)(b->signature[w] == (uint16_t)(hash >> 48)) << w;
 	if (match == 0)
 		return;
-	const struct index_entry *e = &b->way[__builtin_ctz(match)];
-	__builtin_prefetch(&store_conn(s, e->index)->dir[e->what & 1]);
+	struct index_entry e = store_entry(b, (unsigned)__builtin_ctz(match));
+	__builtin_prefetch(&store_conn(s, e.index)->dir[e.what & 1]);
 }
 
 static void run_key(struct bench *b)
@@ -143,14 +143,14 @@ static void run_key(struct bench *b)
 // As a worker does it, which then reads all lines of the record.
 static void run_record(struct bench *b)
 {
+	struct store_hit hit[BURST];
 	uint64_t hash[BURST];
 	for (unsigned k = 0; k < KEYS; k += BURST) {
 		for (unsigned i = 0; i < BURST; i++) {
 			hash[i] = store_hash(&b->s, &b->key[k + i]);
 			store_prefetch_bucket(&b->s, hash[i]);
 		}
-		for (unsigned i = 0; i < BURST; i++)
-			store_prefetch_record(&b->s, hash[i]);
+		store_prefetch_records(&b->s, hash, hit, BURST);
 		for (unsigned i = 0; i < BURST; i++) {
 			struct store_hit h = store_find(&b->s, &b->key[k + i], hash[i]);
 			const struct conn *c = store_conn(&b->s, h.index);
@@ -251,7 +251,7 @@ static int bench_run(uint32_t records, unsigned rounds, bool json, bool first)
 		printf("\n%u records, %u index entries, %.1f MB, index load %.0f%%\n%-8s %8s %8s "
 		       "%6s  %s\n",
 			records, b->s.index_used, (double)b->map_size / 1e6,
-			100.0 * b->s.index_used / (BUCKET_WAYS * (b->s.bucket_mask + 1.0)), "what",
+			100.0 * b->s.index_used / (BUCKET_WAYS * (double)b->s.n_buckets), "what",
 			"median", "least", "lines", "cycles of the TSC, each");
 	for (unsigned i = 0; i < WORKLOADS; i++) {
 		const struct workload *w = &workloads[i];

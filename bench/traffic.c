@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FRAME 60 // bytes, without tag and frame check sequence
 #define PAYLOAD_MAX 6
 #define IP 14 // offsets in a frame without tag
 #define TCP 34
@@ -14,6 +13,26 @@
 #define CLIENTS 120000u // addresses of clients: 198.18.0.0 and the following (RFC 2544)
 #define HOSTS 60000u // of hosts inside: 10.3.0.1 and the following
 #define REMOTES 250u // that they talk to: 198.51.100.1 and the following
+
+void traffic_flow(struct flow *f, uint64_t n, bool inside, struct rng *rng)
+{
+	*f = (struct flow){0};
+	f->seq[0] = (uint32_t)rng_next(rng);
+	f->seq[1] = (uint32_t)rng_next(rng);
+	if (inside) {
+		f->initiator = TRIPOD_OUTGOING;
+		f->remote = 0xc6336401u + (uint32_t)(n % REMOTES);
+		f->remote_port = 443;
+		f->inner = 0x0a030001u + (uint32_t)(n % HOSTS);
+		f->inner_port = (uint16_t)(1024 + n / HOSTS);
+	} else {
+		f->initiator = TRIPOD_INCOMING;
+		f->remote = 0xc6120001u + (uint32_t)(n % CLIENTS);
+		f->remote_port = (uint16_t)(1024 + n / CLIENTS);
+		f->outer = RIG_VIP;
+		f->outer_port = RIG_VIP_PORT;
+	}
+}
 
 // The connections of both kinds are mixed in the order of numbers.
 int traffic_init(
@@ -23,26 +42,10 @@ int traffic_init(
 	t->flow = calloc(n, sizeof(*t->flow));
 	if (t->flow == NULL)
 		return -ENOMEM;
-	uint32_t outside = 0, inside = 0;
+	uint32_t kind[2] = {0}; // so many of each
 	for (uint32_t i = 0; i < n; i++) {
-		struct flow *f = &t->flow[i];
-		f->seq[0] = (uint32_t)rng_next(&t->rng);
-		f->seq[1] = (uint32_t)rng_next(&t->rng);
-		if (i % 100 >= inside_percent) {
-			f->initiator = TRIPOD_INCOMING;
-			f->remote = 0xc6120001u + outside % CLIENTS;
-			f->remote_port = (uint16_t)(1024 + outside / CLIENTS);
-			f->outer = RIG_VIP;
-			f->outer_port = RIG_VIP_PORT;
-			outside++;
-		} else {
-			f->initiator = TRIPOD_OUTGOING;
-			f->remote = 0xc6336401u + inside % REMOTES;
-			f->remote_port = 443;
-			f->inner = 0x0a030001u + inside % HOSTS;
-			f->inner_port = (uint16_t)(1024 + inside / HOSTS);
-			inside++;
-		}
+		bool inside = i % 100 < inside_percent;
+		traffic_flow(&t->flow[i], kind[inside]++, inside, &t->rng);
 	}
 	return 0;
 }
@@ -122,13 +125,12 @@ static uint16_t tcp_sum(const uint8_t *ip)
 	return fold(sum16(ip + 20, len, sum16(ip + 12, 8, (uint32_t)IPPROTO_TCP + len)));
 }
 
-// at: of a buffer for FRAME + RIG_TAG bytes.
-static void build(uint8_t *at, struct flow *f, unsigned from, uint8_t flags, unsigned payload)
+void traffic_build(uint8_t *at, struct flow *f, unsigned from, uint8_t flags, unsigned payload)
 {
 	const uint8_t head[] = {0x81, 0, 0, (uint8_t)RIG_VLAN[from], 0x08, 0};
 	bool outside = from == TRIPOD_INCOMING;
 
-	memset(at, 0, FRAME + RIG_TAG);
+	memset(at, 0, TRAFFIC_FRAME + RIG_TAG);
 	memcpy(at, RIG_GATEWAY_MAC[from], 6);
 	memcpy(at + 6, RIG_ROUTER_MAC, 6);
 	memcpy(at + 12, head, sizeof(head));
@@ -180,13 +182,12 @@ static bool learn(struct flow *f, unsigned from, const uint8_t *ip)
 	return true;
 }
 
-// What is wrong with the frame that came out for a packet of f; NULL: nothing.
-static const char *check(struct flow *f, unsigned from, const uint8_t *at, unsigned len)
+const char *traffic_check(struct flow *f, unsigned from, const uint8_t *at, unsigned len)
 {
 	const uint8_t *ip = at + RIG_TAG + IP;
 	bool outside = from == TRIPOD_INCOMING;
 
-	if (len != FRAME + RIG_TAG)
+	if (len != TRAFFIC_FRAME + RIG_TAG)
 		return "its length has changed";
 	if ((get16(at + 14) & 0xfff) != RIG_VLAN[!from])
 		return "it came out on the wrong VLAN";
@@ -212,13 +213,13 @@ static int enqueue(struct traffic *t, const struct batch *b, uint8_t flags, unsi
 	struct rte_mbuf *m[RIG_BATCH];
 
 	for (unsigned i = 0; i < b->n; i++) {
-		m[i] = rig_frame(t->rig, FRAME + RIG_TAG);
+		m[i] = rig_frame(t->rig, TRAFFIC_FRAME + RIG_TAG);
 		if (m[i] == NULL) {
 			rte_pktmbuf_free_bulk(m, i);
 			snprintf(t->rig->error, sizeof(t->rig->error), "no buffers");
 			return -ENOMEM;
 		}
-		build(rte_pktmbuf_mtod(m[i], uint8_t *), &t->flow[b->packet[i].flow],
+		traffic_build(rte_pktmbuf_mtod(m[i], uint8_t *), &t->flow[b->packet[i].flow],
 			b->packet[i].from, flags, payload);
 	}
 	rig_receive(t->rig, m, b->n);
@@ -236,7 +237,7 @@ static int compare(struct traffic *t, const struct batch *b, struct rte_mbuf **m
 		return -EIO;
 	}
 	for (unsigned i = 0; i < n && stage == NULL; i++) {
-		const char *wrong = check(&t->flow[b->packet[i].flow], b->packet[i].from,
+		const char *wrong = traffic_check(&t->flow[b->packet[i].flow], b->packet[i].from,
 			rte_pktmbuf_mtod(m[i], uint8_t *), m[i]->data_len);
 		if (wrong == NULL)
 			continue;

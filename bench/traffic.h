@@ -16,6 +16,14 @@ struct flow {
 	uint32_t seq[2]; // next sequence number of each end, by the direction of its packets
 };
 
+#define TRAFFIC_FRAME 60 // bytes, without tag and frame check sequence
+// The n-th connection of its kind, not open yet.
+void traffic_flow(struct flow *f, uint64_t n, bool inside, struct rng *rng);
+// The next packet of one end, with its tag, into TRAFFIC_FRAME + RIG_TAG bytes.
+void traffic_build(uint8_t *at, struct flow *f, unsigned from, uint8_t flags, unsigned payload);
+// What is wrong with the frame that came out for a packet of f from that end; NULL: nothing.
+const char *traffic_check(struct flow *f, unsigned from, const uint8_t *at, unsigned len);
+
 struct traffic {
 	struct rig *rig;
 	struct rng rng;

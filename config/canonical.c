@@ -6,14 +6,36 @@
 
 #include "config/tree.h"
 
+// Bytes of a character that the reader of files wants as an escape (config/yaml.c), and its number; 0:
+// it may stand as it is. The text is UTF-8.
+static unsigned canonical_hidden(const char *text, unsigned *code)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	if (s[0] < 0x20 || s[0] == 0x7f) {
+		*code = s[0];
+		return 1;
+	}
+	if (s[0] == 0xc2 && s[1] < 0xa0) {
+		*code = s[1];
+		return 2;
+	}
+	if ((s[0] != 0xe2 && s[0] != 0xef) || s[1] == '\0')
+		return 0;
+	*code = (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
+	bool hidden = *code == 0x2028 || *code == 0x2029 || *code == 0xfeff || *code >= 0xfffe;
+	return hidden ? 3 : 0;
+}
+
 static void canonical_string(FILE *f, const char *s)
 {
+	unsigned n, code;
 	fputc('"', f);
-	for (; *s != '\0'; s++) {
-		if (*s == '"' || *s == '\\')
+	for (; *s != '\0'; s += n > 0 ? n : 1) {
+		n = canonical_hidden(s, &code);
+		if (n > 0)
+			fprintf(f, "\\u%04x", code);
+		else if (*s == '"' || *s == '\\')
 			fprintf(f, "\\%c", *s);
-		else if ((unsigned char)*s < 0x20)
-			fprintf(f, "\\u%04x", (unsigned char)*s);
 		else
 			fputc(*s, f);
 	}
@@ -35,8 +57,7 @@ static void canonical_scalar(FILE *f, const struct tripod_conf *c)
 	else if (c->type == TRIPOD_OPT_ADDR && tripod_conf_addr(c, &addr) == 0)
 		fprintf(f, "\"%s\"", tripod_addr_format(&addr, text, sizeof(text)));
 	else if (c->type == TRIPOD_OPT_PREFIX && tripod_conf_prefix(c, &prefix) == 0)
-		fprintf(f, "\"%s/%u\"", tripod_addr_format(&prefix.addr, text, sizeof(text)),
-			prefix.len);
+		fprintf(f, "\"%s\"", tripod_prefix_format(&prefix, text, sizeof(text)));
 	else if (c->type == TRIPOD_OPT_PORTS && tripod_conf_ports(c, &first, &last) == 0)
 		fprintf(f, "\"%u-%u\"", first, last);
 	else if (c->type == TRIPOD_OPT_MAC && tripod_conf_mac(c, mac) == 0)

@@ -5,6 +5,7 @@
 #include <tripod/conf.h>
 
 // Compact JSON, keys sorted, lists in their order. After conf_check() standard values are part of
-// it, and addresses, prefixes, MACs, ports, numbers and booleans have one spelling. The caller
+// it, and addresses, prefixes, MACs, ports, numbers and booleans have one spelling. It is a file that
+// conf_load_text() reads as the same. The caller
 // frees it with free().
 char *conf_canonical(const struct tripod_conf *c);

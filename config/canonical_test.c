@@ -35,7 +35,7 @@ static const char firewall[] =
 	"{\"default\":\"deny\",\"rules\":[{\"action\":\"allow\","
 	"\"dport\":[\"80-80\",\"1024-2048\"],\"from\":\"any\",\"proto\":\"any\",\"src\":[\"2001:"
 	"db8::/32\","
-	"\"10.0.0.1/128\"]},{\"action\":\"deny\",\"from\":\"any\",\"proto\":\"udp\"}]}";
+	"\"10.0.0.1/32\"]},{\"action\":\"deny\",\"from\":\"any\",\"proto\":\"udp\"}]}";
 
 static void invariant(void **state)
 {

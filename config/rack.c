@@ -100,11 +100,14 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 
 static void fill_rack(struct rack *r, const struct tripod_conf *c)
 {
-	static const char *const durabilities[] = {
-		[DURABILITY_NONE] = "none", [DURABILITY_ASYNC] = "async", NULL};
+	static const char *const durabilities[] = {[DURABILITY_NONE] = "none",
+		[DURABILITY_ASYNC] = "async",
+		[DURABILITY_SYNC] = "sync",
+		NULL};
 	struct node_conf *n = &r->conf;
 	const char *secret = tripod_conf_string(c, "secret");
 	r->name = tripod_conf_string(c, "name");
+	r->key_file = is(c, "authentication", "key") ? tripod_conf_string(c, "key_file") : NULL;
 	if (secret == NULL)
 		secret = r->name;
 	n->cluster = XXH64(r->name, strlen(r->name), 0);
@@ -113,8 +116,17 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	n->backups = (uint8_t)number(c, "backups");
 	n->heartbeat_ms = number(c, "heartbeat_ms");
 	n->dead_after_ms = number(c, "dead_after_ms");
+	n->sync_timeout_ms = number(c, "sync_timeout_ms");
+	n->sync_forward = is(c, "sync_timeout", "forward");
+	n->refuse_short = is(c, "backups_short", "refuse");
 	n->flush_us = number(c, "flush_us");
+	n->batch_records = number(c, "batch_records");
 	n->pull_timeout_ms = number(c, "pull_timeout_ms");
+	n->join_timeout_ms = number(c, "join_timeout_ms");
+	n->drain_quiet_ms = number(c, "drain_quiet_ms");
+	r->drain_on_stop_ms = number(c, "drain_on_stop_ms");
+	n->announce_after_ms = number(c, "announce_after_ms");
+	n->index_flush_ms = number(c, "index_flush_ms");
 	n->unknown_tcp_reset = is(c, "unknown_tcp", "reset");
 }
 
@@ -125,9 +137,12 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->connections = number(limits, "connections");
 	n->embryonic = number(limits, "embryonic");
 	n->waiting = number(limits, "waiting");
+	n->sync_packets = number(limits, "sync_packets");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
+	n->index_keys = number(limits, "index_keys");
 	n->timers = number(limits, "timers");
+	n->chain_bytes = number(limits, "chain_bytes");
 	n->nf_state_bytes = number(limits, "nf_state_bytes");
 	n->peer_workers = (uint8_t)number(limits, "peer_workers");
 	n->relay_per_s = number(limits, "relay_per_s");

@@ -8,6 +8,7 @@
 //	struct rack rack;
 //	if (rack_load(path, id, &rack) < 0)
 //		fputs(rack_report(&rack), stderr), exit
+//	if (rack.key_file != NULL && keys_load(rack.key_file, &rack.conf.keys, ...) < 0) exit
 //	rack.conf.boot = ..., .boot_half = ..., .seed = ...; // chance and boot counter: yours
 //	if (chain_load(chain, rack.chain, &env, rack.chain_text) < 0)
 //		the NFs' errors are in rack_report() as well
@@ -38,6 +39,7 @@ enum rack_hugepages {
 struct rack {
 	struct conf_doc *doc;
 	const char *name;
+	const char *key_file; // with the cluster's keys (config/keys.h); NULL: no authentication
 
 	// Nodes, ascending by id.
 	unsigned n_nodes;
@@ -47,7 +49,7 @@ struct rack {
 		struct neigh_self self;
 	} nodes[NODES_MAX];
 
-	// The node asked for. Left to the caller: chain, boot, boot_half, seed (zero here).
+	// The node asked for. Left to the caller: chain, keys, boot, boot_half, seed (zero here).
 	struct node_conf conf;
 	unsigned slot,
 		slots; // its rank among the configured ids, and their number (struct tripod_nf_env)
@@ -61,6 +63,7 @@ struct rack {
 	uint32_t idle_max_us; // longest sleep
 	const char *state_dir; // boot counter
 	const char *control_socket;
+	uint32_t drain_on_stop_ms; // 0: a node that is told to stop does not drain first
 
 	// The chain: a list of mappings with one key, an NF's name; each NF's section has passed
 	// that NF's table, standard values inserted. chain_text is its canonical form.

@@ -361,8 +361,9 @@ static void check_texts(struct rack_check *c)
 		const char *key;
 		size_t max; // bytes
 	} all[] = {
-		{c->rack, "name", 63}, {c->rack, "secret", 1024}, {host, "port", 255},
-		{host, "state_dir", 255}, {host, "control_socket", 107}, // sockaddr_un
+		{c->rack, "name", 63}, {c->rack, "secret", 1024}, {c->rack, "key_file", 255},
+		{host, "port", 255}, {host, "state_dir", 255},
+		{host, "control_socket", 107}, // sockaddr_un
 	};
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		const struct tripod_conf *v = tripod_conf_get(all[i].map, all[i].key);

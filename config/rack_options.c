@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Every option of the rack file, with its range and standard value.
 #include "config/rack.h"
+#include "core/hpsms/channel.h"
 
-static const char *const durabilities[] = {"none", "async", NULL}; // enum durability
+static const char *const durabilities[] = {"none", "async", "sync", NULL}; // enum durability
+static const char *const sync_timeouts[] = {"drop", "forward", NULL};
+static const char *const backups_short[] = {"admit", "refuse", NULL};
+static const char *const authentication[] = {"key", "none", NULL};
 static const char *const unknown_tcp[] = {"drop", "reset", NULL};
 static const char *const hugepages[] = {"auto", "never", "require", NULL}; // enum rack_hugepages
 static const char *const switch_hash[] = {"outside-endpoint", "symmetric", "5-tuple", NULL};
@@ -44,16 +48,46 @@ static const struct tripod_option rack_section_options[] = {
 	{.name = "secret",
 		.type = TRIPOD_OPT_STRING,
 		.help = "keys the hashes that strangers must not guess; without it the name does"},
+	{.name = "authentication",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = authentication,
+		.standard = "key",
+		.help = "key: nodes know each other by the key file; none: anybody on the fabric "
+			"VLAN "
+			"is believed"},
+	{.name = "key_file",
+		.type = TRIPOD_OPT_STRING,
+		.standard = "/etc/tripod/keys",
+		.help = "cluster keys, one \"ID KEY\" a line, the same on all nodes; only its "
+			"owner "
+			"may read it"},
 	{.name = "backups",
 		.type = TRIPOD_OPT_UINT,
-		.max = NODES_MAX - 1,
+		.max = COPIES_MAX,
 		.standard = "1",
 		.help = "k: copies of each connection on other nodes"},
+	{.name = "backups_short",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = backups_short,
+		.standard = "admit",
+		.help = "new connections while fewer members are alive than backups wanted"},
 	{.name = "durability",
 		.type = TRIPOD_OPT_ENUM,
 		.choices = durabilities,
 		.standard = "async",
-		.help = "async: replicate within flush_us; none: replicate nothing"},
+		.help = "sync: packets wait until changes are acknowledged; async: changes are "
+			"sent within flush_us; none: nothing is replicated"},
+	{.name = "sync_timeout_ms",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 60000,
+		.standard = "1000",
+		.help = "how long a packet of sync waits for the backups"},
+	{.name = "sync_timeout",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = sync_timeouts,
+		.standard = "drop",
+		.help = "what becomes of it then: forward breaks the promise"},
 	{.name = "heartbeat_ms",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
@@ -71,12 +105,45 @@ static const struct tripod_option rack_section_options[] = {
 		.max = 100000,
 		.standard = "500",
 		.help = "T: a change waits at most so long for others to share its message"},
+	{.name = "batch_records",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = CHANNEL_BATCH,
+		.standard = "32",
+		.help = "B: as many changes for one node leave at once"},
 	{.name = "pull_timeout_ms",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
 		.max = 10000,
 		.standard = "100",
 		.help = "how long a packet waits for peers that may know its connection"},
+	{.name = "join_timeout_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 600000,
+		.standard = "30000",
+		.help = "a node that starts takes traffic after so long, with all its copies or "
+			"not"},
+	{.name = "drain_quiet_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 60000,
+		.standard = "500",
+		.help = "a node counts as drained after so long without a packet"},
+	{.name = "drain_on_stop_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 600000,
+		.standard = "10000",
+		.help = "a node that is told to stop drains first, for so long at most; 0: not at "
+			"all"},
+	{.name = "announce_after_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 60000,
+		.standard = "1000",
+		.help = "age at which nodes tell each other of a connection unasked"},
+	{.name = "index_flush_ms",
+		.type = TRIPOD_OPT_UINT,
+		.max = 1000,
+		.standard = "5",
+		.help = "what they tell waits at most so long for more to tell"},
 	{.name = "unknown_tcp",
 		.type = TRIPOD_OPT_ENUM,
 		.choices = unknown_tcp,
@@ -276,6 +343,12 @@ static const struct tripod_option limits_options[] = {
 		.max = 1 << 20,
 		.standard = "1024",
 		.help = "packets that wait for a peer's answer or are held by an NF"},
+	{.name = "sync_packets",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 1 << 20,
+		.standard = "2048",
+		.help = "packets of sync that wait for the backups"},
 	{.name = "pulls",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
@@ -288,6 +361,13 @@ static const struct tripod_option limits_options[] = {
 		.max = 10000000,
 		.standard = "50000",
 		.help = "tuples asked of the peers per second"},
+	{.name = "index_keys",
+		.type = TRIPOD_OPT_UINT,
+		.max = 1 << 28,
+		.standard = "1048576",
+		.help = "keys (two a connection) of all other nodes that a node can know of; 0: "
+			"none, "
+			"so that all are asked for what is unknown"},
 	{.name = "timers",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
@@ -301,6 +381,13 @@ static const struct tripod_option limits_options[] = {
 		.help = "bytes that a record has for the NFs' states at least, for chains to come "
 			"that need more; 0: what the chain of the start needs, to the end of a "
 			"cache line"},
+	{.name = "chain_bytes",
+		.type = TRIPOD_OPT_UINT,
+		.min = 4096,
+		.max = CHAIN_BYTES_MAX,
+		.standard = "1048576",
+		.help = "bytes of the largest configuration of a chain that nodes can give each "
+			"other; the same on all nodes"},
 	{.name = "peer_workers",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

@@ -109,11 +109,21 @@ static void standards(void **state)
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
+	assert_int_equal(n->batch_records, 32);
+	assert_int_equal(n->sync_timeout_ms, 1000);
+	assert_false(n->sync_forward || n->refuse_short);
 	assert_int_equal(n->pull_timeout_ms, 100);
+	assert_int_equal(n->join_timeout_ms, 30000);
+	assert_int_equal(n->drain_quiet_ms, 500);
+	assert_int_equal(r.drain_on_stop_ms, 10000);
+	assert_int_equal(n->announce_after_ms, 1000);
+	assert_int_equal(n->index_flush_ms, 5);
+	assert_int_equal(n->index_keys, 1048576);
 	assert_false(n->unknown_tcp_reset);
 	assert_int_equal(n->connections, 1000);
 	assert_int_equal(n->embryonic, 100);
 	assert_int_equal(n->waiting, 1024);
+	assert_int_equal(n->sync_packets, 2048);
 	assert_int_equal(n->pulls, 1024);
 	assert_int_equal(n->relay_per_s, 100000);
 	assert_int_equal(n->repair_per_s, 20000);
@@ -132,7 +142,26 @@ static void standards(void **state)
 	assert_true(r.idle_sleep);
 	assert_int_equal(r.idle_max_us, 1000);
 	assert_string_equal(r.state_dir, "/var/lib/tripod");
+	assert_string_equal(r.key_file, "/etc/tripod/keys");
+	assert_int_equal(n->keys.n, 0); // the caller's
 	assert_string_equal(r.chain_text, "[{\"firewall\":{\"default\":\"allow\"}}]");
+	rack_free(&r);
+}
+
+static void without_authentication(void **state)
+{
+	struct rack r;
+	char text[TEST_RACK_MAX];
+	test_rack_with(3, "  key_file: /k\n  authentication: none", text);
+	assert_int_equal(rack_load_text("t.yaml", text, 1, &r), 0);
+	assert_null(r.key_file);
+	rack_free(&r);
+	test_rack_with(3, "  authentication: maybe", text);
+	assert_true(rack_load_text("t.yaml", text, 1, &r) < 0);
+	rack_free(&r);
+	test_rack_with(3, "  key_file: ''", text);
+	assert_true(rack_load_text("t.yaml", text, 1, &r) < 0);
+	assert_non_null(strstr(rack_report(&r), "key_file is empty"));
 	rack_free(&r);
 }
 
@@ -142,7 +171,7 @@ static void written(void **state)
 	char text[TEST_RACK_MAX];
 	test_rack_with(3,
 		"  backups: 0\n  durability: none\n  unknown_tcp: reset\n  secret: s\n  flush_us: "
-		"0",
+		"0\n  key_file: /k",
 		text);
 	strcat(text,
 		"node: {id: 2, port: '0000:3b:00.0', workers: 4, eal: [a, b], hugepages: require,\n"
@@ -163,6 +192,7 @@ static void written(void **state)
 	assert_false(r.idle_sleep);
 	assert_int_equal(r.idle_max_us, 50);
 	assert_string_equal(r.state_dir, "/s");
+	assert_string_equal(r.key_file, "/k");
 	assert_string_equal(r.control_socket, "/c");
 	assert_int_equal(r.conf.udp_ms, 604800000);
 	rack_free(&r);
@@ -394,9 +424,27 @@ static void bad_chain(void **state)
 		"1024-65535\n"
 		"t.yaml:37: services is missing in lb; add \"services:\" with a list, each a "
 		"mapping with "
-		"the keys name, vip, port, proto, backends\n");
+		"the keys name, vip, port, proto, backends, durability\n");
 	bad(32, "  - firewall:\n  - mirror:", "");
 	bad(32, "  []", "");
+}
+
+static void sync(void **state)
+{
+	struct rack r;
+	char text[TEST_RACK_MAX];
+	test_rack_with(3,
+		"  backups: 1\n  durability: sync\n  sync_timeout_ms: 70\n  sync_timeout: forward\n"
+		"  backups_short: refuse\n  batch_records: 1",
+		text);
+	assert_int_equal(rack_load_text("t.yaml", text, 1, &r), 0);
+	assert_int_equal(r.conf.durability, DURABILITY_SYNC);
+	assert_int_equal(r.conf.sync_timeout_ms, 70);
+	assert_true(r.conf.sync_forward && r.conf.refuse_short);
+	assert_int_equal(r.conf.batch_records, 1);
+	rack_free(&r);
+	bad(3, "  batch_records: 33",
+		"t.yaml:3: batch_records is \"33\"; write a number from 1 to 32\n");
 }
 
 // Mistakes of every kind come in one report.
@@ -420,7 +468,7 @@ static void together(void **state)
 		"  inside: {vlan: 20, gateway: 10.1.0.1/24, gateway_mac: 02:00:5e:00:01:02}\n"
 		"chain:\n"
 		"  - snatt: {}\n",
-		"t.yaml:3: backups is \"64\"; write a number from 0 to 63\n"
+		"t.yaml:3: backups is \"64\"; write a number from 0 to 10\n"
 		"t.yaml:4: unknown key \"heartbeat\" in rack; did you mean \"heartbeat_ms\"?\n"
 		"t.yaml:7: mac is \"x\"; write a MAC address such as 02:00:00:00:00:01\n"
 		"t.yaml:7: id 1 is given to two nodes, first on line 6; write another one\n"
@@ -494,6 +542,7 @@ int main(void)
 		cmocka_unit_test(network),
 		cmocka_unit_test(standards),
 		cmocka_unit_test(written),
+		cmocka_unit_test(without_authentication),
 		cmocka_unit_test(hashes),
 		cmocka_unit_test(bad_nodes),
 		cmocka_unit_test(bad_network),
@@ -502,6 +551,7 @@ int main(void)
 		cmocka_unit_test(bad_numbers),
 		cmocka_unit_test(bad_node_id),
 		cmocka_unit_test(bad_chain),
+		cmocka_unit_test(sync),
 		cmocka_unit_test(together),
 		cmocka_unit_test(unreadable),
 		cmocka_unit_test(example),

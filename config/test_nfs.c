@@ -22,6 +22,7 @@ static const struct tripod_option rule_options[] = {
 	{.name = "src", .type = TRIPOD_OPT_PREFIX, .list = true, .max = 16},
 	{.name = "dst", .type = TRIPOD_OPT_PREFIX, .list = true, .max = 16},
 	{.name = "dport", .type = TRIPOD_OPT_PORTS, .list = true, .max = 16},
+	TRIPOD_OPTION_DURABILITY("a test's rule"),
 	{.name = "comment", .type = TRIPOD_OPT_STRING},
 	{},
 };
@@ -55,6 +56,7 @@ static const struct tripod_option service_options[] = {
 		.min = 1,
 		.max = 64,
 		.children = backend_options},
+	TRIPOD_OPTION_DURABILITY("a test's service"),
 	{},
 };
 
@@ -84,6 +86,7 @@ static const struct tripod_option pool_options[] = {
 static const struct tripod_option snat_rule_options[] = {
 	{.name = "src", .type = TRIPOD_OPT_PREFIX, .list = true, .max = 16},
 	{.name = "pool", .type = TRIPOD_OPT_STRING, .required = true},
+	TRIPOD_OPTION_DURABILITY("a test's hosts"),
 	{},
 };
 

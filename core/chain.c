@@ -202,10 +202,13 @@ int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_des
 		nf->layout_version = get_number(&s);
 		nf->state_size = get_number(&s);
 		uint32_t len;
+		nf->fields = s.at;
 		while (!s.bad && (len = get_number(&s)) != UINT32_MAX) {
 			get_text(&s, len);
 			for (unsigned k = 0; k < 3; k++) // offset, size, class
 				get_number(&s);
+			nf->n_fields++;
+			nf->size = (uint32_t)(s.at - nf->fields);
 		}
 	}
 	return s.bad || s.left != 0 ? -EINVAL : 0;

@@ -13,6 +13,7 @@
 #include "core/arena.h"
 
 #define CHAINS_MAX 8 // versions that a node holds at one time
+#define CHAIN_BYTES_MAX (4u << 20) // of a description that is fetched
 #define CHAIN_NFS_MAX 8
 #define CHAIN_OWN_MAX 256 // prefixes that the gateway answers for
 #define CHAIN_STATE_MAX 1024 // bytes of NF state a connection: a record fits one message
@@ -39,6 +40,8 @@ struct chain {
 	uint16_t state_size; // bytes of all NFs' states together
 	uint16_t wire_size; // bytes of their replicated fields together
 	const char *text; // canonical configuration
+	// Of a build with older layouts: its records are kept as that chain's, and it runs no packet.
+	const struct chain *as;
 	uint32_t description_size; // bytes of chain_describe()
 
 	// The replicated fields in the order of chain and field tables, neighbours joined; on the
@@ -48,6 +51,9 @@ struct chain {
 	struct chain_run run[CHAIN_RUNS_MAX];
 	struct chain_run once[CHAIN_RUNS_MAX];
 
+	uint8_t durability; // enum tripod_durability: the strongest that an NF may choose
+
+	bool divides; // an NF has asked which half of the ports is this start's
 	unsigned n_own;
 	struct {
 		enum tripod_direction side;
@@ -101,10 +107,21 @@ struct chain_description {
 		const char *name; // not terminated
 		uint32_t name_len;
 		uint32_t layout_version, state_size;
+		const uint8_t *fields; // as in the description
+		uint32_t n_fields, size; // size: bytes of them
 	} nf[CHAIN_NFS_MAX];
 };
 // 0, or -EINVAL: the bytes come from a peer, and may be anything.
 int chain_description_read(const uint8_t *bytes, uint32_t size, struct chain_description *out);
+
+// Fills `chain` with what a description says whose NFs have older states than those of `as`, the chain
+// that this node makes of the same configuration. Its memory is a's, a built arena. 0; -ENOTSUP: NF
+// *which of them cannot read it; -EINVAL: the two are not of one configuration, or no room.
+int chain_import(struct chain *chain, const struct chain_description *d, const struct chain *as,
+	struct arena *a, unsigned *which);
+// The states of a record of `chain` as they are kept here: chain_unpack(), or that translated into those
+// of chain->as. false: an NF cannot make anything of it.
+bool chain_read(const struct chain *chain, const uint8_t *in, uint8_t *nf);
 
 // The replicated bytes (write-once and durable fields) of a record's NF states, packed without gaps
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/chain.h"
+#include "core/defect.h"
 
 void *tripod_env_alloc(struct tripod_nf_env *env, size_t size)
 {
@@ -18,7 +19,7 @@ void *tripod_env_alloc(struct tripod_nf_env *env, size_t size)
 
 unsigned tripod_env_slot(const struct tripod_nf_env *env)
 {
-	return env->slot;
+	return DEFECT(ports) ? 0 : env->slot;
 }
 
 unsigned tripod_env_slots(const struct tripod_nf_env *env)
@@ -28,7 +29,26 @@ unsigned tripod_env_slots(const struct tripod_nf_env *env)
 
 unsigned tripod_env_boot_half(const struct tripod_nf_env *env)
 {
+	env->chain->divides = true;
 	return env->boot_half;
+}
+
+const char *const tripod_durabilities[] = {
+	[TRIPOD_NONE] = "none", [TRIPOD_ASYNC] = "async", [TRIPOD_SYNC] = "sync", NULL};
+
+enum tripod_durability tripod_env_durability(
+	struct tripod_nf_env *env, const struct tripod_conf *conf)
+{
+	const char *text = tripod_conf_string(conf, "durability");
+	unsigned level = 0;
+
+	if (text == NULL)
+		return TRIPOD_UNSAID;
+	while (level < TRIPOD_SYNC && strcmp(text, tripod_durabilities[level]) != 0)
+		level++;
+	if (level > env->chain->durability)
+		env->chain->durability = (uint8_t)level;
+	return (enum tripod_durability)level;
 }
 
 int tripod_env_own_prefix(

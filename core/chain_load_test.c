@@ -19,6 +19,7 @@ struct tripod_conf {
 	const struct tripod_conf *value[2];
 	const struct tripod_conf *item;
 	unsigned n_items;
+	const char *text; // of its key `durability`
 	bool bad; // the checker refuses it
 	int load; // what load() returns
 };
@@ -41,6 +42,11 @@ unsigned tripod_conf_count(const struct tripod_conf *c)
 const struct tripod_conf *tripod_conf_at(const struct tripod_conf *c, unsigned i)
 {
 	return c->item != NULL ? &c->item[i] : c;
+}
+
+const char *tripod_conf_string(const struct tripod_conf *c, const char *key)
+{
+	return strcmp(key, "durability") == 0 ? c->text : NULL;
 }
 
 unsigned tripod_conf_line(const struct tripod_conf *c)
@@ -237,12 +243,31 @@ static void tripod_env__calls(void **unused)
 	assert_int_equal(tripod_env_own_prefix(&env, TRIPOD_OUTGOING, &p), -EINVAL);
 }
 
+static void tripod_env__durability(void **state)
+{
+	static const struct {
+		const char *text;
+		enum tripod_durability level;
+		unsigned strongest;
+	} says[] = {{NULL, TRIPOD_UNSAID, 0}, {"none", TRIPOD_NONE, 0}, {"sync", TRIPOD_SYNC, 2},
+		{"async", TRIPOD_ASYNC, 2}};
+	struct chain chain = {0};
+	struct tripod_nf_env env = {.chain = &chain};
+
+	for (unsigned i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
+		struct tripod_conf conf = {.text = says[i].text};
+		assert_int_equal(tripod_env_durability(&env, &conf), says[i].level);
+		assert_int_equal(chain.durability, says[i].strongest);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chain_load__right),
 		cmocka_unit_test(chain_load__all_mistakes),
 		cmocka_unit_test(tripod_env__calls),
+		cmocka_unit_test(tripod_env__durability),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,11 @@
 
 #include "core/shard.h"
 
+_Static_assert(CHAINS_MAX <= 8, "an index entry has three bits for the slot");
+
 #define LINGER_NS (30 * 1000 * MS) // an unused chain stays for so long: it may be wanted again
+
+_Static_assert(CHAINS_MAX <= 1u << (32 - ENTRY_CHAIN_SHIFT), "an index entry has room for a slot");
 
 static uint32_t peek32(const uint32_t *at)
 {
@@ -134,6 +138,12 @@ int node_chain_add(struct node *n, const struct chain *chain, bool announce)
 
 	if (CONN_HEADER + chain->state_size > n->shard[0]->store.conn_size)
 		return -EFBIG;
+	if (!known && chain->as != NULL) {
+		int as = find(set, chain->as->id);
+		if (as < 0 || slot_chain(set, (unsigned)as) != chain->as)
+			return -ENOENT;
+		keep(set, (unsigned)as);
+	}
 	for (unsigned free = 0; free < CHAINS_MAX && k < 0; free++) {
 		bool emptied = set->phase == CHAIN_SET_EMPTIED && set->leaving == free;
 		if (slot_chain(set, free) == NULL && !emptied)
@@ -157,7 +167,7 @@ int node_chain_current(struct node *n, uint64_t id)
 	struct chain_set *set = &n->chains;
 	int k = find(set, id);
 
-	if (k < 0)
+	if (k < 0 || slot_chain(set, (unsigned)k)->as != NULL)
 		return -ENOENT;
 	keep(set, (unsigned)k);
 	set->announced = 0;
@@ -176,6 +186,16 @@ static bool all_adopted(const struct node *n)
 	return true;
 }
 
+// Are records of another chain kept as this one's?
+static bool is_target(const struct chain_set *set, unsigned target)
+{
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		if (slot_chain(set, k) != NULL && slot_chain(set, k)->as == slot_chain(set, target))
+			return true;
+	}
+	return false;
+}
+
 // A slot of which nobody has had any use for a while, or -1. When hardly any is left for the next
 // version, there is no waiting.
 static int unused(struct node *n, uint64_t now_ns)
@@ -189,7 +209,8 @@ static int unused(struct node *n, uint64_t now_ns)
 		if (slot_chain(set, k) == NULL)
 			continue;
 		full++;
-		if (k == set->current || ((wanted | set->announced) & 1u << k) || used(n, k) != 0) {
+		if (k == set->current || is_target(set, k) ||
+			((wanted | set->announced) & 1u << k) || used(n, k) != 0) {
 			set->idle_ns[k] = 0;
 			continue;
 		}

@@ -177,10 +177,10 @@ static void chains__indexes_and_views_say_which(void **state)
 			if (h.what != STORE_CONN)
 				continue;
 			const struct index_bucket *b =
-				&st->buckets[store_hash(st, &f[k].key) & st->bucket_mask];
+				&st->buckets[store_home(st, store_hash(st, &f[k].key))];
 			for (unsigned w = 0; w < BUCKET_WAYS; w++) {
-				if (b->way[w].index == h.index)
-					assert_int_equal(b->way[w].chain, k);
+				if (store_entry(b, w).index == h.index)
+					assert_int_equal(store_entry(b, w).chain, k);
 			}
 		}
 	}
@@ -290,6 +290,61 @@ static void chains__closing_is_called_off(void **state)
 	rack_free(r);
 }
 
+// Between the two generations of a slot's end a record may still begin to use it: then it stays.
+static void chains__closing_slot_is_used_once_more(void **state)
+{
+	struct chain next = chain_to(NEW, "next");
+	struct rack *r = rack_of((struct rack_conf){.nodes = 1, .workers = 2});
+	struct node *n = rack_node(r, 0);
+	uint64_t first = rack_chain(r)->id;
+	unsigned slot;
+
+	rack_reconfigure(r, 0, &next);
+	rack_run_ms(r, 20);
+	while (n->chains.phase != CHAIN_SET_CLOSING) {
+		rack_run_ms(r, 1);
+		assert_null(node_chain_retire(n, &slot));
+	}
+	rack_stall(r, 0, 1, true);
+	rack_run_ms(r, 50);
+	// Worker 0 knows, and begins nothing under it; worker 1 does not know yet.
+	assert_int_equal(n->chains.phase, CHAIN_SET_CLOSING);
+	assert_int_equal(chain_set_find(node_shard(n, 0), first), -1);
+	assert_int_equal(chain_set_find(node_shard(n, 1), first), 0);
+	node_shard(n, 1)->chain_used[0]++;
+	rack_stall(r, 0, 1, false);
+	rack_run_ms(r, 50);
+	assert_int_equal(n->chains.phase, CHAIN_SET_STAYS);
+	assert_int_equal(chain_set_find(node_shard(n, 0), first), 0);
+	node_shard(n, 1)->chain_used[0]--;
+	rack_free(r);
+}
+
+// A worker hears which peers hold a chain before it has taken the change over that gave it the chain.
+static void chains__told_before_adopted(void **state)
+{
+	struct chain next = chain_to(NEW, "next");
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2});
+	struct node *n = rack_node(r, 0);
+	struct shard *s = node_shard(n, 1);
+	struct ring_message m = {
+		.type = RING_PEER,
+		.node = 1,
+		.live = 1,
+		.workers = 2,
+		.hello = s->peer[1].hello,
+		.chains = 3,
+		.peer = {.boot = s->peer[1].boot},
+	};
+
+	memcpy(m.mac, s->peer[1].mac, 6);
+	assert_int_equal(node_chain_add(n, &next, false), 1);
+	control_peer(s, &m);
+	rack_run_ms(r, 1);
+	assert_int_equal(s->chain_nodes[1], 2);
+	rack_free(r);
+}
+
 // A worker that stands still keeps what it may still use.
 static void chains__stalled_worker_keeps_it(void **state)
 {
@@ -387,7 +442,7 @@ static void chains__own_prefixes_of_all(void **state)
 	rack_free(r);
 }
 
-// Two nodes of four hold the new chain and do not give it away: their connections are copied to
+// Two nodes of four can run the new chain: their connections are copied to
 // each other, never to the others, and the others' go where they always did.
 static void chains__who_lacks_one_is_no_backup(void **state)
 {
@@ -398,6 +453,9 @@ static void chains__who_lacks_one_is_no_backup(void **state)
 	struct conn_view v;
 	unsigned new = 0, old = 0;
 
+	rack_know(r, &next);
+	rack_unable(r, 2, &next, true);
+	rack_unable(r, 3, &next, true);
 	rack_reconfigure(r, 0, &next);
 	rack_reconfigure(r, 1, &next);
 	rack_run_ms(r, 50);
@@ -487,6 +545,8 @@ int main(void)
 		cmocka_unit_test(chains__slot_is_freed_after_the_last_connection),
 		cmocka_unit_test(chains__full),
 		cmocka_unit_test(chains__closing_is_called_off),
+		cmocka_unit_test(chains__closing_slot_is_used_once_more),
+		cmocka_unit_test(chains__told_before_adopted),
 		cmocka_unit_test(chains__stalled_worker_keeps_it),
 		cmocka_unit_test(chains__retired_chain_is_given_back_once),
 		cmocka_unit_test(chains__states_must_fit),

@@ -4,7 +4,18 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "core/defect.h"
 #include "core/shard.h"
+
+void conn_init(struct shard *s, struct arena *a)
+{
+	uint32_t places = 1;
+
+	while (places < s->conf->embryonic)
+		places *= 2;
+	s->unanswered_mask = places - 1;
+	s->unanswered = arena_take(a, (size_t)places * sizeof(*s->unanswered));
+}
 
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c)
 {
@@ -25,20 +36,23 @@ static bool masters_shared(const struct shard *s, uint32_t i)
 	return store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
 }
 
-static tick_t last_seen(const struct conn *c)
+static bool tcp_closed(const struct conn *c)
 {
-	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
-	return (int32_t)(a - b) > 0 ? a : b;
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
 }
 
 // A backup keeps its copy for twice as long as the master would, from what it was last told: the
-// master tells of activity every quarter of the time-out.
+// master tells of activity every quarter of the time-out. What TCP has closed ends everywhere at about
+// the same time, a quarter later on a backup, so that nobody has to be told.
 static tick_t deadline(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint32_t ms = conn_timeout_ms(s, c);
 
-	return last_seen(c) + ticks_of_ms(masters_shared(s, i) ? ms : 2 * ms);
+	if (!masters_shared(s, i))
+		ms += tcp_closed(c) ? ms / 4 : ms;
+	return conn_last_seen(c) + ticks_of_ms(ms);
 }
 
 void conn_rewheel(struct shard *s, uint32_t i)
@@ -115,12 +129,14 @@ bool conn_free(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 
-	if (!conn_unindex(s, i))
+	if (!index_forget(s, i) || !conn_unindex(s, i))
 		return false;
 	store_wheel_remove(&s->store, i);
 	if (!(c->flags & CONN_ANSWERED))
 		s->store.embryonic--;
 	run_forget(s, i);
+	if (c->flags & CONN_SYNCING)
+		sync_forget(s, i);
 	conn_delete(s, i);
 	return true;
 }
@@ -153,18 +169,50 @@ enum counter conn_error_counter(int error)
 		return C_drop_tuple_clash;
 	case -ENOBUFS:
 		return C_drop_ring_full;
+	case -EPERM:
+		return C_drop_unprotected;
 	default:
 		return C_drop_index_full;
 	}
 }
 
+// The unanswered of longest standing makes room for a new one, so that a flood leaves each its time
+// for an answer, and opens nothing for ever. false: none is found among the latest.
+static bool evict(struct shard *s)
+{
+	while (s->unanswered_head != s->unanswered_tail) {
+		uint32_t i = s->unanswered[s->unanswered_tail & s->unanswered_mask];
+		const struct conn *c = store_conn(&s->store, i);
+		if (c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
+			!(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD))) {
+			run_close(s, i, TRIPOD_TIMEOUT);
+			s->unanswered_tail++;
+			count(s, C_connections_evicted);
+			if (conn_free(s, i))
+				return true;
+			conn_bury(s, i, TRIPOD_TIMEOUT); // until there is room in a ring
+			return false;
+		}
+		s->unanswered_tail++;
+	}
+	return false;
+}
+
+static void note_unanswered(struct shard *s, uint32_t i)
+{
+	if (s->unanswered_head - s->unanswered_tail > s->unanswered_mask)
+		s->unanswered_tail++;
+	s->unanswered[s->unanswered_head++ & s->unanswered_mask] = i;
+}
+
 // A record for the first packet p, with no keys in the index yet; STORE_NONE: p was dropped.
-static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t above)
+static uint32_t open_record(
+	struct shard *s, struct tripod_packet *p, uint64_t above, uint64_t holders)
 {
 	uint64_t self = 1ull << s->conf->id;
 	uint32_t i;
 
-	if (s->store.embryonic >= s->conf->embryonic) {
+	if (s->store.embryonic >= s->conf->embryonic && !evict(s)) {
 		shard_drop(s, p, C_drop_embryonic_full);
 		return STORE_NONE;
 	}
@@ -177,15 +225,22 @@ static uint32_t open_record(struct shard *s, struct tripod_packet *p, uint64_t a
 	struct conn_repl *r = store_repl(&s->store, i);
 	c->dir[0].key = p->tuple;
 	c->dir[0].seen = c->dir[1].seen = s->now;
-	c->incarnation = above + 1 + (rng_next(&s->rng) >> 44);
+	// Above every life that has been heard of, of whatever key: this one may have had some that this
+	// node has no record of.
+	if (above < s->highest_life)
+		above = s->highest_life;
+	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 60), s->conf->id);
+	s->highest_life = c->incarnation;
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
+	c->durability = (uint8_t)s->conf->durability;
 	c->stamp = s->next_stamp += 257;
-	conn_hold(s, r, self);
+	conn_hold(s, r, self | holders);
 	holders_mark(r, HOLDER_ACKED, self);
 	for (unsigned part = 0; part < PARTS; part++)
 		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
 	s->store.embryonic++;
+	note_unanswered(s, i);
 	return i;
 }
 
@@ -197,23 +252,34 @@ static void open_undo(struct shard *s, uint32_t i)
 	conn_delete(s, i);
 }
 
+// Are there as many members to back it up as the connection is promised?
+static bool admitted(const struct shard *s, const struct conn *c)
+{
+	uint64_t takers = shard_takers(s) & s->chain_nodes[c->chain];
+
+	return !s->conf->refuse_short || conn_durability(c) == DURABILITY_NONE ||
+	       (unsigned)__builtin_popcountll(takers) >= s->conf->backups;
+}
+
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 {
 	struct conn *c = store_conn(&s->store, i);
 	int error;
 
 	c->dir[1].key = tripod_tuple_reverse(&p->tuple);
-	error = index_reversed(s, i, true);
+	error = admitted(s, c) ? index_reversed(s, i, true) : -EPERM;
 	if (error != 0) {
 		c->dir[1].key.proto = 0;
 		conn_free(s, i);
 	} else {
 		count(s, C_connections_opened);
+		index_young(s, i);
 	}
 	return error;
 }
 
-void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation)
+void conn_open(
+	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders)
 {
 	if (p->ttl <= 1) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
@@ -226,7 +292,7 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, C_drop_unknown);
 		return;
 	}
-	uint32_t i = open_record(s, p, above_incarnation);
+	uint32_t i = open_record(s, p, above_incarnation, holders);
 	if (i == STORE_NONE)
 		return;
 	struct conn *c = store_conn(&s->store, i);
@@ -283,7 +349,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 
 	count(s, C_takeovers);
 	r->part[dir] = (struct conn_version){
-		.epoch = (uint16_t)(r->part[dir].epoch + 1),
+		.epoch = (uint16_t)(r->part[dir].epoch + !DEFECT(epoch)),
 		.writer = s->conf->id,
 	};
 	c->flags |= CONN_MASTER_0 << dir;
@@ -316,6 +382,7 @@ void conn_answered(struct shard *s, uint32_t i)
 		return;
 	c->flags |= CONN_ANSWERED;
 	s->store.embryonic--;
+	index_young(s, i);
 	repl_protect(s, i);
 }
 
@@ -342,14 +409,23 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 	c->reason = why;
 	c->dir[0].seen = s->now;
 	run_forget(s, i);
-	store_wheel_set(&s->store, i, s->now + ticks_of_ms(s->conf->tombstone_ms));
+	store_wheel_set(&s->store, i,
+		s->now + (DEFECT(tombstone) ? 0 : ticks_of_ms(s->conf->tombstone_ms)));
 }
 
-void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
+static void end(struct shard *s, uint32_t i, enum tripod_reason why)
 {
 	run_close(s, i, why);
 	count(s, close_counter(why));
 	conn_bury(s, i, why);
+}
+
+void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	end(s, i, why);
+	// Unanswered, it may have been opened over a life that others have copies of.
+	if (store_repl(&s->store, i)->holders & ~(1ull << s->conf->id))
+		store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 
@@ -357,14 +433,12 @@ void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
 static void publish(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
-	uint16_t seen = (uint16_t)(last_seen(c) >> 8);
+	uint16_t seen = (uint16_t)(conn_last_seen(c) >> 8);
 	uint32_t quarter = ticks_of_ms(conn_timeout_ms(s, c) / 4) >> 8;
 
 	if ((c->flags & CONN_REPLICATED) && (uint16_t)(seen - c->published) >= quarter / 2 &&
-		seen != c->published) {
-		c->published = seen;
-		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1);
-	}
+		seen != c->published)
+		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1 | REPL_QUIET);
 }
 
 void conn_expire(struct shard *s, uint32_t i)
@@ -378,7 +452,8 @@ void conn_expire(struct shard *s, uint32_t i)
 	}
 	if (c->state == CONN_TOMBSTONE) {
 		if ((int32_t)(s->now - c->dir[0].seen) <
-				(int32_t)ticks_of_ms(s->conf->tombstone_ms) ||
+				(DEFECT(tombstone) ? 0
+						   : (int32_t)ticks_of_ms(s->conf->tombstone_ms)) ||
 			!conn_free(s, i))
 			store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 		return;
@@ -389,10 +464,15 @@ void conn_expire(struct shard *s, uint32_t i)
 		conn_rewheel(s, i);
 		return;
 	}
-	if (masters_shared(s, i)) {
-		bool closed = c->dir[0].key.proto == IPPROTO_TCP &&
-			      tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
-		conn_close(s, i, closed ? TRIPOD_TCP_CLOSED : TRIPOD_TIMEOUT);
+	if (masters_shared(s, i) && tcp_closed(c)) {
+		end(s, i, TRIPOD_TCP_CLOSED);
+		repl_ended(s, i);
+	} else if (masters_shared(s, i)) {
+		conn_close(s, i, TRIPOD_TIMEOUT);
+	} else if (tcp_closed(c)) {
+		// The master does the same about now. What comes late finds a tombstone here, too.
+		count(s, C_tombstones);
+		conn_bury(s, i, TRIPOD_TCP_CLOSED);
 	} else if (!conn_free(s, i)) {
 		store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 	}
@@ -412,12 +492,13 @@ void conn_view(const struct shard *s, uint32_t i, struct conn_view *v)
 		.holders = r->holders,
 		.acked = holders_with(r, HOLDER_ACKED),
 		.state = c->state,
+		.durability = c->durability,
 		.flags = c->flags,
 		.tcp = (uint8_t)tcp_state(&c->dir[0].tcp, &c->dir[1].tcp),
 		.master = {r->part[0].writer, r->part[1].writer},
 		.shared = r->part[PART_SHARED].writer,
 		.epoch = {r->part[0].epoch, r->part[1].epoch},
-		.idle_ms = (uint32_t)(((uint64_t)(s->now - last_seen(c)) << TICK_SHIFT) / MS),
+		.idle_ms = (uint32_t)(((uint64_t)(s->now - conn_last_seen(c)) << TICK_SHIFT) / MS),
 		.expires_ms = left < 0 ? 0 : (uint32_t)(((uint64_t)left << TICK_SHIFT) / MS),
 		.chain = conn_chain(s, c)->id,
 		.nf_size = conn_chain(s, c)->state_size,

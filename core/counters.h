@@ -50,6 +50,10 @@
 	X(drop_wait_full, "too many packets wait for an answer from the peers")                    \
 	X(drop_wait_timeout, "no peer answered in time")                                           \
 	X(drop_hold_full, "too many packets held by NFs")                                          \
+	X(drop_sync_full, "too many packets wait for acknowledgements of their state")             \
+	X(drop_sync_timeout, "the backups did not acknowledge the packet's state in time")         \
+	X(drop_sync_lost, "waited for acknowledgements when its connection moved or ended")        \
+	X(drop_unprotected, "new connection refused: fewer members alive than backups wanted")     \
 	X(drop_neighbour_full, "no free neighbour entry, or too many packets wait for one")        \
 	X(drop_neighbour_timeout, "next hop does not answer ARP or ND")                            \
 	X(drop_no_route, "no route to the destination")                                            \
@@ -58,6 +62,7 @@
 	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
 	X(drop_relay_limit, "more packets to relay than allowed")                                  \
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
+	X(drop_stale, "openings that lay there while this node stood still")                       \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \
 	X(drop_control_forged, "control message whose tag is wrong")                               \
@@ -68,18 +73,34 @@
 	X(connections_opened, "connections allocated by a packet")                                 \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
+	X(connections_evicted, "unanswered connections that made room for newer ones")             \
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
-	X(greetings, "proofs of being alive sent to peers that restarted or were not known")       \
+	X(greetings, "greetings sent: proofs of being alive, and that a peer has been served")     \
 	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \
 	X(pulls_sent, "tuples asked of the peers (PullReplica)")                                   \
+	X(pulls_targeted, "of them, asked of those that may have them, by the index sets")         \
+	X(pulls_broadcast, "of them, asked of all")                                                \
 	X(pulls_answered, "tuples that a peer had")                                                \
 	X(pulls_failed, "tuples that no peer had")                                                 \
 	X(pulls_limited, "pulls not sent: too many under way")                                     \
 	X(pulls_served, "replicas sent to peers that asked")                                       \
+	X(pulls_refused, "tuples that a peer asked for beyond its rate")                           \
+	X(unknown_rounds, "packets of unknown tuples that waited for a round of index sets")       \
+	X(index_adds, "fingerprints put into this node's index set")                               \
+	X(index_removes, "fingerprints taken out of it")                                           \
+	X(index_full, "keys that found this node's set, or the table of all sets, full")           \
+	X(index_tx_bytes, "bytes of index messages sent")                                          \
+	X(index_rx_bytes, "bytes of index messages received")                                      \
+	X(index_rx_changes, "changes of peers' index sets received")                               \
+	X(index_gaps, "times that changes of a peer's set were missing")                           \
+	X(index_snapshots, "peers' index sets fetched as a whole")                                 \
+	X(index_asks, "rounds in which the peers were asked for all that they have")               \
+	X(index_ask_timeouts, "rounds that a peer did not answer in time")                         \
+	X(index_answers, "answers to peers' rounds")                                               \
 	X(log_records_tx, "records sent to backups")                                               \
 	X(log_records_rx, "records received from masters")                                         \
 	X(log_records_stale, "records received that were older than what is here")                 \
@@ -90,8 +111,17 @@
 		"log messages not acknowledged in time; their records are sent again")             \
 	X(holders_full, "copies of one connection beyond the 16 that are kept up to date")         \
 	X(log_queue_full, "records that found a peer's queue full; repaired later")                \
+	X(sync_waits, "packets that waited for acknowledgements of their state")                   \
+	X(sync_timeouts, "of them, those that waited for as long as they may")                     \
 	X(tombstones, "records of closed connections received for connections known here")         \
+	X(tombstone_hits, "packets and records that met a connection which had ended")             \
+	X(chains_fetched, "chains that were fetched from a peer")                                  \
+	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \
+	X(chains_failed, "chains that are wanted and that no peer gave")                           \
+	X(chains_limited, "chains wanted, or pieces of them, beyond what is fetched or sent")      \
 	X(repairs, "connections given another copy after a member was lost")                       \
+	X(ports_unclear,                                                                           \
+		"NAT ports refused: one of this node's former life may still be in use elsewhere") \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
 	X(timer_full, "NF timers refused: all in use")                                             \

@@ -91,7 +91,21 @@ static struct neigh *next_hop(
 	return n;
 }
 
-void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+void forward_prepare(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	for (unsigned d = 0; d < 2; d++) {
+		// Packets of a direction leave towards whoever sends the other one, on the other side.
+		enum neigh_net net =
+			c->dir[d].key.direction == TRIPOD_INCOMING ? NEIGH_INSIDE : NEIGH_OUTSIDE;
+		const struct tripod_addr *via = route(&s->conf->side[net], &c->dir[!d].key.src);
+		if (via != NULL)
+			neigh_get(&s->neigh, s->step, net, via);
+	}
+}
+
+void forward_now(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
 	enum neigh_net net =
 		tripod_packet_direction(p) == TRIPOD_INCOMING ? NEIGH_INSIDE : NEIGH_OUTSIDE;
@@ -268,7 +282,7 @@ void forward_icmp_through(struct shard *s, struct tripod_packet *p, uint32_t i, 
 	struct tripod_addr destination = quoted.src;
 	icmp_error_translate(p, &quoted, &source, &destination);
 	p->tuple.dst = destination;
-	forward_out(s, p, STORE_NONE, 0);
+	forward_now(s, p, STORE_NONE, 0);
 }
 
 void packet_swap(struct tripod_packet *p)

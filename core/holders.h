@@ -58,6 +58,11 @@ static inline void holders_mark_only(struct conn_repl *r, enum holder_mark m, ui
 	r->mark[m] = (uint16_t)holders_ranks(r, nodes);
 }
 
+static inline bool holders_all(const struct conn_repl *r, enum holder_mark m)
+{
+	return r->mark[m] == (1u << __builtin_popcountll(r->holders)) - 1;
+}
+
 // Adds nodes without marks; those that have marks keep them. Returns those for which there is no
 // place: their copies are not kept up to date, and the caller counts it.
 static inline uint64_t holders_add(struct conn_repl *r, uint64_t nodes)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A rack under everything at once: garbage, broken frames on every VLAN, control messages repeated,
 // corrupted or forged, floods beyond every limit, nodes killed and frozen. Nothing crashes, no buffer
-// is lost, the tables agree, and (unless a peer lies) established connections go on.
+// is lost, the tables agree, and (unless a peer that has the key lies) established connections go on.
+// And a million forged messages, of which none leaves a trace.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -36,7 +37,7 @@ struct test {
 	struct rack *r;
 	struct rng rng;
 	unsigned nodes;
-	bool liar; // control messages are changed and their checksums made right again
+	bool liar; // control messages are changed and sealed again: a peer lies
 	bool listening;
 	unsigned n_kept;
 	struct kept kept[KEPT];
@@ -244,6 +245,35 @@ static void broken_frame(struct test *t)
 	inject(t, any_vlan(t), b, len);
 }
 
+// As the sender would have sealed it, if that is alive and the header still one that can be sent.
+static void seal_again(struct test *t, struct kept *k)
+{
+	struct wire_header h;
+	uint8_t *message = k->bytes + 42;
+
+	if (k->len < 42)
+		return;
+	size_t len = k->len - 42;
+	if (wire_is_short(message, len)) {
+		int head = wire_get_short(message, len, &h);
+		if (head < 0 || 42u + h.length > sizeof(k->bytes))
+			return;
+		memmove(message + WIRE_HEADER_SIZE, message + head, len - (size_t)head);
+		k->len = 42u + h.length;
+		h.cluster = 7; // of the test rack
+	} else if (wire_get_header(message, len, &h) < 0) {
+		return;
+	}
+	struct node *from = h.from_node < t->nodes ? rack_node(t->r, h.from_node) : NULL;
+	struct node *to = h.to_node < t->nodes ? rack_node(t->r, h.to_node) : NULL;
+	if (from == NULL || h.from_node == h.to_node || (to == NULL && h.to_node != WIRE_ANY) ||
+		(h.to_worker != WIRE_ANY && h.to_worker >= from->conf.peer_workers))
+		return;
+	h.boot = from->conf.boot;
+	h.to_boot = to != NULL ? (uint32_t)to->conf.boot : 0;
+	rack_seal(t->r, &h, k->bytes + 42, h.length - WIRE_TAG_SIZE);
+}
+
 static void control_message(struct test *t)
 {
 	if (t->n_kept == 0)
@@ -252,8 +282,10 @@ static void control_message(struct test *t)
 
 	if (below(t, 3)) {
 		change(t, k.bytes, t->liar ? 42 : 14, k.len);
-		if (t->liar)
+		if (t->liar) {
+			seal_again(t, &k);
 			frames_fix(k.bytes, k.len);
+		}
 		if (below(t, 8) == 0)
 			k.len = below(t, (unsigned)k.len);
 	}
@@ -407,6 +439,152 @@ static void hostile__liar_three_workers(void **state)
 	hostile(3, true, 0, 3000);
 }
 
+// ---- A million forged messages ----
+
+// One frame that must not count, made of a recorded one. Checksums are right nearly always.
+static size_t forge(struct test *t, const struct kept *k, uint8_t *b)
+{
+	static const uint8_t guess[AUTH_KEY_SIZE] = "a key that somebody has guessed";
+	size_t len = k->len, n;
+
+	memcpy(b, k->bytes, len);
+	switch (below(t, 8)) {
+	case 0: // as it was
+		return len;
+	case 1: // one bit, anywhere in the message
+		b[42 + below(t, (unsigned)len - 42)] ^= (uint8_t)(1 << below(t, 8));
+		break;
+	case 2: // some bytes of the items or the tag
+		change(t, b, 42 + WIRE_HEADER_SIZE, len);
+		break;
+	case 3: // a later number, or another key
+		change(t, b, 42 + 48, 42 + WIRE_HEADER_SIZE);
+		break;
+	case 4: // from another node, boot or worker
+		change(t, b, 42 + 8, 42 + 32);
+		break;
+	case 5: // sealed with another key, under a number that has not been seen
+		b[42 + WIRE_AT_COUNTER + 3]++;
+		auth_seal(guess, b + 42, len - 42 - WIRE_TAG_SIZE);
+		break;
+	case 6: // shorter or longer
+		n = 42 + below(t, 1440);
+		for (; len < n; len++)
+			b[len] = (uint8_t)rng_next(&t->rng);
+		len = n;
+		b[16] = (uint8_t)((len - 14) >> 8);
+		b[17] = (uint8_t)(len - 14);
+		b[38] = (uint8_t)((len - 34) >> 8);
+		b[39] = (uint8_t)(len - 34);
+		if (below(t, 2) && len > 42 + 6) { // and it says so
+			b[42 + 4] = (uint8_t)((len - 42) >> 8);
+			b[42 + 5] = (uint8_t)(len - 42);
+		}
+		break;
+	default: // another's items below this header and tag
+		n = 42 + WIRE_HEADER_SIZE;
+		for (size_t i = n; i + WIRE_TAG_SIZE < len; i++)
+			b[i] = t->kept[below(t, t->n_kept)].bytes[i];
+		break;
+	}
+	if (below(t, 16))
+		frames_fix(b, len);
+	return len;
+}
+
+// What may have changed in a node that has taken nothing: that it ran, and what it dropped.
+static void assert_untouched(const uint8_t *before, const struct node *n, const uint64_t *counters)
+{
+	struct shard *now = node_shard((struct node *)n, 0);
+	size_t at = (size_t)((const uint8_t *)now - (const uint8_t *)n);
+	static struct shard was;
+
+	memcpy(&was, before + at, sizeof(was));
+	for (unsigned c = 0; c < COUNTERS; c++) {
+		bool may = strncmp(counter_names[c], "drop_", 5) == 0 ||
+			   strncmp(counter_names[c], "rx_", 3) == 0 ||
+			   strncmp(counter_names[c], "control_rx_", 11) == 0;
+		if (!may && now->counters[c] != counters[c])
+			fail_msg("%s has changed", counter_names[c]);
+	}
+	memcpy(was.counters, now->counters, sizeof(was.counters));
+	was.step = now->step;
+	atomic_store(&was.progress, atomic_load(&now->progress));
+	assert_memory_equal(&was, now, sizeof(was));
+	assert_memory_equal(before, n, at);
+	at += sizeof(was);
+	assert_memory_equal(before + at, (const uint8_t *)n + at, n->size - at);
+}
+
+static void forged_burst(struct test *t, struct node *n, struct step *step, bool as_they_were)
+{
+	static uint8_t room[STEP_BURST][2048];
+
+	step->n_rx = 0;
+	for (unsigned i = 0; i < STEP_BURST; i++) {
+		const struct kept *k = &t->kept[below(t, t->n_kept)];
+		size_t len = k->len;
+		if (as_they_were)
+			memcpy(room[i], k->bytes, len);
+		else
+			len = forge(t, k, room[i]);
+		step->rx[step->n_rx++] = (struct frame){.buf = room[i],
+			.data = room[i],
+			.len = (uint16_t)len,
+			.room = 2048,
+			.vlan = 30};
+	}
+	shard_step(node_shard(n, 0), step);
+	assert_int_equal(step->n_tx, 0);
+	assert_int_equal(step->n_done, STEP_BURST);
+}
+
+static bool keep_for_0(void *ctx, unsigned from, const struct frame *f)
+{
+	if (from == 0 || (!(f->data[0] & 1) && f->data[5] != 1) || f->len < 42 + WIRE_HEADER_SIZE)
+		return false;
+	return keep(ctx, from, f);
+}
+
+// Every message that the node has ever seen, changed, repeated, cut, or sealed with another key, a
+// million times: nothing is sent, and not a byte of the node changes but its counters of drops.
+static void hostile__a_million_forgeries(void **state)
+{
+	static struct test t;
+	static struct step step;
+	uint64_t counters[COUNTERS], seed = no_of_seed();
+
+	printf("seed %llu\n", (unsigned long long)seed);
+	t = (struct test){.nodes = 3, .rng = {.state = seed}};
+	t.r = rack_new(&(struct rack_conf){.nodes = 3, .workers = 1, .backups = 1, .seed = seed});
+	rack_tap(t.r, keep_for_0, &t);
+	rack_run_ms(t.r, 600);
+	establish(&t);
+	rack_run_ms(t.r, 60);
+	rack_tap(t.r, NULL, NULL);
+	struct node *n = rack_node(t.r, 0);
+	struct shard *s = node_shard(n, 0);
+	step.now_ns = s->now_ns; // time stands still: nothing else is due
+	for (unsigned i = 0; i < 100; i++) // whatever a key is derived for is derived then
+		forged_burst(&t, n, &step, i % 2);
+	uint8_t *before = malloc(n->size);
+	memcpy(before, n, n->size);
+	node_counters(n, -1, counters);
+	for (unsigned i = 0; i < 1000000 / STEP_BURST; i++)
+		forged_burst(&t, n, &step, false);
+	assert_untouched(before, n, counters);
+	for (enum counter c = C_drop_control_bad; c <= C_drop_control_stale; c++) {
+		printf("%s %llu\n", counter_names[c],
+			(unsigned long long)(s->counters[c] - counters[c]));
+		assert_true(s->counters[c] - counters[c] > 1000);
+	}
+	free(before);
+	for (unsigned i = 0; i < FLOWS; i++)
+		assert_true(carries(&t, &t.flow[i]));
+	rack_check(t.r);
+	rack_free(t.r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -415,6 +593,7 @@ int main(void)
 		cmocka_unit_test(hostile__three_workers),
 		cmocka_unit_test(hostile__liar_one_worker),
 		cmocka_unit_test(hostile__liar_three_workers),
+		cmocka_unit_test(hostile__a_million_forgeries),
 	};
 	return cmocka_run_group_tests_name("hostile", tests, NULL, NULL);
 }

@@ -30,11 +30,15 @@ static void peers_init(struct shard *s, struct arena *a, const struct node_conf 
 		for (unsigned w = 0; w < conf->peer_workers; w++)
 			channel_init(channels == NULL ? &scratch : &channels[w], a, queue);
 		session_peer_init(s, n, a);
+		struct lag *lag = arena_take(a, sizeof(*lag));
 		if (channels == NULL)
 			continue;
 		s->peer[n].configured = true;
 		s->peer[n].channel = channels;
 		s->peer[n].out = out;
+		s->peer[n].lag = lag;
+		for (unsigned w = 0; w < conf->peer_workers; w++)
+			channels[w].lag = lag;
 	}
 }
 
@@ -61,7 +65,10 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	timers_init(&s->timers, a, conf->timers, now);
 	neigh_init(&s->neigh, a, &conf->self);
 	s->neigh.seed = rng_next(&s->rng);
+	conn_init(s, a);
 	pull_init(s, a);
+	sync_init(s, a);
+	index_shard_init(s, a);
 	peers_init(s, a, conf);
 }
 
@@ -82,9 +89,17 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
 		n->conf.repair_cost_ns =
 			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
+		if (n->conf.batch_records == 0 || n->conf.batch_records > CHANNEL_BATCH)
+			n->conf.batch_records = CHANNEL_BATCH;
 		n->started_ns = now_ns;
 		conf = &n->conf;
 	}
+	struct fetch fetch = {0};
+	fetch_init(n != NULL ? &n->fetch : &fetch, a, conf->chain_bytes);
+	struct index measured, *ix = arena_take(a, sizeof(*ix));
+	if (n != NULL)
+		n->index = ix;
+	index_init(ix == NULL ? &measured : ix, a, conf);
 	for (unsigned from = 0; from < conf->workers; from++) {
 		for (unsigned to = 0; to < conf->workers; to++) {
 			struct ring measure = {0};
@@ -158,6 +173,7 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 		conf->dead_after_ms * MS, now_ns);
 	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
 	chain_set_init(&n->chains, conf->chain);
+	n->ports_clear = conf->half_clear_ms == 0;
 	for (unsigned w = 0; w < conf->workers; w++) {
 		n->progress_ns[w] = now_ns;
 		chain_set_adopt(n->shard[w]);
@@ -249,13 +265,21 @@ void node_status(const struct node *n, struct node_status *out)
 	*out = (struct node_status){
 		.live = peek(&first->live),
 		.phase = (enum node_phase)atomic_load_explicit(&n->phase, memory_order_relaxed),
+		.ports = peek(&first->ports),
 		.draining = peek(&first->draining),
 		.join_hearing = ready_hearing(n, peek(&first->now_ns)),
 		.join_unserved = ready_unserved(n),
+		.join_ports = ready_ports_awaited(n),
+		.unreported = ready_unreported(n),
+		.ports_clear = atomic_load_explicit(&n->ports_clear, memory_order_relaxed),
+		.join_unknown = index_unknown(n),
 		.bfd = n->bfd.state,
 		.bfd_remote = n->bfd.remote_state,
 		.memory_bytes = n->size,
 		.connections_max = (uint64_t)n->conf.connections * n->conf.workers,
+		.index_announced = n->index->own.used,
+		.index_known = n->index->map.used,
+		.index_max = n->conf.index_keys,
 		.uptime_ns = peek(&first->now_ns) - n->started_ns,
 	};
 	out->ready = out->phase == NODE_READY || out->phase == NODE_DRAINING;
@@ -271,12 +295,22 @@ void node_status(const struct node *n, struct node_status *out)
 		out->mastered += peek(&s->gauge.mastered);
 		out->backup += peek(&s->gauge.backup);
 		out->unprotected += peek(&s->gauge.unprotected);
+		out->sync_waiting += peek(&s->gauge.sync_waiting);
+		for (unsigned k = 0; k <= COPIES_MAX; k++)
+			out->copies[k] += peek(&s->gauge.copies[k]);
+	}
+	// Without connections, what the next one would be given.
+	unsigned others = (unsigned)__builtin_popcountll(out->live) - 1;
+	out->survives = others < n->conf.backups ? others : n->conf.backups;
+	for (unsigned k = COPIES_MAX + 1; k > 0; k--) {
+		if (out->copies[k - 1] > 0)
+			out->survives = k - 1;
 	}
 	if (workload_ns < n->started_ns)
 		workload_ns = n->started_ns;
 	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
 	const struct store *st = &first->store;
-	uint64_t index = ((uint64_t)st->bucket_mask + 1) * sizeof(struct index_bucket);
+	uint64_t index = (uint64_t)st->n_buckets * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
 				    index / (st->capacity > 0 ? st->capacity : 1);
 }
@@ -304,8 +338,17 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 						 ? 0
 						 : now - m->heard_ns,
 			.deaths = m->deaths,
+			.index_complete = self || !(index_lacking(n) & 1ull << id),
+			.index_blind = !self && (index_load(&n->index->blind) & 1ull << id),
 		};
+		uint64_t current_ns = peek(&n->index->m[id].current_ns);
+		if (!self && now > current_ns && current_ns > 0)
+			o->index_age_ns = now - current_ns;
+		struct lag lag = {0};
 		for (unsigned w = 0; !self && w < n->conf.workers; w++) {
+			const struct lag *l = n->shard[w]->peer[id].lag;
+			for (unsigned k = 0; k < LAG_CLASSES; k++)
+				lag.of[k] += *(const volatile uint32_t *)&l->of[k];
 			for (unsigned pw = 0; pw < n->conf.peer_workers; pw++) {
 				const struct channel *c = &n->shard[w]->peer[id].channel[pw];
 				o->queued += channel_queued(c);
@@ -313,6 +356,8 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 					o->log_lag_ns = c->rtt_ns;
 			}
 		}
+		o->lag_p50_ns = lag_percentile_ns(&lag, 50);
+		o->lag_p99_ns = lag_percentile_ns(&lag, 99);
 	}
 	return count;
 }

@@ -18,9 +18,12 @@
 #define NODES_MAX 64 // node ids are 0..63: sets of nodes are 64-bit masks
 #define WORKERS_MAX 16
 #define ROUTES_MAX 32 // a side
+#define COPIES_MAX 10 // k is no higher
 #define CONTROL_PORT 7117 // UDP, fabric VLAN only
 
-enum durability { DURABILITY_NONE, DURABILITY_ASYNC };
+// When a packet that changed state leaves: at once and nothing is replicated; at once; when the backups
+// have acknowledged the change. Of two, the higher is the stronger.
+enum durability { DURABILITY_NONE, DURABILITY_ASYNC, DURABILITY_SYNC };
 
 struct route {
 	struct tripod_prefix to;
@@ -57,6 +60,10 @@ struct node_conf {
 	uint64_t boot; // fresh random number at each start, never 0
 	struct auth_keys keys; // of the cluster; none: no authentication. Erased in the node's copy
 	uint8_t boot_half; // 0 or 1, alternates from start to start
+	// So long after the start no connection is left that a former life has opened with this half; 0:
+	// none is even now. Before that, NAT ports are handed out only when every configured member has
+	// sent what it knows of.
+	uint64_t half_clear_ms;
 	uint64_t seed; // of the shards' generators
 	uint64_t hash_seed; // the same on all nodes
 	struct neigh_self self; // own MAC and addresses
@@ -74,22 +81,32 @@ struct node_conf {
 	bool bfd_enabled;
 
 	// HPSMS.
-	enum durability durability;
+	enum durability durability; // of connections for which no NF chooses
+	bool sync_forward; // a packet that has waited for sync_timeout_ms leaves; else it is dropped
+	bool refuse_short; // no new connections while fewer than k members could back them up
+	uint32_t sync_timeout_ms;
 	uint8_t backups; // k: copies of a connection beside its master's
 	uint8_t peer_workers; // workers of a peer that this node can talk to, 1..WORKERS_MAX
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message
+	uint32_t batch_records; // B: so many leave at once; 0: CHANNEL_BATCH, the most
 	uint32_t pull_timeout_ms;
+	uint32_t announce_after_ms; // age at which a connection is announced in the index set
+	uint32_t index_flush_ms; // changes of the index set wait at most so long for others
 	uint32_t repair_per_s; // connections given a new copy per second and worker, at most
 	uint32_t repair_cost_ns; // 10^9 / repair_per_s; node_init() computes it
 	uint32_t
 		join_timeout_ms; // a start takes traffic after so long, served by all members or not
 	uint32_t drain_quiet_ms; // drained: so long without a packet of the workload
 
+	uint32_t
+		index_keys; // that the table of all members' index sets holds, per node; 0: no index sets
+
 	// Limits, per worker.
 	uint32_t connections; // records
 	uint32_t embryonic; // of them, unanswered
 	uint32_t waiting; // packets held for an answer from the peers, or by NFs
+	uint32_t sync_packets; // packets that wait for their state to be acknowledged
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t pull_per_s; // ... and per second, at most
 	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it
@@ -99,6 +116,7 @@ struct node_conf {
 	// Bytes that a record has for the states of NFs, at least: no version of the chain may need
 	// more. 0: what the first one needs, rounded up to a cache line.
 	uint32_t nf_state_bytes;
+	uint32_t chain_bytes; // room for the description of a chain that is fetched; 0: 64 KiB
 
 	// Time-outs.
 	struct tcp_timeouts tcp;
@@ -158,7 +176,7 @@ void node_nf_counters(const struct node *n, int worker, unsigned slot, unsigned 
 
 // Gives the node a chain. announce: it is about to become current here, and the peers should fetch it
 // before. Its slot, or -EEXIST (held already), -ENOSPC (each slot has connections), -EFBIG (its NFs'
-// states do not fit into a record: nf_state_bytes).
+// states do not fit into a record: nf_state_bytes), -ENOENT (it is read as another chain, which is not held).
 int node_chain_add(struct node *n, const struct chain *chain, bool announce);
 int node_chain_current(struct node *n, uint64_t id); // 0, or -ENOENT: it is not held
 const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL: not held
@@ -166,6 +184,12 @@ const struct chain *node_chain_find(const struct node *n, uint64_t id); // NULL:
 // for lately. When no worker can see it any more it is returned, once, for the caller to free; its
 // counters can be read until the next node_chain_add(). NULL: none this time.
 const struct chain *node_chain_retire(struct node *n, unsigned *slot);
+
+// A chain that peers have and this node lacks has been fetched: its id and the bytes of its description
+// (chain_description_read()), which are what the id is the hash of. false: none. They stay until
+// node_chain_taken() says whether a chain was made of them and added.
+bool node_chain_text(const struct node *n, uint64_t *id, const uint8_t **bytes, uint32_t *size);
+void node_chain_taken(struct node *n, bool taken);
 
 struct chain_status {
 	const struct chain *chain;
@@ -195,7 +219,13 @@ struct node_status {
 	bool ready; // takes traffic
 	enum node_phase phase;
 	uint64_t join_unserved; // while joining: members that have not sent everything yet
+	uint64_t join_unknown; // ... members whose index set is not here
 	bool join_hearing; // ... the members have not had time to be heard
+	bool join_ports; // ... NAT ports may be in use elsewhere
+	uint64_t
+		unreported; // configured members that have not sent what they know since this start
+	bool ports_clear; // NAT ports are handed out
+	uint64_t ports; // nodes that take traffic and will go on, as they say
 	uint64_t draining; // members that give their connections away, this node included
 	uint64_t owed; // connections that a joining member, or this node's drain, waits for
 	uint64_t workload_age_ns; // since the last packet that the switch sent
@@ -203,9 +233,14 @@ struct node_status {
 	uint64_t connections, connections_max, embryonic, tombstones;
 	uint64_t mastered; // with a direction handled here
 	uint64_t backup; // kept for another node
-	// mastered here, answered, with fewer than k acknowledged live backups
-	uint64_t unprotected;
+	// Mastered here, answered and of async or sync, ...
+	uint64_t unprotected; // with fewer than k acknowledged copies on live nodes
+	uint64_t copies[COPIES_MAX + 1]; // with so many; the last: with as many or more
+	unsigned survives; // more nodes that may die at once without taking one of them along
+	uint64_t sync_waiting; // packets that wait until their state is acknowledged
 	uint64_t memory_bytes, bytes_per_connection;
+	// Keys in this node's index set; in the table of all others', and how many that is made for.
+	uint64_t index_announced, index_known, index_max;
 	uint64_t uptime_ns;
 };
 void node_status(const struct node *n, struct node_status *out);
@@ -218,7 +253,13 @@ struct member_status {
 	uint64_t chain; // current there
 	uint64_t deaths; // times declared dead
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
+	// From the first change in a log to its acknowledgement, of the last thousands of logs.
+	uint64_t lag_p50_ns, lag_p99_ns;
 	uint64_t queued; // records waiting for it
+	// Its index set here: is all of it, and nothing known to be missing? When was that last sure?
+	bool index_complete;
+	bool index_blind; // its set is being fetched, lacks keys, or does not fit: it is asked itself
+	uint64_t index_age_ns;
 };
 unsigned node_members(const struct node *n, struct member_status *out, unsigned max);
 
@@ -231,6 +272,7 @@ struct conn_view {
 	uint8_t state, flags, tcp; // enum conn_state, conn_flag, tcp_state
 	uint8_t master[2], shared; // who writes each part
 	uint16_t epoch[2];
+	uint8_t durability; // enum durability
 	uint32_t idle_ms;
 	uint32_t expires_ms;
 	uint8_t nf_state[256]; // first bytes

@@ -62,6 +62,9 @@ static void node__status(void **state)
 	assert_int_equal(a.unprotected + b.unprotected, 0);
 	assert_int_equal(a.connections_max, 3 * 256);
 	assert_true(a.live == 3);
+	assert_int_equal(a.index_known, b.index_announced);
+	assert_int_equal(b.index_known, a.index_announced);
+	assert_int_equal(a.index_max, 65536);
 	assert_true(a.memory_bytes > 3 * 256 * a.bytes_per_connection);
 	uint64_t mastered = b.mastered;
 	rack_kill(r, 0);
@@ -83,6 +86,7 @@ static void node__members(void **state)
 	assert_int_equal(m[1].workers, 3);
 	assert_true(m[1].boot == rack_node(r, 1)->conf.boot);
 	assert_true(m[1].last_heard_ns < 40 * MS);
+	assert_true(m[1].index_complete && !m[1].index_blind && m[1].index_age_ns < 60 * MS);
 	rack_kill(r, 1);
 	rack_run_ms(r, 500);
 	node_members(rack_node(r, 0), m, 2);

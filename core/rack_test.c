@@ -180,6 +180,66 @@ static void rack__kill_split_workers_loss(void **state)
 		.workers = 2, .split = true, .loss_percent = 5, .seed = 46, .backups = 2});
 }
 
+// The parts of all copies of a connection, to be compared; 0: they differ.
+static uint64_t copies_agree(struct rack *r, const struct tripod_tuple *key)
+{
+	uint64_t first = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct shard *s = node_shard(rack_node(r, i), 0);
+		struct store_hit h = store_find(&s->store, key, store_hash(&s->store, key));
+		if (h.what != STORE_CONN)
+			continue;
+		const struct conn *c = store_conn(&s->store, h.index);
+		const struct conn_version *v = store_repl(&s->store, h.index)->part;
+		uint64_t parts = c->incarnation ^ (c->dir[0].tcp.flags & TCP_DIR_DURABLE) ^
+				 (c->dir[1].tcp.flags & TCP_DIR_DURABLE) << 8;
+		for (unsigned p = 0; p < PARTS; p++)
+			parts = parts * 1000003 + (v[p].version ^ v[p].epoch << 16 ^ v[p].writer);
+		if (first != 0 && parts != first)
+			return 0;
+		first = parts;
+	}
+	return first;
+}
+
+// Clients that use a port again at once, when each of two nodes has seen one FIN. The other
+// direction's node must notice that this is another life, and all copies must follow.
+static void rack__port_used_again_with_split_directions(void **state)
+{
+	enum { N = 100 };
+	struct rack *r = rack_of((struct rack_conf){.split = true, .seed = 57});
+	struct flow f[N];
+
+	establish(r, f, N);
+	for (unsigned life = 0; life < 3; life++) {
+		for (unsigned n = 0; n < 3; n++)
+			exchange(r, f, N);
+		for (unsigned i = 0; i < N; i++)
+			assert_true(copies_agree(r, &f[i].key) != 0);
+		for (unsigned i = 0; i < N; i++) {
+			from_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+			from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+			from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
+		}
+		rack_run_ms(r, 3);
+		arrived(r, TRIPOD_OUTGOING, 0, 0);
+		for (unsigned i = 0; i < N; i++) {
+			f[i].seq += 100000;
+			f[i].ack = 7 * f[i].ack + 3;
+			from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+		}
+		rack_run_ms(r, 1);
+		assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_SYN, 0), N);
+		for (unsigned i = 0; i < N; i++)
+			from_server(r, &f[i], TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 60);
+		arrived(r, TRIPOD_INCOMING, 0, 0);
+	}
+	exchange(r, f, N);
+	rack_free(r);
+}
+
 // The nodes know the switch's hash: whoever gets the packets of a dead node has a copy already, and
 // where directions part, both masters have one from the first answer on.
 static void predicted(struct rack_conf conf)
@@ -248,7 +308,7 @@ static void rack__close_buries_all_copies(void **state)
 	rack_run_ms(r, 10);
 	for (unsigned i = 0; i < N; i++)
 		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
-	rack_run_ms(r, 12000);
+	rack_run_ms(r, 14000);
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(rack_copies(r, &f[i].key), 0);
 	assert_int_equal(rack_counter(r, -1, C_connections_closed_tcp), N);
@@ -307,7 +367,7 @@ static void rack__freeze_and_thaw(void **state)
 	exchange(r, f, N);
 	rack_run_ms(r, 4500);
 	rack_thaw(r, 1);
-	rack_run_ms(r, 2);
+	rack_run_ms(r, 10); // it throws away what has waited for it all the time
 	exchange(r, f, N); // the switch sends to it again at once
 	rack_run_ms(r, 300);
 	exchange(r, f, N);
@@ -463,6 +523,7 @@ int main(void)
 		cmocka_unit_test(rack__kill_with_split_directions),
 		cmocka_unit_test(rack__kill_with_three_workers),
 		cmocka_unit_test(rack__kill_split_workers_loss),
+		cmocka_unit_test(rack__port_used_again_with_split_directions),
 		cmocka_unit_test(rack__predicted_next_hops_need_no_pull),
 		cmocka_unit_test(rack__predicted_split_directions_need_no_pull),
 		cmocka_unit_test(rack__baseline_breaks),

@@ -225,17 +225,38 @@ uint64_t tripod_hash(const struct tripod_call *call, const void *data, size_t si
 
 bool tripod_tuple_available(const struct tripod_call *call, const struct tripod_tuple *reversed)
 {
-	const struct shard *s = call->shard;
+	struct shard *s = call->shard;
 
+	if (!atomic_load_explicit(&s->node->ports_clear, memory_order_relaxed)) {
+		count(s, C_ports_unclear);
+		return false;
+	}
 	if (s->conf->workers > 1 &&
 		toeplitz_worker(toeplitz_tuple(reversed), s->conf->workers) != s->worker)
 		return false;
-	return store_find(&s->store, reversed, store_hash(&s->store, reversed)).what == STORE_MISS;
+	return store_find(&s->store, reversed, store_hash(&s->store, reversed)).what ==
+		       STORE_MISS &&
+	       !index_maybe_used(s, reversed);
 }
 
 void tripod_terminate(struct tripod_call *call)
 {
 	((struct run *)call)->terminated = true;
+}
+
+void tripod_durability(struct tripod_call *call, enum tripod_durability level)
+{
+	struct conn *c = call->conn;
+
+	_Static_assert((int)TRIPOD_NONE == DURABILITY_NONE &&
+			       (int)TRIPOD_ASYNC == DURABILITY_ASYNC &&
+			       (int)TRIPOD_SYNC == DURABILITY_SYNC,
+		"one order for both");
+	if (!((struct run *)call)->init || level > TRIPOD_SYNC)
+		return;
+	if (!c->chosen || level > (enum tripod_durability)c->durability)
+		c->durability = (uint8_t)level & 3;
+	c->chosen = 1;
 }
 
 void tripod_pin(struct tripod_call *call)
@@ -328,16 +349,26 @@ struct tripod_packet *tripod_packet_new(
 void tripod_emit(struct tripod_call *call, struct tripod_packet *p)
 {
 	struct shard *s = call->shard;
+	struct run *r = (struct run *)call;
+	struct conn *c = call->conn;
 	struct tripod_packet q = *p;
 
 	if (p != &s->emit || p->buf == NULL)
 		return; // sent already
 	s->emit.buf = NULL;
 	packet_finish(&q);
-	if (s->emit_back)
-		forward_back(s, &q);
-	else
-		forward_out(s, &q, STORE_NONE, 0);
+	if (r->changed && !r->init && conn_durability(c) == DURABILITY_SYNC &&
+		c->state == CONN_LIVE) {
+		r->changed = false;
+		repl_changed(s, r->conn, 1u << PART_SHARED);
+	}
+	bool syncing = c->flags & CONN_SYNCING;
+	if (s->emit_back) {
+		if (!syncing || !sync_wait_back(s, &q, r->conn, !r->dir))
+			forward_back(s, &q);
+	} else if (!syncing || !sync_wait_out(s, &q, r->conn, r->dir, false)) {
+		forward_now(s, &q, STORE_NONE, 0);
+	}
 }
 
 void run_emit_end(struct shard *s)

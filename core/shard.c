@@ -128,21 +128,16 @@ static bool is_echo_request(const struct tripod_packet *p)
 	return p->data[p->l4] == (p->v6 ? 128 : 8);
 }
 
-// The members or the switch's ports changed lately, or may be about to be found changed.
-static bool unsettled(const struct shard *s)
-{
-	// A member whose port goes up or down counts for as long as it says so.
-	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
-	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
-}
-
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
-	bool asked = p->flags & TRIPOD_PKT_WAITED;
-	bool can_ask = !asked && s->conf->durability != DURABILITY_NONE &&
+	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
 		       (s->live & ~(1ull << s->conf->id)) != 0;
+	// While nothing moves, all who have a connection have told, but for the young ones of which no
+	// packet arrives here.
+	bool moving = shard_unsettled(s);
+	unsigned how = moving ? PULL_BLIND | PULL_ROUNDS : 0;
 	bool opens;
 
 	if (p->flags & TRIPOD_PKT_RELAYED) {
@@ -157,41 +152,61 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		}
 		opens = (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN;
 		can_ask = can_ask && !opens;
+		// A reset would end for good what is merely not known yet.
+		how |= PULL_BLIND |
+		       (s->conf->unknown_tcp_reset || index_behind(s) ? PULL_ROUNDS : 0);
 		break;
 	case IPPROTO_UDP:
 		opens = true;
-		can_ask = can_ask && unsettled(s);
 		break;
 	default:
 		opens = is_echo_request(p);
-		can_ask = can_ask && (!opens || unsettled(s));
+		how |= opens ? 0 : PULL_BLIND;
 		break;
 	}
-	if (can_ask)
-		pull_wait(s, p, hash);
+	if (can_ask && pull_unknown(s, p, hash, how))
+		return;
+	if (opens && s->stale_rx)
+		shard_drop(s, p, C_drop_stale);
 	else if (opens)
-		conn_open(s, p, 0);
+		conn_open(s, p, 0, 0);
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
 		forward_reset(s, p);
 	else
 		shard_drop(s, p, C_drop_unknown);
 }
 
+// A packet of a connection that has ended here and that it does not open. Its key may have a newer life
+// of which this node has not heard: the other direction's master has reopened it.
+static void ask_or_drop(struct shard *s, struct tripod_packet *p)
+{
+	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
+		       shard_replicates(s) && (s->live & ~(1ull << s->conf->id)) != 0;
+
+	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
+		shard_drop(s, p, C_drop_tcp_closed);
+}
+
 // A packet of a connection that has ended here.
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	uint64_t incarnation = c->incarnation;
+	uint64_t incarnation = c->incarnation, holders = store_repl(&s->store, i)->holders;
 	bool opens = p->tuple.proto == IPPROTO_TCP
 			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
-	if (!opens || (p->flags & TRIPOD_PKT_RELAYED))
+	count(s, C_tombstone_hits);
+	if (!opens)
+		ask_or_drop(s, p);
+	else if (p->flags & TRIPOD_PKT_RELAYED)
 		shard_drop(s, p, C_drop_tcp_closed);
+	else if (s->stale_rx)
+		shard_drop(s, p, C_drop_stale);
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
-		conn_open(s, p, incarnation);
+		conn_open(s, p, incarnation, holders);
 }
 
 // May this node handle the packet, although it is not (or not surely) the direction's master?
@@ -204,11 +219,9 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (conn_uncertain(s, c, dir)) {
-		if (others && !(p->flags & TRIPOD_PKT_WAITED) &&
-			s->conf->durability != DURABILITY_NONE) {
-			pull_wait(s, p, store_hash(&s->store, &p->tuple));
+		if (others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
+			pull_check(s, p, store_hash(&s->store, &p->tuple)))
 			return false;
-		}
 		c->dir[dir].seen = s->now;
 	}
 	if (conn_masters(c, dir))
@@ -234,24 +247,59 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
+// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
+static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
+		return false;
+	// Before the packet changes anything: it would be dropped afterwards.
+	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
+		shard_drop(s, p, C_drop_sync_full);
+		return false;
+	}
+	return true;
+}
+
+// Have flags of direction dir grown that tell the holders nothing yet? What a copy needs them for is the
+// state of the connection, so they are sent when that changes: of a close, the first FIN and the last
+// acknowledgement. Where another node handles the other direction, it waits for each.
+static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uint8_t wscale)
+{
+	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1;
+	const struct tcp_dir *now = &c->dir[dir].tcp, *other = &c->dir[!dir].tcp;
+	struct tcp_dir was = {.flags = flags};
+
+	if ((c->flags & both) != both || now->wscale != wscale ||
+		((now->flags ^ flags) & (TCP_DIR_SYN | TCP_DIR_WSCALE)))
+		return false;
+	return dir == 0 ? tcp_state(&was, other) == tcp_state(now, other)
+			: tcp_state(other, &was) == tcp_state(other, now);
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
 {
 	struct conn *c = store_conn(&s->store, i);
+	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
 	case TCP_OK_CHANGED:
-		*changed |= 1u << dir;
+		if (conn_durability(c) != DURABILITY_SYNC && tells_nothing(c, dir, flags, wscale))
+			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
+		else
+			*changed |= 1u << dir;
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
 			s, p, tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
 		return false;
 	case TCP_AFTER_CLOSE:
-		shard_drop(s, p, C_drop_tcp_closed);
+		ask_or_drop(s, p);
 		return false;
 	case TCP_REOPEN:
 		conn_close(s, i, TRIPOD_TCP_CLOSED);
@@ -270,8 +318,12 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		closed(s, p, i);
 		return;
 	}
-	if (__builtin_expect(!conn_masters(c, dir) || conn_uncertain(s, c, dir), 0) &&
-		!claim(s, p, i, dir))
+	// One compare of flags for two rare things.
+	unsigned masters = CONN_MASTER_0 << dir;
+	if (__builtin_expect(
+		    (c->flags & (masters | CONN_SYNCING)) != masters || conn_uncertain(s, c, dir),
+		    0) &&
+		!exceptional(s, p, i, dir))
 		return;
 	if (__builtin_expect(p->ttl <= 1, 0)) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
@@ -289,12 +341,13 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		conn_answered(s, i);
 		changed |= 1u << dir;
 	}
-	if (run_chain(s, p, i, dir, 0, false) == RUN_OUT)
-		forward_out(s, p, i, dir);
+	enum run_result result = run_chain(s, p, i, dir, 0, false);
 	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {
 		repl_changed(s, i, changed);
 		conn_rewheel(s, i);
 	}
+	if (result == RUN_OUT)
+		forward_out(s, p, i, dir);
 }
 
 // hit: from store_prefetch_record(), or of no record.
@@ -327,10 +380,9 @@ static void icmp_error(struct shard *s, struct tripod_packet *p)
 		forward_icmp_through(s, p, hit.index, hit.dir);
 		return;
 	}
-	if (hit.what == STORE_MISS && others && s->conf->durability != DURABILITY_NONE &&
-		!(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)))
-		pull_wait(s, p, hash);
-	else
+	bool asks = hit.what == STORE_MISS && others && shard_replicates(s) &&
+		    !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED));
+	if (!asks || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
 		shard_drop(s, p, C_drop_icmp_unknown);
 }
 
@@ -448,8 +500,7 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 	}
 	if (n_flows > 0)
 		atomic_store_explicit(&s->workload_ns, s->now_ns, memory_order_relaxed);
-	for (unsigned i = 0; i < n_flows; i++)
-		hit[i] = store_prefetch_record(&s->store, hash[i]);
+	store_prefetch_records(&s->store, hash, hit, n_flows);
 	for (unsigned i = 0; i < n_flows; i++)
 		deliver(s, &packets[i], hash[i], hit[i]);
 }
@@ -518,15 +569,32 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 	case RING_DOUBT:
 		control_doubt(s);
 		break;
+	case RING_CHAIN:
+		fetch_want(s, m->chain, m->node);
+		break;
 	case RING_SERVE:
 		pull_serve(s, &m->key, m->node, m->worker);
+		break;
+	case RING_INDEX:
+	case RING_INDEX_FLUSH:
+	case RING_INDEX_FLUSHED:
+		index_ring(s, from, m);
 		break;
 	}
 }
 
-static bool room_for_more(const struct shard *s)
+bool shard_has_room(const struct shard *s)
 {
 	return s->step->n_tx + TX_RESERVE < STEP_TX && s->step->n_done + TX_RESERVE < STEP_DONE;
+}
+
+// How soon the switch may give this node up.
+static uint64_t patience_ns(const struct node_conf *conf)
+{
+	uint64_t bfd_ns = conf->bfd.tx_us * 1000ull * conf->bfd.multiplier;
+	uint64_t dead_ns = conf->dead_after_ms * MS;
+
+	return conf->bfd_enabled && bfd_ns < dead_ns ? bfd_ns : dead_ns;
 }
 
 // Everything that the other workers sent before now. The driver has received its burst before it
@@ -543,7 +611,7 @@ static void drain_rings(struct shard *s)
 			continue;
 		while ((m = ring_peek(s->in[w])) != NULL) {
 			if (m->type == RING_FRAME) {
-				if (n == STEP_BURST || !room_for_more(s)) {
+				if (n == STEP_BURST || !shard_has_room(s)) {
 					s->step->more = true;
 					break;
 				}
@@ -601,7 +669,7 @@ static void run_again(struct shard *s)
 		struct waiting w = s->waiting[i];
 		struct tripod_packet p;
 
-		if (!room_for_more(s)) {
+		if (!shard_has_room(s)) {
 			s->step->more = true;
 			return;
 		}
@@ -629,7 +697,7 @@ static void serve_query(struct shard *s)
 		s->query = q;
 	}
 	for (unsigned i = 0; i < 256; i++) {
-		if (q->cursor >= s->store.capacity)
+		if (q->cursor >= s->store.highest)
 			q->cursor = UINT32_MAX;
 		if (q->n == q->max || q->cursor == UINT32_MAX) {
 			if (q->cursor == UINT32_MAX)
@@ -643,38 +711,6 @@ static void serve_query(struct shard *s)
 			conn_view(s, q->cursor, &q->view[q->n++]);
 	}
 	s->step->more = true;
-}
-
-// Walks the table slowly for the gauges, so that no packet pays for them.
-static void census(struct shard *s)
-{
-	for (unsigned n = 0; n < 512; n++) {
-		if (++s->census.at > s->store.capacity) {
-			s->gauge.mastered = s->census.mastered;
-			s->gauge.backup = s->census.backup;
-			s->gauge.unprotected = s->census.unprotected;
-			s->gauge.tombstones = s->census.tombstones;
-			memset(&s->census, 0, sizeof(s->census));
-			break;
-		}
-		const struct conn *c = store_conn(&s->store, s->census.at);
-		if (c->state == CONN_FREE)
-			continue;
-		if (c->state == CONN_TOMBSTONE) {
-			s->census.tombstones++;
-		} else if (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) {
-			const struct conn_repl *r = store_repl(&s->store, s->census.at);
-			s->census.mastered++;
-			if ((c->flags & CONN_ANSWERED) &&
-				(unsigned)__builtin_popcountll(holders_with(r, HOLDER_ACKED) &
-							       shard_takers(s)) < s->conf->backups)
-				s->census.unprotected++;
-		} else {
-			s->census.backup++;
-		}
-	}
-	s->gauge.connections = s->store.used;
-	s->gauge.embryonic = s->store.embryonic;
 }
 
 static uint64_t min64(uint64_t a, uint64_t b)
@@ -715,15 +751,20 @@ static void tick(struct shard *s)
 	ready_worker_tick(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
 		next = s->now_ns + TICK_PERIOD_NS;
-	if (s->repair_at != 0 && room_for_more(s))
+	if (s->forgive_ns != 0 && s->now_ns >= s->forgive_ns) {
+		s->forgive_ns = s->refusing = 0;
+		repl_repair_start(s, false);
+	}
+	if (s->repair_at != 0 && shard_has_room(s))
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
+	next = min64(next, sync_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
 		next = min64(next, control_tick(s));
 		next = min64(next, local_tick(s));
 	}
-	census(s);
+	census_step(s);
 	s->next_tick_ns = next;
 }
 
@@ -741,6 +782,9 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
 		control_doubt(s);
 	session_keys(s);
+	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
+	// again since. An old SYN would open another life of a connection that goes on elsewhere.
+	s->stale_rx |= s->now_ns - s->last_step_ns > patience_ns(s->conf);
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -750,19 +794,25 @@ void shard_step(struct shard *s, struct step *step)
 	for (unsigned i = 0; i < step->n_rx; i++)
 		s->counters[C_rx_bytes] += step->rx[i].len;
 	burst(s, step->rx, step->n_rx);
+	// What is not full was the last that lay there.
+	s->stale_rx = s->stale_rx && (step->n_rx == STEP_BURST || step->more);
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
-	else if (s->overdue && room_for_more(s))
+	else if (s->overdue && shard_has_room(s))
 		expire(s);
 	serve_query(s);
+	index_step(s);
 	run_again(s);
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
+	if (s->sync.ready != 0)
+		sync_run(s);
+	repl_lack_flush(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);
-	step->wake_ns = min64(s->next_tick_ns, repl_next_ns(s));
+	step->wake_ns = min64(min64(s->next_tick_ns, repl_next_ns(s)), index_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)
 		s->counters[C_tx_bytes] += step->tx[i].len;

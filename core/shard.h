@@ -6,14 +6,18 @@
 //   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
+//   census.c         how many there are of what
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
 //   hpsms/repair.c   copies that were lost are made again
+//   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
+//   hpsms/fetch.c    chains that peers have and this node has not
 //   hpsms/repair.c   copies for who comes, who goes, and what has lost one
 //   hpsms/ready.c    from the start to the first packet, and from the last one to the end
 //
@@ -24,6 +28,8 @@
 
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
+#include "core/hpsms/fetch.h"
+#include "core/hpsms/index.h"
 #include "core/hpsms/member.h"
 #include "core/hpsms/session.h"
 #include "core/icmp.h"
@@ -39,6 +45,8 @@
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define PULL_HASH 4096
+#define SYNC_HASH 1024
+#define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 #define INCARNATION_MAX (1ull << 62) // of a peer's record: lives enough above it for ever
 
@@ -49,7 +57,11 @@ enum ring_type {
 	RING_NEIGH, // an address was resolved
 	RING_PEER, // a member came, went or restarted
 	RING_DOUBT, // this node may have been away: validate before use
+	RING_CHAIN, // a chain is wanted that a peer has
 	RING_SERVE, // a peer asks for a connection that the other worker has
+	RING_INDEX, // changes of this node's index set, for worker 0
+	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
+	RING_INDEX_FLUSHED, // ... it has
 };
 
 struct ring_message {
@@ -70,6 +82,11 @@ struct ring_message {
 		struct {
 			uint64_t boot, floor;
 		} peer;
+		uint64_t chain; // id
+		struct {
+			uint32_t fp[12];
+			uint16_t n, removes; // bit i: fp[i] goes
+		} index;
 	};
 };
 
@@ -82,6 +99,8 @@ struct peer {
 	uint64_t boot;
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
+	struct lag *lag; // of all channels
+	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
 };
 
@@ -89,6 +108,7 @@ struct outgoing {
 	struct frame frame; // buf != NULL: open
 	struct channel_message *message;
 	uint16_t used; // bytes of the message so far
+	uint64_t chain; // of the last record in it that has one
 	uint16_t count;
 	bool urgent; // leaves at the end of this step
 };
@@ -102,22 +122,48 @@ struct waiting {
 	uint8_t nf; // ... position of the one that holds it
 	uint8_t dir;
 	bool lost; // its connection has ended: to be dropped
+	uint32_t round; // of a packet that waits for a round of index sets
+	uint32_t fp; // ... the fingerprint of its tuple
 };
 
-enum pull_state { PULL_FREE = 0, PULL_ASKING, PULL_FAILED };
+enum pull_state {
+	PULL_FREE = 0,
+	PULL_ASKING, // nodes have been asked for it
+	PULL_ROUND, // they have it not: what says a round of index sets?
+	PULL_FAILED, // nobody has it
+};
+
+struct parked;
+struct sync_queue;
+// Packets that wait until their state is acknowledged (hpsms/sync.c).
+struct sync {
+	struct parked *parked;
+	struct sync_queue *queues;
+	uint32_t hash[SYNC_HASH]; // first queue of each list, 0: none
+	uint32_t free_parked, free_queue;
+	uint32_t oldest, newest, used;
+	uint32_t ready; // queues to be looked at in this step
+	uint64_t responsive; // members that answered when it was last looked at
+};
 
 struct pull {
 	struct tripod_tuple key;
 	uint64_t hash;
-	uint64_t awaited; // nodes that have not answered
+	uint64_t tried; // nodes asked so far
+	uint64_t awaited; // of them, those that have not answered
 	uint64_t started_ns, asked_ns;
 	uint32_t first, last; // waiting packets
 	uint32_t chain; // next in its hash list
 	uint8_t state; // enum pull_state
 	uint8_t n_waiting;
 	bool found; // somebody sent it, but may not have the newest
-	bool ask; // stands in the list of what the next PULL message asks for
-	uint32_t next_ask;
+	uint64_t found_ns; // ... when
+	bool ask; // stands in the list of what the next PULL messages ask for
+	bool checks; // the connection is known, and to be made sure of: everybody is asked
+	bool rounds; // when all asked have it not, a round may tell of others
+	uint32_t next_ask; // in that list
+	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
+	uint32_t fp;
 };
 
 struct node;
@@ -142,11 +188,17 @@ struct shard {
 	uint32_t chains_generation;
 	uint32_t chain_used[CHAINS_MAX]; // records under each; worker: rw, control: ro
 	uint64_t chain_nodes[CHAINS_MAX]; // members that hold it, too
+	uint64_t chain_told, chain_told_ns; // what worker 0 was last told to fetch
 
 	// The connections.
 	struct store store;
+	uint32_t *
+		unanswered; // ring of the records opened last; many have been answered or have gone since
+	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
+	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
+	bool stale_rx; // packets lie there that are older than the switch's patience
 	struct rng rng;
 	struct timers timers;
 
@@ -176,19 +228,29 @@ struct shard {
 	uint64_t busy_nodes;
 	struct pull *pulls;
 	uint32_t pull_hash[PULL_HASH]; // first pull of each list, 0: none
-	uint32_t pulls_asking, pull_scan;
+	uint32_t pulls_asking, pull_scan; // asking, or waiting for a round
+	uint32_t round_first; // pulls that wait for a round
 	uint32_t ask_first, ask_last; // pulls for the next PULL message
 	uint64_t pull_tokens_ns; // time from which unspent pull budget counts
+	struct {
+		uint32_t fp;
+		tick_t until;
+	} false_print[FALSE_PRINTS]; // fingerprints that have led to nobody lately
+	struct index_shard index;
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
-	} none; // the WIRE_NONE or WIRE_REFUSED being filled
+		uint32_t seq;
+	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
 	uint64_t repair_nodes; // members that came back: they are sent what they should have
 	uint64_t repair_reboot; // of them, those that have restarted and forgotten all
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
+	struct sync sync;
+	uint64_t refusing; // members that lately had no room for a copy
+	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
 	uint32_t repair_owed; // records of that kind found in this round
 	uint64_t relay_tokens_ns;
@@ -203,9 +265,12 @@ struct shard {
 	uint64_t nf_counters[CHAINS_MAX][CHAIN_NFS_MAX][NF_COUNTERS_MAX]; // worker: rw, control: ro
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
+		uint64_t sync_waiting;
+		uint64_t copies[COPIES_MAX + 1];
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones;
+		uint64_t copies[COPIES_MAX + 1];
 		uint32_t at;
 	} census; // the walk under way
 
@@ -254,7 +319,13 @@ struct node {
 	_Atomic uint8_t phase; // worker 0: wo, others: ro; enum node_phase
 	bool joined; // worker 0: what it waited for at its start has come
 	bool takes_traffic; // worker 0: by its phase
+	uint64_t unserved_until_ns; // worker 0: who says until then that all is sent means less
 	uint64_t served_by; // worker 0: rw, control: ro; members that have sent everything
+	// Members that have once done so in this life: what they knew of this node's NAT ports, it knows.
+	uint64_t reported; // worker 0: rw, control: ro
+	uint64_t refused_before; // worker 0: records that were refused before they had all begun to
+	// No connection of a former life can have a port that this node would hand out.
+	_Atomic bool ports_clear; // worker 0: wo, others: ro
 	uint64_t moving_ns; // worker 0: since when it has no port
 	uint32_t moving; // worker 0: ... for which drain
 	struct auth_handover *keys;
@@ -268,7 +339,9 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
+	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
@@ -294,10 +367,41 @@ static inline void count(struct shard *s, enum counter c)
 	s->counters[c]++;
 }
 
+// An incarnation's low bits name the node that opened that life of the connection: it is sent what it
+// has opened when it starts anew, lest it hand out the same NAT ports once more. So two nodes never
+// draw the same, either. The bits above are random, and above those of every life known before.
+#define INCARNATION_NODE 0x3full
+static inline unsigned conn_opener(const struct conn *c)
+{
+	return (unsigned)(c->incarnation & INCARNATION_NODE);
+}
+static inline uint64_t incarnation_above(uint64_t above, unsigned more, unsigned opener)
+{
+	return ((above / (INCARNATION_NODE + 1) + 1 + more) * (INCARNATION_NODE + 1)) | opener;
+}
+
 // Members whose answer is worth waiting for: alive, and heard lately.
 static inline uint64_t shard_responsive(const struct shard *s)
 {
 	return s->live & ~atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
+}
+
+// May connections be known elsewhere?
+static inline bool shard_replicates(const struct shard *s)
+{
+	bool promised = s->conf->durability != DURABILITY_NONE;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++)
+		promised |= s->chain[k] != NULL && s->chain[k]->durability > DURABILITY_NONE;
+	return promised;
+}
+
+// The members or the switch's ports changed lately, or may be about to be found changed.
+static inline bool shard_unsettled(const struct shard *s)
+{
+	// A member whose port goes up or down counts for as long as it says so.
+	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
+	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
 }
 
 // ---- shard.c ----
@@ -315,6 +419,7 @@ uint32_t shard_wait_new(struct shard *s, const struct tripod_packet *p);
 void shard_wait_free(struct shard *s, uint32_t w);
 // The wait is over: the packet goes through once more, later in this step.
 void shard_again(struct shard *s, uint32_t w);
+bool shard_has_room(const struct shard *s); // this step may send and give back some more
 // Runs a packet of record i, direction dir, through tracking and chain, and out.
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 
@@ -331,6 +436,9 @@ int chain_set_find(const struct shard *s, uint64_t id); // slot that records may
 // Worker 0: which slots this node announces as in use (or soon to be), for its heartbeats.
 uint8_t chain_set_in_use(const struct shard *s);
 
+// ---- census.c ----
+void census_step(struct shard *s); // some records
+
 // ---- conn.c ----
 // A zeroed record under the chain of a slot, and its end; STORE_NONE: the table is full.
 uint32_t conn_new(struct shard *s, unsigned slot);
@@ -339,14 +447,26 @@ static inline bool conn_masters(const struct conn *c, unsigned dir)
 {
 	return c->flags & (CONN_MASTER_0 << dir);
 }
+static inline enum durability conn_durability(const struct conn *c)
+{
+	return (enum durability)c->durability;
+}
 static inline bool conn_uncertain(const struct shard *s, const struct conn *c, unsigned dir)
 {
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
+void conn_init(struct shard *s, struct arena *a);
+static inline tick_t conn_last_seen(const struct conn *c)
+{
+	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
+	return (int32_t)(a - b) > 0 ? a : b;
+}
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
-void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation);
+// holders: nodes that have the life before, and are told of this one when it is answered.
+void conn_open(
+	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders);
 // The first packet has passed the whole chain: now the reversed tuple is known. 0, or a negative
 // errno after which the record is gone; conn_error_counter() says which drop that is.
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p);
@@ -378,10 +498,14 @@ void run_forget(struct shard *s, uint32_t i); // held packets and timers of a re
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
 // ---- forward.c ----
-// Sends p out on the other side; dir of record i caches the next hop, i == STORE_NONE: no cache.
-void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p, of direction dir of record i, out on the other side: now, or when its state is acknowledged.
+static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+// Sends p out on the other side now; dir of record i caches the next hop, i == STORE_NONE: no cache.
+void forward_now(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 // Sends p back out on the side that it came from, to the station that sent it.
 void forward_back(struct shard *s, struct tripod_packet *p);
+// Asks for the next hops of record i, should they be unknown: its packets may come here any time.
+void forward_prepare(struct shard *s, uint32_t i);
 void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node);
 void forward_control(struct shard *s, struct frame *f); // counted
 // An ICMP error about p from the gateway to the sender of p (enum icmp_error); p stays the caller's.
@@ -443,13 +567,19 @@ void session_greet(
 	struct shard *s, unsigned node, uint64_t boot, uint64_t echo, const uint8_t mac[6]);
 
 // ---- hpsms/repl.c ----
+// Beside parts: of holders and activity alone, for which no packet waits.
+#define REPL_QUIET (1u << PARTS)
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
+void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
+void repl_lack_flush(struct shard *s); // tells who named records that are not here
+void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, const uint8_t *body,
+	uint16_t len);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
 
@@ -462,6 +592,23 @@ bool repl_repair(struct shard *s); // true: more to do
 // A round of repair begins. marks: it waits for a joining member, or a drain.
 void repl_repair_start(struct shard *s, bool marks);
 
+// ---- hpsms/sync.c ----
+void sync_init(struct shard *s, struct arena *a);
+// No packet of direction dir of record i, which has CONN_SYNCING, could wait, and it would have to.
+bool sync_full(struct shard *s, uint32_t i, unsigned dir);
+// p of record i, which has CONN_SYNCING, waits to be sent out (or back to its sender), and is taken;
+// false: it may go at once. cached: with the next hop of dir.
+bool sync_wait_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, bool cached);
+bool sync_wait_back(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
+void sync_acked(struct shard *s, uint32_t i, unsigned node, uint16_t stamp);
+void sync_review(struct shard *s, uint32_t i); // its holders have changed
+void sync_members(struct shard *s, uint64_t forgot); // members came, went, or have restarted
+void sync_handed(struct shard *s, uint32_t i, unsigned dir); // another node has taken it over
+void sync_forget(struct shard *s, uint32_t i); // what waits is lost
+void sync_run(struct shard *s); // at the end of a step: what may leave leaves
+uint64_t sync_tick(struct shard *s);
+void *sync_buffer(const struct shard *s, uint32_t place); // of the packet that waits there, or NULL
+
 // ---- hpsms/place.c ----
 // The members that should have a copy of record i and have none: those to which the switch would send
 // its packets, now and after failures, and others until k have one (k + 1 while this node drains).
@@ -470,32 +617,95 @@ uint64_t place_missing(const struct shard *s, uint32_t i);
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
 
+// ---- hpsms/fetch.c ----
+void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
+// A peer has a chain that this node may lack.
+void fetch_want(struct shard *s, uint64_t id, unsigned node);
+void fetch_hello(struct shard *s, unsigned node, const struct wire_hello *h);
+// Worker 0: a member has connections under a chain that this node lacks and may still get.
+bool fetch_pending(const struct shard *s);
+uint64_t fetch_tick(struct shard *s); // worker 0; returns when next
+void fetch_rx(struct shard *s, unsigned from, const struct wire_chain *c);
+void fetch_serve(struct shard *s, unsigned node, const struct wire_chain_ask *a);
+
+// ---- hpsms/index_own.c ----
+static inline bool index_on(const struct shard *s)
+{
+	return s->conf->index_keys > 0 && s->conf->durability != DURABILITY_NONE;
+}
+void index_init(struct index *ix, struct arena *a, const struct node_conf *conf);
+void index_shard_init(struct shard *s, struct arena *a);
+// Record i may have to be announced: when it is no longer young, or when somebody asks.
+void index_young(struct shard *s, uint32_t i);
+// Record i goes. false: the ring to worker 0 is full; try again later.
+bool index_forget(struct shard *s, uint32_t i);
+void index_ring(struct shard *s, unsigned from, const struct ring_message *m);
+void index_step(struct shard *s); // announces, sends, looks after packets that wait
+uint64_t index_next_ns(const struct shard *s);
+// Worker 0: somebody asks for what this node has.
+void index_ask_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+
+// ---- hpsms/index_peers.c ----
+void index_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void index_copy_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void index_peer(struct shard *s, unsigned node, bool live, bool rebooted); // worker 0
+uint64_t index_peers(struct shard *s); // worker 0: gaps, copies, rounds; returns when next
+// The number of the next round that begins after now; it is asked for.
+uint32_t index_round(struct shard *s);
+bool index_round_over(const struct shard *s, uint32_t round);
+// Live members that may have a key of this fingerprint.
+uint64_t index_candidates(const struct shard *s, uint32_t fp);
+// Live members whose set is not here, so that they may have anything.
+uint64_t index_blind(const struct shard *s);
+// Are changes of a live member known to be on their way?
+bool index_behind(const struct shard *s);
+// Live members whose set has not been fetched, as seen by worker 0.
+uint64_t index_unknown(const struct node *n);
+// Live members whose set is not all here, for whatever reason, as seen by worker 0.
+uint64_t index_lacking(const struct node *n);
+// All live members' sets are here.
+bool index_complete(const struct shard *s);
+// May the tuple be in use on another node? Cheap: one cache line.
+bool index_maybe_used(const struct shard *s, const struct tripod_tuple *key);
 // ---- hpsms/ready.c ----
 void ready_tick(struct shard *s); // worker 0: the node's phase
 uint8_t ready_hello(const struct shard *s); // worker 0: what heartbeats say of it
 // Worker 0: all workers have sent this member, in its present life, what it should hold.
 bool ready_has_served(const struct shard *s, unsigned node);
 void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
+void ready_chains(struct shard *s); // worker 0: the chains that this node holds have changed
 void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
 void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
 // Members of whose copies this node, while it joins, has not got all.
 uint64_t ready_unserved(const struct node *n);
+uint64_t ready_unreported(const struct node *n);
+bool ready_ports_awaited(const struct node *n); // the chain divides ports, and they are not clear
 bool ready_hearing(
 	const struct node *n, uint64_t now_ns); // the others have had no time to be heard
 
 // ---- hpsms/pull.c ----
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait
-// The packet waits until the peers have said whether they know its tuple; takes p.
-void pull_wait(struct shard *s, struct tripod_packet *p, uint64_t hash);
+// Algorithm 1 of the paper for a packet whose tuple is unknown here: it waits for the nodes that may
+// have the connection, or for a round of index sets. true: taken. false: nobody has it, go on.
+enum pull_how {
+	PULL_BLIND = 1, // members whose set is not here may have it
+	PULL_ROUNDS = 2, // members may have it and not have told yet
+};
+bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
+// The connection is known here, but may have gone on elsewhere: the packet waits for what all members
+// say. true: taken.
+bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
+// Packets and pulls that wait for a round: what is known by now?
+void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
 void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
-// it was sent (WIRE_REFUSED): collected, sent by pull_none_flush().
+// it was sent (WIRE_REFUSED; seq: in which message): collected, sent by pull_none_flush().
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker);
+	unsigned worker, uint32_t seq);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
@@ -507,4 +717,12 @@ static inline void chain_set_step(struct shard *s)
 	uint32_t newest = atomic_load_explicit(&s->node->chains.generation, memory_order_acquire);
 	if (__builtin_expect(newest != s->chains_generation, 0))
 		chain_set_adopt(s);
+}
+
+static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
+{
+	if (__builtin_expect(store_conn(&s->store, i)->flags & CONN_SYNCING, 0) &&
+		sync_wait_out(s, p, i, dir, true))
+		return;
+	forward_now(s, p, i, dir);
 }

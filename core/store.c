@@ -9,10 +9,11 @@
 #endif
 
 // Entries of the index are at most this share of its ways.
-#define LOAD_NUMERATOR 3
-#define LOAD_DENOMINATOR 4
-// An entry stands at most so many buckets behind its home. At the load above, chains of eight are
-// already rare; the bound is for the day when the hash is not as random as it should be.
+#define LOAD_NUMERATOR 13
+#define LOAD_DENOMINATOR 16
+// An entry stands in one of so many buckets: its home, its second, and those behind that. At the load
+// above one in fifteen is not at home, and one in seventy beyond its second; the bound is for the day
+// when the hash is not as random as it should be.
 #define PROBE_MAX 32
 
 #define WHAT_DIR 1
@@ -35,22 +36,18 @@ static uint32_t bucket_count(uint32_t capacity, uint32_t alias_capacity)
 {
 	uint64_t entries = (uint64_t)capacity * 2 + alias_capacity;
 	uint64_t ways = (entries * LOAD_DENOMINATOR + LOAD_NUMERATOR - 1) / LOAD_NUMERATOR;
-	uint32_t n = 1;
-	while ((uint64_t)n * BUCKET_WAYS < ways)
-		n *= 2;
-	return n;
+	return (uint32_t)((ways + BUCKET_WAYS - 1) / BUCKET_WAYS);
 }
 
 void store_init(struct store *s, struct arena *a, uint32_t capacity, uint32_t alias_capacity,
 	uint32_t state_size, uint64_t hash_seed, tick_t now)
 {
-	// Above this the sum of the index's entries no longer fits, nor WHEEL_HEAD beside an index.
-	assert(capacity < 1u << 30 && alias_capacity < 1u << 30);
+	assert(capacity <= STORE_CAPACITY_MAX && alias_capacity <= STORE_CAPACITY_MAX);
 	uint32_t buckets = bucket_count(capacity, alias_capacity);
 	*s = (struct store){
 		.capacity = capacity,
 		.alias_capacity = alias_capacity,
-		.bucket_mask = buckets - 1,
+		.n_buckets = buckets,
 		.conn_size = (uint32_t)(CONN_HEADER + state_size + 63) & ~63u,
 		.hash_seed = hash_seed,
 		.wheel_now = now,
@@ -96,90 +93,129 @@ static uint16_t signature_of(uint64_t hash)
 static unsigned bucket_match(const struct index_bucket *b, uint16_t signature)
 {
 #ifdef __SSE2__
-	// The upper words of the entries, signatures lowest in them, four at a time.
+	_Static_assert(BUCKET_WAYS <= 16, "signatures in two registers, and something behind them");
 	const __m128i *at = (const __m128i *)b;
-	const __m128i wanted = _mm_set1_epi32(signature), low = _mm_set1_epi32(0xffff);
-	unsigned match = 0;
-	for (unsigned half = 0; half < 2; half++) {
-		__m128 even = _mm_castsi128_ps(_mm_load_si128(at + 2 * half));
-		__m128 odd = _mm_castsi128_ps(_mm_load_si128(at + 2 * half + 1));
-		__m128i word = _mm_castps_si128(_mm_shuffle_ps(even, odd, _MM_SHUFFLE(3, 1, 3, 1)));
-		__m128i equal = _mm_cmpeq_epi32(_mm_and_si128(word, low), wanted);
-		match |= (unsigned)_mm_movemask_ps(_mm_castsi128_ps(equal)) << (4 * half);
-	}
+	const __m128i wanted = _mm_set1_epi16((short)signature);
+	__m128i low = _mm_cmpeq_epi16(_mm_load_si128(at), wanted);
+	__m128i high = _mm_cmpeq_epi16(_mm_load_si128(at + 1), wanted);
+	unsigned match = (unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high));
 	return match & ((1u << BUCKET_WAYS) - 1);
 #else
 	unsigned match = 0;
 	for (unsigned w = 0; w < BUCKET_WAYS; w++)
-		match |= (unsigned)(b->way[w].signature == signature) << w;
+		match |= (unsigned)(b->signature[w] == signature) << w;
 	return match;
 #endif
 }
 
-static const struct tripod_tuple *entry_key(const struct store *s, const struct index_entry *e)
+// The bucket to look at behind `at`, which is the one of number `probe`.
+static uint32_t next_bucket(const struct store *s, uint64_t hash, unsigned probe, uint32_t at)
 {
-	if (e->what & WHAT_ALIAS)
-		return &s->aliases[e->index].key;
-	return &store_conn(s, e->index)->dir[e->what & WHAT_DIR].key;
+	if (probe == 0)
+		return store_second(s, hash);
+	return at + 1 == s->n_buckets ? 0 : at + 1;
 }
 
-static struct store_hit entry_hit(const struct index_entry *e)
+static const struct tripod_tuple *entry_key(const struct store *s, struct index_entry e)
+{
+	if (e.what & WHAT_ALIAS)
+		return &s->aliases[e.index].key;
+	return &store_conn(s, e.index)->dir[e.what & WHAT_DIR].key;
+}
+
+static struct store_hit entry_hit(struct index_entry e)
 {
 	return (struct store_hit){
-		.what = e->what & WHAT_ALIAS ? STORE_ALIAS : STORE_CONN,
-		.index = e->index,
-		.dir = e->what & WHAT_DIR,
+		.what = e.what & WHAT_ALIAS ? STORE_ALIAS : STORE_CONN,
+		.index = e.index,
+		.dir = e.what & WHAT_DIR,
 	};
 }
 
-struct store_hit store_prefetch_record(const struct store *s, uint64_t hash)
+static struct store_hit prefetch_from(
+	const struct store *s, const struct index_bucket *b, uint64_t hash)
 {
-	uint32_t home = (uint32_t)hash & s->bucket_mask;
-	const struct index_bucket *b = &s->buckets[home];
 	unsigned match = bucket_match(b, signature_of(hash));
 	for (; match != 0; match &= match - 1) {
-		const struct index_entry *e = &b->way[__builtin_ctz(match)];
-		if (e->index == STORE_NONE)
+		struct index_entry e = store_entry(b, (unsigned)__builtin_ctz(match));
+		if (e.index == STORE_NONE)
 			continue;
-		if (e->what & WHAT_ALIAS) {
-			__builtin_prefetch(&s->aliases[e->index]);
+		if (e.what & WHAT_ALIAS) {
+			__builtin_prefetch(&s->aliases[e.index]);
 			return entry_hit(e);
 		}
-		const uint8_t *c = (const uint8_t *)store_conn(s, e->index);
+		const uint8_t *c = (const uint8_t *)store_conn(s, e.index);
 		for (uint32_t at = 0; at < s->conn_size; at += 64)
 			__builtin_prefetch(c + at);
 		return entry_hit(e);
 	}
-	if (b->overflow != 0)
-		__builtin_prefetch(&s->buckets[(home + 1) & s->bucket_mask]);
 	return (struct store_hit){.what = STORE_MISS};
+}
+
+struct store_hit store_prefetch_record(const struct store *s, uint64_t hash)
+{
+	const struct index_bucket *b = &s->buckets[store_home(s, hash)];
+	struct store_hit hit = prefetch_from(s, b, hash);
+	if (hit.what == STORE_MISS && b->overflow != 0)
+		__builtin_prefetch(&s->buckets[store_second(s, hash)]);
+	return hit;
+}
+
+struct store_hit store_prefetch_second(const struct store *s, uint64_t hash)
+{
+	if (s->buckets[store_home(s, hash)].overflow == 0)
+		return (struct store_hit){.what = STORE_MISS};
+	return prefetch_from(s, &s->buckets[store_second(s, hash)], hash);
 }
 
 struct store_hit store_find(const struct store *s, const struct tripod_tuple *key, uint64_t hash)
 {
 	uint16_t signature = signature_of(hash);
-	uint32_t at = (uint32_t)hash & s->bucket_mask;
+	uint32_t at = store_home(s, hash);
 	for (unsigned probe = 0; probe < PROBE_MAX; probe++) {
 		const struct index_bucket *b = &s->buckets[at];
 		unsigned match = bucket_match(b, signature);
 		for (; match != 0; match &= match - 1) {
-			const struct index_entry *e = &b->way[__builtin_ctz(match)];
-			if (e->index == STORE_NONE || !store_key_equal(entry_key(s, e), key))
+			struct index_entry e = store_entry(b, (unsigned)__builtin_ctz(match));
+			if (e.index == STORE_NONE || !store_key_equal(entry_key(s, e), key))
 				continue;
 			return entry_hit(e);
 		}
 		if (b->overflow == 0)
 			break;
-		at = (at + 1) & s->bucket_mask;
+		at = next_bucket(s, hash, probe, at);
 	}
 	return (struct store_hit){.what = STORE_MISS};
 }
 
-// Counts an entry in (or, by -1, out of) the overflow of the n buckets from home on.
-static void overflow_add(struct store *s, uint32_t home, unsigned n, int32_t by)
+uint32_t store_find_hash(const struct store *s, uint64_t hash)
 {
-	for (unsigned i = 0; i < n; i++)
-		s->buckets[(home + i) & s->bucket_mask].overflow += (uint32_t)by;
+	uint16_t signature = signature_of(hash);
+	uint32_t at = store_home(s, hash);
+	for (unsigned probe = 0; probe < PROBE_MAX; probe++) {
+		const struct index_bucket *b = &s->buckets[at];
+		unsigned match = bucket_match(b, signature);
+		for (; match != 0; match &= match - 1) {
+			struct index_entry e = store_entry(b, (unsigned)__builtin_ctz(match));
+			if (e.index != STORE_NONE && e.what == 0 &&
+				store_hash(s, entry_key(s, e)) == hash)
+				return e.index;
+		}
+		if (b->overflow == 0)
+			break;
+		at = next_bucket(s, hash, probe, at);
+	}
+	return STORE_NONE;
+}
+
+// Counts an entry in (or, by -1, out of) the overflow of its first n buckets.
+static void overflow_add(struct store *s, uint64_t hash, unsigned n, int32_t by)
+{
+	uint32_t at = store_home(s, hash);
+	for (unsigned probe = 0; probe < n; probe++) {
+		s->buckets[at].overflow += (uint32_t)by;
+		at = next_bucket(s, hash, probe, at);
+	}
 }
 
 static int index_add(struct store *s, const struct tripod_tuple *key, struct index_entry entry)
@@ -188,18 +224,20 @@ static int index_add(struct store *s, const struct tripod_tuple *key, struct ind
 	if (store_find(s, key, hash).what != STORE_MISS)
 		return -EEXIST;
 
-	entry.signature = signature_of(hash);
-	uint32_t home = (uint32_t)hash & s->bucket_mask;
-	for (unsigned probe = 0; probe < PROBE_MAX && probe <= s->bucket_mask; probe++) {
-		struct index_bucket *b = &s->buckets[(home + probe) & s->bucket_mask];
+	uint32_t at = store_home(s, hash);
+	for (unsigned probe = 0; probe < PROBE_MAX; probe++) {
+		struct index_bucket *b = &s->buckets[at];
 		for (unsigned w = 0; w < BUCKET_WAYS; w++) {
-			if (b->way[w].index != STORE_NONE)
+			if (store_entry(b, w).index != STORE_NONE)
 				continue;
-			b->way[w] = entry;
-			overflow_add(s, home, probe, 1);
+			b->signature[w] = signature_of(hash);
+			b->ref[w] = entry.index | (uint32_t)entry.what << ENTRY_WHAT_SHIFT |
+				    (uint32_t)entry.chain << ENTRY_CHAIN_SHIFT;
+			overflow_add(s, hash, probe, 1);
 			s->index_used++;
 			return 0;
 		}
+		at = next_bucket(s, hash, probe, at);
 	}
 	return -ENOSPC;
 }
@@ -208,20 +246,23 @@ static int index_add(struct store *s, const struct tripod_tuple *key, struct ind
 static void index_remove(
 	struct store *s, const struct tripod_tuple *key, uint32_t index, uint8_t what)
 {
-	uint32_t home = (uint32_t)store_hash(s, key) & s->bucket_mask;
-	for (unsigned probe = 0; probe < PROBE_MAX && probe <= s->bucket_mask; probe++) {
-		struct index_bucket *b = &s->buckets[(home + probe) & s->bucket_mask];
+	uint64_t hash = store_hash(s, key);
+	uint32_t at = store_home(s, hash);
+	for (unsigned probe = 0; probe < PROBE_MAX; probe++) {
+		struct index_bucket *b = &s->buckets[at];
 		for (unsigned w = 0; w < BUCKET_WAYS; w++) {
-			struct index_entry *e = &b->way[w];
-			if (e->index != index || e->what != what)
+			struct index_entry e = store_entry(b, w);
+			if (e.index != index || e.what != what)
 				continue;
-			*e = (struct index_entry){.index = STORE_NONE};
-			overflow_add(s, home, probe, -1);
+			b->signature[w] = 0;
+			b->ref[w] = STORE_NONE;
+			overflow_add(s, hash, probe, -1);
 			s->index_used--;
 			return;
 		}
 		if (b->overflow == 0)
 			return;
+		at = next_bucket(s, hash, probe, at);
 	}
 }
 
@@ -258,6 +299,7 @@ uint32_t store_conn_new(struct store *s)
 	struct conn_repl *r = store_repl(s, i);
 	s->free_conn = r->next;
 	s->used++;
+	s->highest = i > s->highest ? i : s->highest;
 	struct conn *c = store_conn(s, i);
 	uint16_t stamp = c->stamp;
 	memset(c, 0, s->conn_size);

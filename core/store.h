@@ -46,6 +46,9 @@ enum conn_flag {
 	CONN_HELD = 1 << 4, // an NF holds packets of it
 	CONN_REPLICATED = 1 << 5, // is on at least one other node, or on its way there
 	CONN_TIMED = 1 << 6, // an NF timer is set
+	CONN_SYNCING =
+		1
+		<< 7, // of sync: not all that matters is acknowledged, or packets wait (conn.waits)
 };
 
 // The line of one direction. d = 0: packets of the initiator; d = 1: of the responder.
@@ -64,7 +67,10 @@ struct conn {
 	uint8_t state; // enum conn_state
 	uint8_t flags; // enum conn_flag
 	uint8_t chain; // which of the node's chains it runs under, as in its index entries
-	uint8_t reason; // enum tripod_reason, of a tombstone
+	uint8_t reason : 2; // enum tripod_reason, of a tombstone
+	uint8_t durability : 2; // enum durability, fixed when its first packet has passed the chain
+	uint8_t chosen : 1; // an NF has chosen it
+	uint8_t waits : 2; // bit d: packets of direction d do, with CONN_SYNCING
 	uint16_t
 		stamp; // counts local changes; tells an acknowledgement of the newest from an older
 	uint16_t published; // last activity that the holders were told, ticks >> 8
@@ -110,7 +116,8 @@ struct conn_repl {
 	struct conn_version part[PARTS];
 	uint32_t next, prev; // wheel
 	uint16_t mark[HOLDER_MARKS]; // bit n: the holder of rank n (core/holders.h) has the mark
-	uint16_t reserved;
+	uint8_t changed; // bit d: direction d has changed since all holders had everything
+	uint8_t untold; // bit d: it has since, in a way that could wait for the next change
 };
 _Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 
@@ -136,12 +143,13 @@ struct store {
 	struct alias *aliases;
 	struct index_bucket *buckets;
 	uint32_t *wheel; // first record of each slot
-	uint32_t capacity, alias_capacity, bucket_mask;
+	uint32_t capacity, alias_capacity, n_buckets;
 	uint32_t conn_size; // bytes, a multiple of 64
 	uint64_t hash_seed; // secret, shared by the rack
 
 	// Running.
 	uint32_t free_conn, used; // free list through conn_repl.next; records in use
+	uint32_t highest; // record that was ever in use: a walk need not go further
 	uint32_t free_alias, aliases_used;
 	uint32_t index_used;
 	uint32_t embryonic; // records without CONN_ANSWERED; kept by whoever sets the flag
@@ -180,10 +188,25 @@ struct store_hit {
 	uint8_t dir;
 };
 struct store_hit store_find(const struct store *s, const struct tripod_tuple *key, uint64_t hash);
+// The record whose key of direction 0 has this hash. Two keys of one hash: either.
+uint32_t store_find_hash(const struct store *s, uint64_t hash); // or STORE_NONE
 
 // Prefetches the record lines of the first candidate for hash in its bucket (one compare of
 // signatures, no record touched), and returns it. d is unknown: all lines a packet touches.
 struct store_hit store_prefetch_record(const struct store *s, uint64_t hash);
+// The same for its second bucket, when that has found none, a moment later.
+struct store_hit store_prefetch_second(const struct store *s, uint64_t hash);
+// Both for n hashes.
+static inline void store_prefetch_records(
+	const struct store *s, const uint64_t *hash, struct store_hit *hit, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		hit[i] = store_prefetch_record(s, hash[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if (__builtin_expect(hit[i].what == STORE_MISS, 0))
+			hit[i] = store_prefetch_second(s, hash[i]);
+	}
+}
 // Is the candidate what store_find() would find? It may have gone meanwhile, its record in other
 // hands; false of a miss and of an alias, too.
 static inline bool store_hit_right(
@@ -234,23 +257,50 @@ static inline bool store_hit_right(
 	return c->state != CONN_FREE && store_key_equal(&c->dir[hit->dir].key, key);
 }
 
-#define BUCKET_WAYS 7
+#define BUCKET_WAYS 10
 // An entry leads to a record or alias, and carries the chain version that the connection began under
-// (paper, IV-A: an index entry holds the address and the chain_id).
+// (paper, IV-A: an index entry holds the address and the chain_id). In the bucket it is a signature and
+// a word: index, direction, alias, chain.
 struct index_entry {
 	uint32_t index; // STORE_NONE: empty
-	uint16_t signature; // high hash bits
 	uint8_t chain;
 	uint8_t what; // bit 0: direction; bit 1: alias
 };
+#define STORE_CAPACITY_MAX                                                                         \
+	((1u << 27) - 1) // records, and aliases: an entry has 27 bits for the index
+#define ENTRY_WHAT_SHIFT 27
+#define ENTRY_CHAIN_SHIFT 29
 struct index_bucket {
-	struct index_entry way[BUCKET_WAYS];
+	uint16_t signature[BUCKET_WAYS]; // high hash bits
+	uint32_t ref[BUCKET_WAYS];
 	uint32_t overflow; // entries that would belong here and stand in a later bucket
-	uint32_t reserved;
 };
 _Static_assert(sizeof(struct index_bucket) == 64, "one cache line");
 
+static inline struct index_entry store_entry(const struct index_bucket *b, unsigned way)
+{
+	uint32_t ref = b->ref[way];
+	return (struct index_entry){
+		.index = ref & STORE_CAPACITY_MAX,
+		.chain = (uint8_t)(ref >> ENTRY_CHAIN_SHIFT),
+		.what = ref >> ENTRY_WHAT_SHIFT & 3,
+	};
+}
+
+// The bucket in which an entry stands if there is room, and the one that comes next; behind that, the
+// neighbours. The number of buckets is no power of two, so bits of the hash are scaled to it: the low
+// half, and the middle mixed. The signature comes from the upper end.
+static inline uint32_t store_home(const struct store *s, uint64_t hash)
+{
+	return (uint32_t)((uint64_t)(uint32_t)hash * s->n_buckets >> 32);
+}
+static inline uint32_t store_second(const struct store *s, uint64_t hash)
+{
+	uint32_t mixed = (uint32_t)(hash >> 16) * 0x9e3779b1u;
+	return (uint32_t)((uint64_t)mixed * s->n_buckets >> 32);
+}
+
 static inline void store_prefetch_bucket(const struct store *s, uint64_t hash)
 {
-	__builtin_prefetch(&s->buckets[hash & s->bucket_mask]);
+	__builtin_prefetch(&s->buckets[store_home(s, hash)]);
 }

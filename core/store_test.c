@@ -68,7 +68,7 @@ static struct store_hit find(const struct store *s, const struct tripod_tuple *k
 static uint64_t overflow_sum(const struct store *s)
 {
 	uint64_t sum = 0;
-	for (uint32_t b = 0; b <= s->bucket_mask; b++)
+	for (uint32_t b = 0; b < s->n_buckets; b++)
 		sum += s->buckets[b].overflow;
 	return sum;
 }
@@ -77,9 +77,9 @@ static void assert_index_empty(const struct store *s)
 {
 	assert_int_equal(s->index_used, 0);
 	assert_int_equal(overflow_sum(s), 0);
-	for (uint32_t b = 0; b <= s->bucket_mask; b++)
+	for (uint32_t b = 0; b < s->n_buckets; b++)
 		for (unsigned w = 0; w < BUCKET_WAYS; w++)
-			assert_int_equal(s->buckets[b].way[w].index, STORE_NONE);
+			assert_int_equal(store_entry(&s->buckets[b], w).index, STORE_NONE);
 }
 
 static void store_init__layout(void **state)
@@ -94,11 +94,10 @@ static void store_init__layout(void **state)
 		assert_int_equal((uintptr_t)s->aliases % 64, 0);
 		assert_int_equal((uintptr_t)s->buckets % 64, 0);
 		assert_int_equal(s->conn_size, 256); // 144 + 49
-		assert_int_equal(s->bucket_mask & (s->bucket_mask + 1), 0);
 		uint64_t entries = capacities[i] * 2 + 7;
-		uint64_t ways = (uint64_t)(s->bucket_mask + 1) * BUCKET_WAYS;
-		assert_true(entries * 4 <= ways * 3);
-		assert_true(s->bucket_mask == 0 || entries * 4 > ways / 2 * 3);
+		uint64_t ways = (uint64_t)s->n_buckets * BUCKET_WAYS;
+		assert_true(entries * 16 <= ways * 13);
+		assert_true(entries * 16 > (ways - BUCKET_WAYS) * 13 - 16);
 		fixture_fini(&f);
 	}
 }
@@ -162,9 +161,9 @@ static void store_find__both_directions_and_alias(void **state)
 		assert_int_equal(h.dir, d);
 	}
 	unsigned chains = 0;
-	for (uint32_t b = 0; b <= s->bucket_mask; b++)
+	for (uint32_t b = 0; b < s->n_buckets; b++)
 		for (unsigned w = 0; w < BUCKET_WAYS; w++)
-			chains += s->buckets[b].way[w].chain;
+			chains += store_entry(&s->buckets[b], w).chain;
 	assert_int_equal(chains, 10);
 
 	uint32_t a = store_alias_new(s);
@@ -239,38 +238,27 @@ static void store_hash__seed(void **state)
 	assert_true(store_hash(&a, &t) != store_hash(&a, &r));
 }
 
-// Keys of one home bucket, more than may stand in its chain.
-static void store_index__chain_full(void **state)
+// More keys than there are places: each place is taken, and what is gone leaves no trace.
+static void store_index__full(void **state)
 {
-	enum { KEYS = 400 };
+	enum { KEYS = 100, BUCKETS = 3, PLACES = BUCKETS * BUCKET_WAYS };
 	struct fixture f;
 	fixture_init(&f, KEYS, 0, 0, 3, 0);
 	struct store *s = &f.s;
-	uint32_t n = 0, number = 0;
-	int r;
-	for (;;) {
-		struct tripod_tuple t;
-		do
-			t = tuple_of(++number);
-		while ((store_hash(s, &t) & s->bucket_mask) != 5);
+	s->n_buckets = BUCKETS;
+	uint32_t n = 0;
+	int r = 0;
+	while (r == 0) {
 		uint32_t i = store_conn_new(s);
 		assert_int_not_equal(i, STORE_NONE);
-		store_conn(s, i)->dir[0].key = t;
+		store_conn(s, i)->dir[0].key = tuple_of(i);
 		r = store_index_conn(s, i, 0);
-		if (r != 0)
-			break;
-		n++;
-		// Every bucket that was passed over counts it.
-		for (uint32_t b = 0; b <= s->bucket_mask; b++) {
-			uint32_t from_home = (b - 5) & s->bucket_mask;
-			uint32_t behind = n - (from_home + 1) * BUCKET_WAYS;
-			assert_int_equal(s->buckets[b].overflow, (int32_t)behind > 0 ? behind : 0);
-		}
+		n += r == 0;
 	}
 	assert_int_equal(r, -ENOSPC);
-	assert_int_equal(n % BUCKET_WAYS, 0);
-	assert_true(n >= 16 * BUCKET_WAYS);
+	assert_int_equal(n, PLACES);
 	assert_int_equal(s->index_used, n);
+	assert_true(overflow_sum(s) > 0);
 	for (uint32_t i = 1; i <= n; i++)
 		assert_int_equal(find(s, &store_conn(s, i)->dir[0].key).index, i);
 	// From the front, so that lookups have to pass holes.
@@ -281,6 +269,41 @@ static void store_index__chain_full(void **state)
 			assert_int_equal(find(s, &store_conn(s, n)->dir[0].key).index, n);
 	}
 	assert_index_empty(s);
+	fixture_fini(&f);
+}
+
+// A table of the size that it has takes all its records, and most of their keys stand at home.
+static void store_index__room_for_all(void **state)
+{
+	enum { KEYS = 100000 };
+	struct fixture f;
+	fixture_init(&f, KEYS, 0, 0, 5, 0);
+	struct store *s = &f.s;
+	unsigned away = 0, early = 0;
+	for (uint32_t i = 1; i <= KEYS; i++) {
+		assert_int_equal(store_conn_new(s), i);
+		for (unsigned d = 0; d < 2; d++) {
+			store_conn(s, i)->dir[d].key = tuple_of(2 * i + d);
+			assert_int_equal(store_index_conn(s, i, d), 0);
+		}
+	}
+	for (uint32_t i = 1; i <= KEYS; i++) {
+		for (unsigned d = 0; d < 2; d++) {
+			const struct tripod_tuple *key = &store_conn(s, i)->dir[d].key;
+			uint64_t hash = store_hash(s, key);
+			struct store_hit home = store_prefetch_record(s, hash);
+			assert_int_equal(find(s, key).index, i);
+			if (home.what == STORE_CONN && home.index == i && home.dir == d)
+				continue;
+			away++;
+			home = store_prefetch_second(s, hash);
+			early += home.what == STORE_CONN && home.index == i && home.dir == d;
+		}
+	}
+	printf("not at home: %u of %u, of which %u in their second bucket\n", away, 2 * KEYS,
+		early);
+	assert_in_range(away, 1, 2 * KEYS / 10);
+	assert_true(early > away / 2);
 	fixture_fini(&f);
 }
 
@@ -547,7 +570,7 @@ static void model_run(uint64_t seed)
 	fixture_init(&m->f, m->capacity, m->capacity, rng_below(&m->rng, 200), rng_next(&m->rng),
 		m->now);
 	if (rng_below(&m->rng, 2)) // crowd the index: long chains, and no room
-		m->f.s.bucket_mask >>= 1;
+		m->f.s.n_buckets = (m->f.s.n_buckets + 1) / 2;
 	for (unsigned n = 0; n < 4000; n++)
 		model_step(m);
 	for (uint32_t key = 0; key < UNIVERSE; key++)
@@ -586,7 +609,8 @@ int main(void)
 		cmocka_unit_test(store_find__both_directions_and_alias),
 		cmocka_unit_test(store_hit__gone_or_in_other_hands),
 		cmocka_unit_test(store_hash__seed),
-		cmocka_unit_test(store_index__chain_full),
+		cmocka_unit_test(store_index__full),
+		cmocka_unit_test(store_index__room_for_all),
 		cmocka_unit_test(store_wheel__order_and_bounds),
 		cmocka_unit_test(store_wheel__long_sleep),
 		cmocka_unit_test(store_property__model),

@@ -391,6 +391,19 @@ static enum tcp_verdict late(
 	return TCP_AFTER_CLOSE;
 }
 
+// A SYN while the end is under way. When this node sees one direction only, both may have sent their FIN
+// without anybody having seen them acknowledged: then a SYN with a number that the old connection has
+// not come to opens a new one, as in TIME-WAIT (RFC 9293, 3.6.1). Else the receiver knows better.
+static enum tcp_verdict syn_at_end(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	unsigned both = from->flags & to->flags;
+
+	if (!(both & TCP_DIR_FIN) || (both & TCP_DIR_LEARNED))
+		return TCP_OK;
+	return !(from->flags & TCP_DIR_LEARNED) || after(g->seq, from->end) ? TCP_REOPEN : TCP_OK;
+}
+
 enum kind { KIND_SEGMENT, KIND_SYN, KIND_SYN_ACK, KIND_RST, KINDS };
 enum action {
 	DO_PASS, // forward, learn nothing: the receiver knows better (RFC 5961, 4: challenge)
@@ -399,14 +412,16 @@ enum action {
 	DO_SEGMENT,
 	DO_LATE,
 	DO_REOPEN,
+	DO_SYN, // at the end
+	DO_SYN_ACK, // at the end: whoever has sent a FIN sends no other of the same connection
 };
 
 static const uint8_t actions[][KINDS] = {
 	[TCP_SYN_SENT] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
 	[TCP_SYN_RECEIVED] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
 	[TCP_ESTABLISHED] = {DO_SEGMENT, DO_PASS, DO_PASS, DO_RESET},
-	[TCP_CLOSING] = {DO_SEGMENT, DO_PASS, DO_PASS, DO_RESET},
-	[TCP_CLOSED] = {DO_LATE, DO_REOPEN, DO_PASS, DO_PASS},
+	[TCP_CLOSING] = {DO_SEGMENT, DO_SYN, DO_SYN_ACK, DO_RESET},
+	[TCP_CLOSED] = {DO_LATE, DO_REOPEN, DO_SYN_ACK, DO_PASS},
 };
 
 static enum kind kind_of(uint8_t flags)
@@ -465,6 +480,10 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 		return late(from, to, &g);
 	case DO_REOPEN:
 		return TCP_REOPEN;
+	case DO_SYN:
+		return from_initiator ? syn_at_end(from, to, &g) : TCP_OK;
+	case DO_SYN_ACK:
+		return (from->flags & TCP_DIR_FIN) ? TCP_AFTER_CLOSE : TCP_OK;
 	}
 	bool changed = ((flags ^ from->flags) & TCP_DIR_DURABLE) || wscale != from->wscale;
 	return v == TCP_OK && changed ? TCP_OK_CHANGED : v;

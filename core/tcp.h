@@ -55,7 +55,7 @@ enum tcp_verdict {
 	TCP_OK,
 	TCP_OK_CHANGED, // a durable flag of the sender's direction changed: replicate it
 	TCP_OUT_OF_WINDOW, // drop_tcp_window
-	TCP_AFTER_CLOSE, // drop_tcp_closed
+	TCP_AFTER_CLOSE, // drop_tcp_closed, unless another node knows a newer life
 	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
 };
 

@@ -599,6 +599,35 @@ static void tcp_track__split_directions(void **state)
 #undef TELL_INI
 }
 
+// Each of two nodes sees one direction, and hears of the other's FIN without having seen it
+// acknowledged: the connection closes for ever, unless a new one begins.
+static void tcp_track__new_connection_while_closing(void **state)
+{
+	struct fixture f, half;
+
+	establish(&f);
+	forget(&f);
+	half = f;
+	assert_int_equal(send(&f, INI, F | A, 1001, 5001, WIN, 0), TCP_OK_CHANGED);
+	assert_int_equal(
+		send(&f, INI, S, 99000, 0, WIN, 0), TCP_OK); // half closed: for the receiver
+	f.dir[RES].flags |= TCP_DIR_FIN;
+	assert_int_equal(state_of(&f), TCP_CLOSING);
+	assert_int_equal(send(&f, INI, S, ISN_I, 0, WIN, 0), TCP_OK); // the old one, late
+	assert_int_equal(send(&f, INI, S, 99000, 0, WIN, 0), TCP_REOPEN);
+
+	f = half;
+	assert_int_equal(send(&f, RES, F | A, 5001, 1001, WIN, 0), TCP_OK_CHANGED);
+	f.dir[INI].flags |= TCP_DIR_FIN;
+	assert_int_equal(send(&f, RES, S | A, 77000, 99001, WIN, 0), TCP_AFTER_CLOSE);
+
+	// Who sees both directions sees what is acknowledged, and nobody cuts the end short.
+	establish(&f);
+	assert_int_equal(send(&f, INI, F | A, 1001, 5001, WIN, 0), TCP_OK_CHANGED);
+	assert_int_equal(send(&f, RES, F | A, 5001, 1001, WIN, 0), TCP_OK_CHANGED);
+	assert_int_equal(send(&f, INI, S, 99000, 0, WIN, 0), TCP_OK);
+}
+
 // With one direction known nothing can be checked, so a forged number must not stay.
 static void tcp_track__forged_number_is_forgotten(void **state)
 {
@@ -650,6 +679,7 @@ int main(void)
 		cmocka_unit_test(tcp_track__takeover),
 		cmocka_unit_test(tcp_track__split_directions),
 		cmocka_unit_test(tcp_track__direction_returns),
+		cmocka_unit_test(tcp_track__new_connection_while_closing),
 		cmocka_unit_test(tcp_track__forged_number_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

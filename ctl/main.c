@@ -12,19 +12,23 @@
 #include "ctl/views.h"
 
 #define LIMIT_STANDARD 100 // connections shown to people, unless --limit says otherwise
+#define WAIT_S 600 // for a drain, unless --wait says otherwise
+#define WAIT_POLL_MS 100
 #define BATCH 1024 // rows whose columns are lined up together
 
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct options {
 	const char *command;
+	const char *what; // keys: "reload", or NULL
 	const char *socket;
 	int node; // -1: not given
 	const char *where, *nf;
 	long limit; // -1: not given
 	int worker; // -1: all
-	bool all, json;
+	bool all, json, check;
 	double watch_s; // 0: once
+	double wait_s; // 0: not at all
 };
 
 static const char usage[] =
@@ -42,9 +46,17 @@ static const char usage[] =
 	"      --worker N             of one worker\n"
 	"      --all                  zeros as well (JSON always has them)\n"
 	"      --watch [SECONDS]      again and again, with rates\n"
-	"  chain                  its network functions\n"
+	"  chain                  its network functions, and the versions that have connections\n"
+	"  reload                 read the configuration again: another chain gets the new\n"
+	"                         connections, what else has changed is named\n"
+	"      --check                only say what would be done\n"
+	"  keys                   the cluster keys: their numbers and use\n"
+	"  keys reload            read the key file again\n"
 	"  version                of the daemon that runs\n"
-	"  stop                   end it in order\n"
+	"  drain                  give all connections to other nodes, then take no more traffic\n"
+	"      --wait [SECONDS]       until it is done: nothing arrives any more (600 s at most)\n"
+	"  undrain                take traffic again\n"
+	"  stop                   end it in order; it drains first\n"
 	"\n"
 	"  --socket PATH          its control socket\n"
 	"  --node ID              the standard socket of node ID, " CLIENT_SOCKET_DIR
@@ -64,7 +76,11 @@ static const struct command {
 	{"connections", &view_connections},
 	{"counters", &view_counters},
 	{"chain", &view_chain},
+	{"reload", &view_reload},
+	{"keys", &view_keys},
 	{"version", &view_version},
+	{"drain", &view_drain},
+	{"undrain", &view_drain},
 	{"stop", &view_stop},
 };
 
@@ -95,14 +111,23 @@ static long number(const char *text, long max, const char *option)
 	return v;
 }
 
-static double seconds(const char *text)
+static double seconds(const char *text, const char *option)
 {
 	char *end;
 	double v = strtod(text, &end);
 
 	if (end == text || *end != '\0' || !(v >= 0.1 && v <= 86400))
-		bad_usage("--watch takes seconds, 0.1 or more, not", text);
+		bad_usage(option, text);
 	return v;
+}
+
+// "--watch 2" as well as "--watch=2", and "--watch".
+static double optional_seconds(char **argv, double standard, const char *complaint)
+{
+	if (optarg == NULL && argv[optind] != NULL && argv[optind][0] >= '0' &&
+		argv[optind][0] <= '9')
+		optarg = argv[optind++];
+	return optarg != NULL ? seconds(optarg, complaint) : standard;
 }
 
 enum {
@@ -114,6 +139,8 @@ enum {
 	OPT_WORKER,
 	OPT_ALL,
 	OPT_WATCH,
+	OPT_CHECK,
+	OPT_WAIT,
 	OPT_JSON,
 	OPT_VERSION,
 	OPT_HELP,
@@ -128,6 +155,8 @@ static const struct option long_options[] = {
 	{"worker", required_argument, NULL, OPT_WORKER},
 	{"all", no_argument, NULL, OPT_ALL},
 	{"watch", optional_argument, NULL, OPT_WATCH},
+	{"check", no_argument, NULL, OPT_CHECK},
+	{"wait", optional_argument, NULL, OPT_WAIT},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -159,11 +188,14 @@ static void take_option(int opt, char **argv, struct options *o)
 		o->all = true;
 		break;
 	case OPT_WATCH:
-		// "--watch 2" as well as "--watch=2"
-		if (optarg == NULL && argv[optind] != NULL && argv[optind][0] >= '0' &&
-			argv[optind][0] <= '9')
-			optarg = argv[optind++];
-		o->watch_s = optarg != NULL ? seconds(optarg) : 1;
+		o->watch_s = optional_seconds(argv, 1, "--watch takes seconds, 0.1 or more, not");
+		break;
+	case OPT_WAIT:
+		o->wait_s =
+			optional_seconds(argv, WAIT_S, "--wait takes seconds, 0.1 or more, not");
+		break;
+	case OPT_CHECK:
+		o->check = true;
 		break;
 	case OPT_JSON:
 		o->json = true;
@@ -189,6 +221,10 @@ static void check_options(const struct options *o)
 		bad_usage("--where and --limit belong to connections, not", o->command);
 	if (!counters && (o->nf != NULL || o->worker >= 0 || o->all || o->watch_s > 0))
 		bad_usage("--nf, --worker, --all and --watch belong to counters, not", o->command);
+	if (o->check && strcmp(o->command, "reload") != 0)
+		bad_usage("--check belongs to reload, not", o->command);
+	if (o->wait_s > 0 && strcmp(o->command, "drain") != 0)
+		bad_usage("--wait belongs to drain, not", o->command);
 	if (o->where != NULL && strpbrk(o->where, " \t\n") != NULL)
 		bad_usage("--where takes KEY=VALUE,KEY=VALUE without spaces, not", o->where);
 	if (o->nf != NULL && (o->nf[0] == '\0' || strpbrk(o->nf, " \t\n") != NULL))
@@ -209,6 +245,9 @@ static const struct command *parse(int argc, char **argv, struct options *o)
 			take_option(opt, argv, o);
 		else if (o->command == NULL)
 			o->command = optarg;
+		else if (strcmp(o->command, "keys") == 0 && o->what == NULL &&
+			 strcmp(optarg, "reload") == 0)
+			o->what = optarg;
 		else
 			bad_usage("unexpected argument", optarg);
 	}
@@ -225,7 +264,8 @@ static const struct command *parse(int argc, char **argv, struct options *o)
 
 static void make_request(const struct options *o, char *out, size_t size)
 {
-	size_t n = (size_t)snprintf(out, size, "%s", o->command);
+	size_t n = (size_t)snprintf(out, size, "%s%s%s", o->what != NULL ? o->what : "",
+		o->what != NULL ? "-" : "", o->command);
 
 	if (strcmp(o->command, "connections") == 0) {
 		long limit = o->limit >= 0 ? o->limit : o->json ? 0 : LIMIT_STANDARD;
@@ -238,6 +278,8 @@ static void make_request(const struct options *o, char *out, size_t size)
 		n += (size_t)snprintf(out + n, size - n, " nf=%s", o->nf);
 	if (o->worker >= 0 && n < size)
 		n += (size_t)snprintf(out + n, size - n, " worker=%d", o->worker);
+	if (o->check && n < size)
+		n += (size_t)snprintf(out + n, size - n, " check=1");
 	if (n >= size)
 		bad_usage("the request is too long.", NULL);
 }
@@ -411,6 +453,53 @@ static int watch(const char *path, const char *request, const struct options *o)
 	return code;
 }
 
+// How far the drain is, for people who wait.
+static void print_progress(const struct options *o, const json_t *answer, char *last, size_t size)
+{
+	const char *phase = json_string_value(json_object_get(answer, "phase"));
+	json_int_t owed = json_integer_value(json_object_get(answer, "owed"));
+	char line[160];
+
+	if (phase == NULL)
+		return;
+	if (strcmp(phase, "moving") == 0)
+		snprintf(line, sizeof(line), "moving: until no packet comes any more");
+	else
+		snprintf(line, sizeof(line), "%s: %" JSON_INTEGER_FORMAT " copies under way", phase,
+			owed);
+	if (!o->json && strcmp(line, last) != 0)
+		fprintf(stderr, "%s\n", line);
+	snprintf(last, size, "%s", line);
+}
+
+// Asks until the drain is done; shows the last answer.
+static int wait_drained(const char *path, const struct options *o)
+{
+	const struct timespec pause = {.tv_nsec = WAIT_POLL_MS * 1000000L};
+	double end_s = now_s() + o->wait_s;
+	char last[160] = "";
+	int code;
+
+	for (;;) {
+		// To drain once more changes nothing.
+		json_t *answer = ask_once(path, "drain", &code);
+		const char *phase = json_string_value(json_object_get(answer, "phase"));
+		bool drained = phase != NULL && strcmp(phase, "drained") == 0;
+
+		if (code != EXIT_OK || drained || now_s() >= end_s) {
+			if (code == EXIT_OK)
+				print_answer(o, &view_drain, answer);
+			json_decref(answer);
+			if (code == EXIT_OK && !drained)
+				code = failed("not drained yet; it goes on");
+			return code;
+		}
+		print_progress(o, answer, last, sizeof(last));
+		json_decref(answer);
+		nanosleep(&pause, NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
@@ -424,6 +513,10 @@ int main(int argc, char **argv)
 	make_request(&o, request, sizeof(request));
 	if (o.watch_s > 0)
 		return watch(path, request, &o);
+	if (o.wait_s > 0) {
+		code = wait_drained(path, &o);
+		return fflush(stdout) == 0 ? code : EXIT_FAILED;
+	}
 	if (command->view == &view_connections) {
 		struct client c;
 

@@ -184,7 +184,9 @@ static void views__one_description_for_table_and_json(void **state)
 {
 	json_t *answer = rows("{\"chain_id\":\"00ff\",\"state_bytes\":48,\"replicated_bytes\":40,"
 			      "\"nfs\":[{\"position\":0,\"nf\":\"firewall\",\"config_id\":\"12\","
-			      "\"layout_version\":1,\"state_bytes\":8,\"summary\":\"s\"}]}");
+			      "\"layout_version\":1,\"state_bytes\":8,\"summary\":\"s\"}],"
+			      "\"versions\":[{\"chain_id\":\"00ff\",\"state\":\"current\","
+			      "\"connections\":12,\"nodes\":[1,3],\"nfs\":[\"firewall\"]}]}");
 	json_t *shown = view_json(&view_chain, answer);
 	char *out;
 	size_t size;
@@ -198,7 +200,10 @@ static void views__one_description_for_table_and_json(void **state)
 				 "  of it replicated    40 B\n"
 				 "\n"
 				 "#  NF          CONFIGURATION  LAYOUT  STATE  SUMMARY\n"
-				 "0  firewall    12             1         8 B  s\n");
+				 "0  firewall    12             1         8 B  s\n"
+				 "\n"
+				 "VERSION  STATE    CONNECTIONS  NODES  NFS\n"
+				 "00ff     current           12  1,3    firewall\n");
 	free(out);
 	json_decref(shown);
 	json_decref(answer);
@@ -208,10 +213,11 @@ static void views__one_description_for_table_and_json(void **state)
 static void views__survive_strange_answers(void **state)
 {
 	static const struct view *const views[] = {&view_status, &view_nodes, &view_connections,
-		&view_counters, &view_rates, &view_chain, &view_version, &view_stop};
+		&view_counters, &view_rates, &view_chain, &view_reload, &view_version, &view_stop};
 	static const char *const answers[] = {"{}", "{\"nodes\":5}", "{\"nodes\":[1,null,[],{}]}",
 		"{\"connections\":[{\"src\":1,\"reply\":3,\"masters\":{\"a\":1}}]}",
 		"{\"counters\":[{\"value\":\"x\",\"per_second\":-3.5}]}",
+		"{\"nfs\":{},\"versions\":[3,{\"nodes\":7}]}",
 		"{\"id\":[],\"bfd\":{},\"uptime_ms\":-1,\"memory_bytes\":1e300}"};
 
 	for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {

@@ -3,7 +3,7 @@
 
 _tripodctl()
 {
-	local commands="status nodes connections counters chain version stop"
+	local commands="status nodes connections counters chain reload keys version drain undrain stop"
 	local options="--socket --node --json --version --help"
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local word command=""
@@ -38,6 +38,9 @@ _tripodctl()
 	case $command in
 	"") options="$commands $options" ;;
 	connections) options="$options --where --limit" ;;
+	reload) options="$options --check" ;;
+	keys) options="$options reload" ;;
+	drain) options="$options --wait" ;;
 	counters) options="$options --nf --worker --all --watch" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

@@ -10,10 +10,18 @@ static const struct table_column status_record[] = {
 	{"port", "Port", TABLE_TEXT, NULL, 0},
 	{"driver", "Driver", TABLE_TEXT, NULL, 0},
 	{"workers", "Workers", TABLE_TEXT, NULL, 0},
-	{"ready", "Ready", TABLE_BOOL, NULL, 0},
+	{"phase", "Phase", TABLE_TEXT, NULL, 0},
+	{"ready", "Takes traffic", TABLE_BOOL, NULL, 0},
+	{"joining_unserved", "  waits for copies from", TABLE_LIST, NULL, 0},
+	{"joining_unknown", "  ... index sets from", TABLE_LIST, NULL, 0},
+	{"unreported_nodes", "  and for their NAT ports", TABLE_LIST, NULL, 0},
+	{"owed", "  copies under way", TABLE_COUNT, NULL, 0},
+	{"workload_age_ms", "Last packet", TABLE_MS, NULL, 0},
 	{"bfd", "BFD here", TABLE_TEXT, NULL, 0},
 	{"bfd_remote", "BFD at the switch", TABLE_TEXT, NULL, 0},
 	{"live_nodes", "Live nodes", TABLE_LIST, NULL, 0},
+	{"traffic_nodes", "  take traffic", TABLE_LIST, NULL, 0},
+	{"draining_nodes", "  drain", TABLE_LIST, NULL, 0},
 	{"configured_nodes", "Configured nodes", TABLE_TEXT, NULL, 0},
 	{"durability", "Durability", TABLE_TEXT, NULL, 0},
 	{"backups", "Backups wanted", TABLE_TEXT, NULL, 0},
@@ -22,8 +30,14 @@ static const struct table_column status_record[] = {
 	{"mastered", "  mastered here", TABLE_COUNT, NULL, 0},
 	{"backup", "  kept for others", TABLE_COUNT, NULL, 0},
 	{"unprotected", "  unprotected", TABLE_COUNT, NULL, 0},
+	{"copies", "  by copies (0, 1, ...)", TABLE_LIST, NULL, 0},
+	{"survives", "Survives more nodes", TABLE_TEXT, NULL, 0},
+	{"sync_waiting", "Packets waiting (sync)", TABLE_COUNT, NULL, 0},
 	{"embryonic", "  unanswered", TABLE_COUNT, NULL, 0},
 	{"tombstones", "  closed", TABLE_COUNT, NULL, 0},
+	{"index_announced", "Keys announced", TABLE_COUNT, NULL, 0},
+	{"index_known", "  known of others", TABLE_COUNT, NULL, 0},
+	{"index_max", "  room for", TABLE_COUNT, NULL, 0},
 	{"memory_bytes", "Memory", TABLE_BYTES, NULL, 0},
 	{"bytes_per_connection", "  per connection", TABLE_BYTES, NULL, 0},
 	{"buffers_data_free", "Buffers free, data", TABLE_COUNT, NULL, 0},
@@ -31,8 +45,30 @@ static const struct table_column status_record[] = {
 	{"buffers_control_free", "Buffers free, control", TABLE_COUNT, NULL, 0},
 	{"buffers_control", "  of", TABLE_COUNT, NULL, 0},
 	{"boot_half", NULL, TABLE_TEXT, NULL, 0},
+	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
+	{"joining_ports", NULL, TABLE_BOOL, NULL, 0},
+	{"ports_clear", NULL, TABLE_BOOL, NULL, 0},
 	{0},
 };
+static const struct table_column drain_record[] = {
+	{"phase", "Phase", TABLE_TEXT, NULL, 0},
+	{"owed", "Copies under way", TABLE_COUNT, NULL, 0},
+	{"mastered", "Mastered here", TABLE_COUNT, NULL, 0},
+	{"workload_age_ms", "Last packet", TABLE_MS, NULL, 0},
+	{"draining", NULL, TABLE_BOOL, NULL, 0},
+	{"connections", NULL, TABLE_COUNT, NULL, 0},
+	{"joining_hearing", NULL, TABLE_BOOL, NULL, 0},
+	{"joining_unserved", NULL, TABLE_LIST, NULL, 0},
+	{"joining_unknown", NULL, TABLE_LIST, NULL, 0},
+	{"joining_ports", NULL, TABLE_BOOL, NULL, 0},
+	{"ports_clear", NULL, TABLE_BOOL, NULL, 0},
+	{"unreported_nodes", NULL, TABLE_LIST, NULL, 0},
+	{"traffic_nodes", NULL, TABLE_LIST, NULL, 0},
+	{"draining_nodes", NULL, TABLE_LIST, NULL, 0},
+	{0},
+};
+const struct view view_drain = {.record = drain_record};
+
 const struct view view_status = {.record = status_record};
 
 static const struct table_column node_columns[] = {
@@ -43,7 +79,11 @@ static const struct table_column node_columns[] = {
 	{"last_heard_ms", "HEARD", TABLE_MS, NULL, 0},
 	{"deaths", "DEATHS", TABLE_COUNT, NULL, 0},
 	{"log_lag_us", "LOG LAG", TABLE_US, NULL, 0},
+	{"lag_p50_us", "P50", TABLE_US, NULL, 0},
+	{"lag_p99_us", "P99", TABLE_US, NULL, 0},
 	{"queued_records", "QUEUED", TABLE_COUNT, NULL, 0},
+	{"index", "INDEX", TABLE_TEXT, NULL, 0},
+	{"index_age_ms", "SURE", TABLE_MS, NULL, 0},
 	{"chain_id", "CHAIN", TABLE_TEXT, NULL, 0},
 	{"same_chain", "SAME", TABLE_BOOL, NULL, 0},
 	{"boot", NULL, TABLE_TEXT, NULL, 0},
@@ -59,6 +99,7 @@ static const struct table_column connection_columns[] = {
 	{"reply.dst", "TO", TABLE_ENDPOINT, "reply.dport", 21},
 	{"state", "STATE", TABLE_TEXT, NULL, 12},
 	{"role", "ROLE", TABLE_TEXT, NULL, 6},
+	{"durability", "PROMISE", TABLE_TEXT, NULL, 6},
 	{"masters", "MASTERS", TABLE_LIST, NULL, 0},
 	{"holders", "HOLDERS", TABLE_LIST, NULL, 0},
 	{"idle_ms", "IDLE", TABLE_MS, NULL, 10},
@@ -70,6 +111,7 @@ static const struct table_column connection_columns[] = {
 	{"incarnation", NULL, TABLE_TEXT, NULL, 0},
 	{"answered", NULL, TABLE_BOOL, NULL, 0},
 	{"pinned", NULL, TABLE_BOOL, NULL, 0},
+	{"waiting", NULL, TABLE_BOOL, NULL, 0},
 	{"nf", NULL, TABLE_TEXT, NULL, 0},
 	{0},
 };
@@ -121,7 +163,43 @@ static const struct table_column chain_columns[] = {
 	{"summary", "SUMMARY", TABLE_TEXT, NULL, 0},
 	{0},
 };
-const struct view view_chain = {.record = chain_record, .rows = "nfs", .columns = chain_columns};
+static const struct table_column version_columns[] = {
+	{"chain_id", "VERSION", TABLE_TEXT, NULL, 0},
+	{"state", "STATE", TABLE_TEXT, NULL, 0},
+	{"connections", "CONNECTIONS", TABLE_COUNT, NULL, 0},
+	{"nodes", "NODES", TABLE_LIST, NULL, 0},
+	{"nfs", "NFS", TABLE_LIST, NULL, 0},
+	{0},
+};
+static const struct view view_versions = {.rows = "versions", .columns = version_columns};
+const struct view view_chain = {
+	.record = chain_record,
+	.rows = "nfs",
+	.columns = chain_columns,
+	.more = &view_versions,
+};
+
+static const struct table_column reload_record[] = {
+	{"chain_id", "Chain id", TABLE_TEXT, NULL, 0},
+	{"changed", "Changed", TABLE_BOOL, NULL, 0},
+	{"state", "State", TABLE_TEXT, NULL, 0},
+	{0},
+};
+const struct view view_reload = {.record = reload_record};
+
+static const struct table_column keys_record[] = {
+	{"authentication", "Authentication", TABLE_TEXT, NULL, 0},
+	{"key_file", "Key file", TABLE_TEXT, NULL, 0},
+	{0},
+};
+static const struct table_column keys_columns[] = {
+	{"id", "KEY", TABLE_TEXT, NULL, 0},
+	{"sends", "SENDS", TABLE_BOOL, NULL, 0},
+	{"tx", "SENT", TABLE_COUNT, NULL, 8},
+	{"rx", "RECEIVED", TABLE_COUNT, NULL, 8},
+	{0},
+};
+const struct view view_keys = {.record = keys_record, .rows = "keys", .columns = keys_columns};
 
 static const struct table_column version_record[] = {
 	{"version", "Tripod", TABLE_TEXT, NULL, 0},
@@ -151,6 +229,12 @@ json_t *view_json(const struct view *v, const json_t *answer)
 	json_array_foreach(json_object_get(answer, v->rows), i, row)
 		json_array_append_new(rows, table_select(row, v->columns));
 	json_object_set_new(out, v->rows, rows);
+	if (v->more != NULL) {
+		json_t *more = view_json(v->more, answer);
+
+		json_object_update(out, more);
+		json_decref(more);
+	}
 	return out;
 }
 
@@ -167,4 +251,8 @@ void view_table(FILE *f, const struct view *v, const json_t *answer)
 		fputc('\n', f);
 	if (v->rows != NULL)
 		table_rows(f, &t, json_object_get(answer, v->rows));
+	if (v->more != NULL) {
+		fputc('\n', f);
+		view_table(f, v->more, answer);
+	}
 }

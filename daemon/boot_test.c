@@ -40,9 +40,20 @@ static int teardown(void **state)
 	return system(command);
 }
 
+#define NOW 1700000000ull
+#define LIFE 1000
+
+static struct boot begin(struct fixture *f, uint64_t chance, uint64_t now_s)
+{
+	struct boot b;
+
+	boot_begin(&b, f->sub, 3, chance, now_s, LIFE, f->problem, sizeof(f->problem));
+	return b;
+}
+
 static unsigned half(struct fixture *f, uint64_t chance)
 {
-	return boot_half(f->sub, 3, chance, f->problem, sizeof(f->problem));
+	return begin(f, chance, NOW).half;
 }
 
 static void write_file(struct fixture *f, const char *text)
@@ -75,7 +86,9 @@ static void half__nodes_count_apart(void **state)
 	unsigned a = half(f, 0), b;
 
 	half(f, 0);
-	b = boot_half(f->sub, 4, 0, f->problem, sizeof(f->problem));
+	struct boot other;
+	boot_begin(&other, f->sub, 4, 0, NOW, LIFE, f->problem, sizeof(f->problem));
+	b = other.half;
 	assert_int_equal(a, b);
 }
 
@@ -92,8 +105,9 @@ static void half__goes_on_from_what_the_file_says(void **state)
 
 static void half__garbage_is_reported_once_and_replaced_by_chance(void **state)
 {
-	static const char *const garbage[] = {
-		"", "x\n", "12", "12 \n", "-1\n", "99999999999999999999999\n", "1\n2\n"};
+	static const char *const garbage[] = {"", "x\n", "12", "12 \n", "-1\n",
+		"99999999999999999999999\n", "1\n2\n", "1 2\n", "1 2 3", "1 2 3 4\n", "1 -2 3\n",
+		"01 2 3\n"};
 	struct fixture *f = *state;
 
 	half(f, 0);
@@ -126,11 +140,43 @@ static void half__directory_that_cannot_be(void **state)
 	assert_int_equal(half(f, 0), 0);
 }
 
+// A half is clear when nothing is left that a life has opened with it.
+static void clear__by_time(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t slack = BOOT_TOUCH_S + LIFE;
+
+	struct boot b = begin(f, 0, NOW);
+	assert_int_equal(b.clear_ms, 0); // never used
+	assert_int_equal(boot_touch(&b, f->sub, 3, NOW + 500), 0);
+	assert_int_equal(begin(f, 0, NOW + 600).clear_ms, 0); // the other one: neither
+	b = begin(f, 0, NOW + 700);
+	assert_int_equal(b.clear_ms, (500 + slack - 700) * 1000);
+	assert_int_equal(begin(f, 0, NOW + 701).clear_ms, (600 + slack - 701) * 1000);
+	assert_int_equal(begin(f, 0, NOW + 700 + slack).clear_ms, 0);
+	assert_int_equal(begin(f, 0, NOW + 5).clear_ms, slack * 1000); // the clock went back
+	assert_string_equal(f->problem, "");
+}
+
+static void clear__not_when_nothing_is_known(void **state)
+{
+	struct fixture *f = *state;
+
+	half(f, 0);
+	write_file(f, "nonsense\n");
+	assert_int_equal(begin(f, 0, NOW + 90000).clear_ms, (BOOT_TOUCH_S + LIFE) * 1000);
+	write_file(f, "7\n"); // as former versions wrote it
+	assert_int_equal(begin(f, 0, NOW + 90000).clear_ms, (BOOT_TOUCH_S + LIFE) * 1000);
+	assert_string_equal(f->problem, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			half__alternates_from_start_to_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(clear__by_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(clear__not_when_nothing_is_known, setup, teardown),
 		cmocka_unit_test_setup_teardown(half__nodes_count_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			half__goes_on_from_what_the_file_says, setup, teardown),

@@ -19,26 +19,31 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "config/help.h"
+#include "config/keys.h"
 #include "config/rack.h"
-#include "config/schema.h"
 #include "daemon/boot.h"
+#include "daemon/chains.h"
 #include "daemon/control.h"
 #include "daemon/eal.h"
+#include "daemon/phase.h"
 #include "daemon/plugin.h"
 #include "daemon/port.h"
+#include "daemon/reload.h"
 #include "daemon/report.h"
 #include "daemon/worker.h"
 
-#define CHAIN_MEMORY (64u << 20) // bytes for the NFs' read-only instances, used as needed
 #define HANDOVER_MS 250 // the switch sends nothing new; peers fetch what they miss
-#define SERVE_MS 1000
+#define SERVE_MS 20 // between looks at the chains
+#define STOP_POLL_MS 20 // of a drain that precedes the end
 #define PLUGINS_MAX 32
 
 struct options {
 	const char *config;
 	int node; // id, or RACK_NODE_*
-	const char *port, *socket, *state_dir;
+	const char *port, *socket, *state_dir, *key_file;
 	unsigned workers; // 0: as configured
 	bool has_mac;
 	uint8_t mac[6];
@@ -52,8 +57,9 @@ struct options {
 struct tripodd {
 	struct options options;
 	struct rack rack;
-	struct arena chain_arena;
-	struct chain *chain;
+	struct chains chains;
+	struct chain_version *first; // of the chain; the node's once that runs
+	struct reload reload;
 	int signals; // signalfd
 	struct port port;
 	void *node_memory;
@@ -62,6 +68,9 @@ struct tripodd {
 	struct worker *workers;
 	struct report report;
 	struct control *control;
+	struct phase_watch watch;
+	struct boot boot;
+	time_t touched_s; // when the half was last noted as in use
 };
 
 static const char usage[] =
@@ -74,6 +83,7 @@ static const char usage[] =
 	"  --node ID         which of the rack's nodes this is (default: node: id of the file)\n"
 	"  --check           check the configuration; exit 0 when it is good, 1 when it is not\n"
 	"  --help-config     describe every option of the configuration\n"
+	"  --generate-key[=ID]  print a line for the key file, with a new key, and exit\n"
 	"  --plugin FILE     load a network function from a shared object (may be repeated)\n"
 	"\n"
 	"Over the configuration of this host:\n"
@@ -84,6 +94,7 @@ static const char usage[] =
 	"  --mac MAC         the node's own MAC address\n"
 	"  --socket PATH     control socket, for tripodctl\n"
 	"  --state-dir DIR   where the boot counter is kept\n"
+	"  --key-file FILE   the cluster's keys, unless rack: authentication is none\n"
 	"\n"
 	"  --foreground      stay in the foreground (always so; for service files)\n"
 	"  --verbose         show what DPDK has to say\n"
@@ -95,7 +106,10 @@ static const char usage[] =
 	"  tripodd --config rack.yaml --node 1 --port net_af_packet0,iface=veth0\n"
 	"  tripodctl --node 1 status\n"
 	"\n"
-	"SIGTERM and SIGINT end it in order: its peers and the switch are told first.\n";
+	"SIGTERM and SIGINT end it in order: its peers and the switch are told first. SIGHUP makes "
+	"it\n"
+	"read the configuration and the key file again (tripodctl reload, tripodctl keys "
+	"reload).\n";
 
 static int parse_cpus(const char *text, struct options *o)
 {
@@ -146,9 +160,11 @@ enum {
 	OPT_MAC,
 	OPT_SOCKET,
 	OPT_STATE_DIR,
+	OPT_KEY_FILE,
 	OPT_PLUGIN,
 	OPT_CHECK,
 	OPT_HELP_CONFIG,
+	OPT_GENERATE_KEY,
 	OPT_FOREGROUND,
 	OPT_VERBOSE,
 	OPT_VERSION,
@@ -164,9 +180,11 @@ static const struct option long_options[] = {
 	{"mac", required_argument, NULL, OPT_MAC},
 	{"socket", required_argument, NULL, OPT_SOCKET},
 	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
+	{"key-file", required_argument, NULL, OPT_KEY_FILE},
 	{"plugin", required_argument, NULL, OPT_PLUGIN},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"help-config", no_argument, NULL, OPT_HELP_CONFIG},
+	{"generate-key", optional_argument, NULL, OPT_GENERATE_KEY},
 	{"foreground", no_argument, NULL, OPT_FOREGROUND},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -204,6 +222,9 @@ static int take_value(int opt, const char *value, struct options *o)
 	case OPT_STATE_DIR:
 		o->state_dir = value;
 		return 0;
+	case OPT_KEY_FILE:
+		o->key_file = value;
+		return 0;
 	case OPT_PLUGIN:
 		if (o->n_plugins == PLUGINS_MAX)
 			return -EINVAL;
@@ -218,6 +239,19 @@ static _Noreturn void bad_usage(const char *what, const char *value)
 	fprintf(stderr, "tripodd: %s%s%s\nTry tripodd --help.\n", what, value != NULL ? " " : "",
 		value != NULL ? value : "");
 	exit(2);
+}
+
+static _Noreturn void generate_key(const char *id)
+{
+	char line[KEYS_LINE_MAX];
+	unsigned n = 0;
+
+	if (id != NULL && parse_number(id, 1, 255, &n) != 0)
+		bad_usage("--generate-key takes a number from 1 to 255, not", id);
+	keys_generate((uint8_t)n, line);
+	fputs(line, stdout);
+	auth_wipe(line, sizeof(line));
+	exit(fflush(stdout) == 0 ? 0 : 1);
 }
 
 static void parse_options(int argc, char **argv, struct options *o)
@@ -244,6 +278,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 		case OPT_VERSION:
 			puts("tripodd " TRIPOD_VERSION);
 			exit(0);
+		case OPT_GENERATE_KEY:
+			generate_key(optarg);
 		case OPT_HELP_CONFIG:
 			conf_help(stdout, rack_options);
 			exit(0);
@@ -342,6 +378,8 @@ static int load_config(struct tripodd *t)
 		r->control_socket = o->socket;
 	if (o->state_dir != NULL)
 		r->state_dir = o->state_dir;
+	if (o->key_file != NULL && r->key_file != NULL)
+		r->key_file = o->key_file;
 	if (o->workers != 0)
 		r->conf.workers = (uint8_t)o->workers;
 	if (o->has_mac) {
@@ -349,6 +387,31 @@ static int load_config(struct tripodd *t)
 		memcpy(r->conf.bfd.mac, o->mac, sizeof(o->mac));
 	}
 	return 0;
+}
+
+// Of this start; keys reload reads them again.
+static int load_keys(struct tripodd *t)
+{
+	struct rack *r = &t->rack;
+	char err[512];
+	int rc;
+
+	if (r->key_file == NULL) {
+		say("warning: rack: authentication is none: whoever can send into VLAN %u can "
+		    "write "
+		    "and end any connection. Give the nodes a key_file",
+			r->conf.fabric_vlan);
+		return 0;
+	}
+	rc = keys_load(r->key_file, &r->conf.keys, err, sizeof(err));
+	if (rc == -ENOENT && t->options.check) {
+		// The configuration may be checked where no node runs.
+		say("warning: %s", err);
+		return 0;
+	}
+	if (rc != 0)
+		say("%s", err);
+	return rc;
 }
 
 static void *map_memory(size_t size)
@@ -359,40 +422,35 @@ static void *map_memory(size_t size)
 	return mem != MAP_FAILED ? mem : NULL;
 }
 
-static void free_chain(struct tripodd *t)
-{
-	if (t->chain_arena.base != NULL)
-		munmap(t->chain_arena.base, t->chain_arena.size);
-	memset(&t->chain_arena, 0, sizeof(t->chain_arena));
-	free(t->chain);
-	t->chain = NULL;
-}
-
 static int load_chain(struct tripodd *t)
 {
-	struct tripod_nf_env env = {
-		.arena = &t->chain_arena,
-		.slot = t->rack.slot,
-		.slots = t->rack.slots,
-		.boot_half = t->rack.conf.boot_half,
-		.check = conf_check,
-	};
+	char why[512] = "no memory";
 
-	free_chain(t);
-	t->chain = calloc(1, sizeof(*t->chain));
-	t->chain_arena.base = map_memory(CHAIN_MEMORY);
-	t->chain_arena.size = CHAIN_MEMORY;
-	if (t->chain == NULL || t->chain_arena.base == NULL) {
-		say("no memory for the chain");
-		return -ENOMEM;
+	chains_free(t->first);
+	t->first = NULL;
+	if (chains_init(&t->chains, &t->rack, say) == 0)
+		t->first = chains_load(
+			&t->chains, t->rack.chain, t->rack.chain_text, why, sizeof(why));
+	if (t->first != NULL) {
+		t->rack.conf.chain = &t->first->chain;
+		return 0;
 	}
-	env.chain = t->chain;
-	if (chain_load(t->chain, t->rack.chain, &env, t->rack.chain_text) < 0) {
-		fputs(rack_report(&t->rack), stderr);
-		return -EINVAL;
-	}
-	t->rack.conf.chain = t->chain;
-	return 0;
+	fputs(rack_report(&t->rack), stderr);
+	if (why[0] != '\0')
+		say("%s", why);
+	return -EINVAL;
+}
+
+// How long a connection may outlive the node that has opened it, without a packet: copies are kept for
+// twice its time-out.
+static uint64_t port_life_s(const struct node_conf *c)
+{
+	uint32_t longest = c->tcp.established_ms;
+
+	longest = c->tcp.closing_ms > longest ? c->tcp.closing_ms : longest;
+	longest = c->udp_ms > longest ? c->udp_ms : longest;
+	longest = c->icmp_ms > longest ? c->icmp_ms : longest;
+	return 2ull * longest / 1000 + 1;
 }
 
 // Who this start is: random numbers, the half of its boot, and the chain that takes the half.
@@ -406,24 +464,28 @@ static int take_identity(struct tripodd *t)
 		say("no random numbers: %s", strerror(errno));
 		return -EIO;
 	}
-	conf->boot = chance[0];
+	conf->boot = chance[0] != 0 ? chance[0] : 1; // 0 is "not known"
 	conf->seed = chance[1];
-	conf->boot_half = (uint8_t)boot_half(
-		t->rack.state_dir, conf->id, chance[2], problem, sizeof(problem));
+	boot_begin(&t->boot, t->rack.state_dir, conf->id, chance[2], (uint64_t)time(NULL),
+		port_life_s(conf), problem, sizeof(problem));
+	conf->boot_half = (uint8_t)t->boot.half;
+	conf->half_clear_ms = t->boot.clear_ms;
 	if (problem[0] != '\0')
-		say("warning: %s; half %u is from chance, and connections of this node's last run "
-		    "may clash with new ones. Make it writable, or set node: state_dir",
+		say("warning: %s; half %u is from chance. NAT ports wait until every node has told "
+		    "which are in use. Make it writable, or set node: state_dir",
 			problem, conf->boot_half);
 	return load_chain(t);
 }
 
 static int check_only(const struct tripodd *t)
 {
+	const struct chain *chain = &t->first->chain;
+
 	printf("%s: good: rack %s, %u nodes, chain", t->options.config, t->rack.name,
 		t->rack.n_nodes);
-	for (unsigned i = 0; i < t->chain->n; i++)
-		printf("%s %s", i > 0 ? " >" : "", t->chain->nf[i].nf->name);
-	printf(", chain_id %016lx\n", t->chain->id);
+	for (unsigned i = 0; i < chain->n; i++)
+		printf("%s %s", i > 0 ? " >" : "", chain->nf[i].nf->name);
+	printf(", chain_id %016lx\n", chain->id);
 	return 0;
 }
 
@@ -435,6 +497,7 @@ static int block_signals(struct tripodd *t)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (t->signals >= 0)
@@ -452,7 +515,7 @@ static void port_conf_fill(const struct tripodd *t, struct port_conf *pc)
 		.workers = conf->workers,
 		.mtu = conf->side[0].mtu > conf->side[1].mtu ? conf->side[0].mtu
 							     : conf->side[1].mtu,
-		.held = conf->waiting,
+		.held = conf->waiting + conf->sync_packets,
 	};
 	if (pc->mtu < 1500)
 		pc->mtu = 1500; // control messages
@@ -524,6 +587,17 @@ static int start_port(struct tripodd *t)
 	return 0;
 }
 
+// Neither to the disk as swap nor as a core dump. Both are a matter of luck: limits may forbid it.
+static void hide(void *at, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t first = (uintptr_t)at & ~(page - 1);
+	size_t len = (((uintptr_t)at + size + page - 1) & ~(page - 1)) - first;
+
+	if (mlock((void *)first, len) != 0 || madvise((void *)first, len, MADV_DONTDUMP) != 0)
+		return;
+}
+
 static int start_node(struct tripodd *t)
 {
 	size_t size = node_size(&t->rack.conf);
@@ -536,8 +610,11 @@ static int start_node(struct tripodd *t)
 		if (madvise(t->node_memory, size, MADV_POPULATE_WRITE) == 0 || errno == EINVAL)
 			t->node = node_init(t->node_memory, size, &t->rack.conf, worker_now_ns());
 	}
-	if (t->node != NULL)
+	auth_wipe(&t->rack.conf.keys, sizeof(t->rack.conf.keys));
+	if (t->node != NULL) {
+		node_secrets(t->node, hide);
 		return 0;
+	}
 	say("no memory for the node: %zu MiB are needed. Lower limits: connections, or --workers",
 		size >> 20);
 	return -ENOMEM;
@@ -612,22 +689,92 @@ static void sleep_ms(uint64_t ms)
 	nanosleep(&t, NULL);
 }
 
+// A line of the log when the node has come further on its way.
+static struct node_status look(struct tripodd *t)
+{
+	struct node_status s;
+	char line[512];
+
+	node_status(t->node, &s);
+	if (time(NULL) - t->touched_s >= BOOT_TOUCH_S) {
+		t->touched_s = time(NULL);
+		boot_touch(&t->boot, t->rack.state_dir, t->rack.conf.id, (uint64_t)t->touched_s);
+	}
+	if (phase_news(&t->watch, &s, line, sizeof(line)))
+		say("node %u %s", t->rack.conf.id, line);
+	return s;
+}
+
+// A signal has come: SIGHUP is no end.
+static bool is_end(struct tripodd *t)
+{
+	struct signalfd_siginfo signal;
+	char err[512];
+
+	if (read(t->signals, &signal, sizeof(signal)) != sizeof(signal))
+		return false;
+	if (signal.ssi_signo != SIGHUP)
+		return true;
+	if (report_reload_keys(&t->report, err, sizeof(err)) == 0)
+		say("the keys have been read again");
+	else
+		say("%s; the keys in use stay", err);
+	reload_logged(&t->reload);
+	return false;
+}
+
+// Gives everything away before the end, for as long as that may take; a second signal ends it.
+static void drain(struct tripodd *t)
+{
+	struct node_status s;
+	uint64_t end_ns = worker_now_ns() + t->rack.drain_on_stop_ms * 1000000ull;
+	struct signalfd_siginfo info;
+
+	while (read(t->signals, &info, sizeof(info)) > 0)
+		;
+	node_set_draining(t->node, true);
+	sleep_ms(STOP_POLL_MS);
+	do {
+		if (control_serve(t->control, t->signals, STOP_POLL_MS) && is_end(t)) {
+			say("node %u stops draining: told again to end", t->rack.conf.id);
+			return;
+		}
+		chains_tick(&t->chains, worker_now_ns());
+		s = look(t);
+	} while (!phase_may_stop(&s) && worker_now_ns() < end_ns);
+	if (s.phase != NODE_DRAINED)
+		say("node %u ends in phase %s", t->rack.conf.id, node_phase_name(s.phase));
+}
+
 // The switch and the peers hear of the end from this node rather than by silence. The switch first:
 // while it moves the flows, this node still forwards, and answers whoever asks for a connection.
 static void leave(struct tripodd *t)
 {
-	node_set_ready(t->node, false);
-	sleep_ms(HANDOVER_MS);
+	if (t->rack.drain_on_stop_ms > 0)
+		drain(t);
+	if (look(t).phase != NODE_DRAINED) {
+		node_set_ready(t->node, false);
+		sleep_ms(HANDOVER_MS);
+	}
 	node_set_leaving(t->node);
+	boot_touch(&t->boot, t->rack.state_dir, t->rack.conf.id, (uint64_t)time(NULL));
 	sleep_ms(t->rack.conf.heartbeat_ms + 10);
 	say("node %u leaves", t->rack.conf.id);
 }
 
 static void serve(struct tripodd *t)
 {
+	t->chains.node = t->node;
+	t->reload = (struct reload){
+		.path = t->options.config,
+		.node = t->options.node,
+		.rack = &t->rack,
+		.chains = &t->chains,
+	};
 	t->report = (struct report){
 		.rack = &t->rack,
-		.chain = t->chain,
+		.chains = &t->chains,
+		.reload = &t->reload,
 		.node = t->node,
 		.port = &t->port,
 		.workers = t->workers,
@@ -638,9 +785,12 @@ static void serve(struct tripodd *t)
 		t->rack.name, t->rack.conf.workers, t->rack.port, t->port.driver,
 		t->rack.control_socket);
 	notify("READY=1");
-	while (!control_stop_requested(t->control))
-		if (control_serve(t->control, t->signals, SERVE_MS))
+	while (!control_stop_requested(t->control)) {
+		look(t);
+		if (control_serve(t->control, t->signals, SERVE_MS) && is_end(t))
 			break;
+		chains_tick(&t->chains, worker_now_ns());
+	}
 	notify("STOPPING=1");
 	leave(t);
 }
@@ -678,6 +828,8 @@ static int run(struct tripodd *t)
 		goto err_node;
 	serve(t);
 	stop_workers(t);
+	chains_end(&t->chains);
+	t->first = NULL;
 
 err_node:
 	if (t->node_memory != NULL)
@@ -698,6 +850,10 @@ int main(int argc, char **argv)
 	static struct tripodd t;
 	int rc;
 
+	if (sodium_init() < 0) {
+		say("libsodium does not start");
+		return 1;
+	}
 	parse_options(argc, argv, &t.options);
 	rc = load_plugins(&t.options);
 	if (rc == 0)
@@ -705,8 +861,10 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = load_chain(&t);
 	if (rc == 0)
+		rc = load_keys(&t);
+	if (rc == 0)
 		rc = t.options.check ? check_only(&t) : run(&t);
-	free_chain(&t);
+	chains_free(t.first);
 	rack_free(&t.rack);
 	return rc == 0 ? 0 : 1;
 }

@@ -16,7 +16,12 @@ static const char *const verbs[REQUEST_VERBS] = {
 	[REQUEST_CONNECTIONS] = "connections",
 	[REQUEST_COUNTERS] = "counters",
 	[REQUEST_CHAIN] = "chain",
+	[REQUEST_RELOAD] = "reload",
+	[REQUEST_KEYS] = "keys",
+	[REQUEST_RELOAD_KEYS] = "reload-keys",
 	[REQUEST_VERSION] = "version",
+	[REQUEST_DRAIN] = "drain",
+	[REQUEST_UNDRAIN] = "undrain",
 	[REQUEST_STOP] = "stop",
 };
 
@@ -179,6 +184,11 @@ static int parse_word(struct request *r, char *word, char *err, size_t size)
 	} else if (r->verb == REQUEST_COUNTERS && strcmp(word, "nf") == 0) {
 		if (value[0] != '\0' && strlen(value) < sizeof(r->nf)) {
 			strcpy(r->nf, value);
+			return 0;
+		}
+	} else if (r->verb == REQUEST_RELOAD && strcmp(word, "check") == 0) {
+		if (parse_uint(value, 1, &n) == 0) {
+			r->check = n == 1;
 			return 0;
 		}
 	} else if (r->verb == REQUEST_CONNECTIONS && strcmp(word, "limit") == 0) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Requests on the control socket: one line each, a verb and key=value words.
 //
-//	status | nodes | chain | version | stop
+//	status | nodes | chain | keys | reload-keys | version | drain | undrain | stop
+//	reload [check=1]
 //	counters [worker=N] [nf=NAME]
 //	connections [limit=N] [where=KEY=VALUE,...]
 //
@@ -18,7 +19,12 @@ enum request_verb {
 	REQUEST_CONNECTIONS,
 	REQUEST_COUNTERS,
 	REQUEST_CHAIN,
+	REQUEST_RELOAD,
+	REQUEST_KEYS,
+	REQUEST_RELOAD_KEYS,
 	REQUEST_VERSION,
+	REQUEST_DRAIN,
+	REQUEST_UNDRAIN,
 	REQUEST_STOP,
 	REQUEST_VERBS,
 };
@@ -42,6 +48,7 @@ struct request {
 	int worker; // -1: all
 	uint64_t limit; // 0: none
 	char nf[32]; // "": all
+	bool check; // only say what would be done
 	struct request_filter where;
 };
 

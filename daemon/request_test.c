@@ -25,8 +25,8 @@ static int parse(const char *line, struct request *r)
 
 static void parse__every_verb(void **state)
 {
-	static const char *const verbs[] = {
-		"status", "nodes", "connections", "counters", "chain", "version", "stop"};
+	static const char *const verbs[] = {"status", "nodes", "connections", "counters", "chain",
+		"reload", "keys", "reload-keys", "version", "drain", "undrain", "stop"};
 	struct request r;
 
 	for (unsigned i = 0; i < REQUEST_VERBS; i++) {
@@ -44,6 +44,12 @@ static void parse__words(void **state)
 	assert_int_equal(parse("  counters\tworker=3  nf=lb \r", &r), 0);
 	assert_int_equal(r.worker, 3);
 	assert_string_equal(r.nf, "lb");
+	assert_int_equal(parse("reload", &r), 0);
+	assert_false(r.check);
+	assert_int_equal(parse("reload check=1", &r), 0);
+	assert_true(r.check);
+	assert_int_equal(parse("reload check=2", &r), -EINVAL);
+	assert_int_equal(parse("chain check=1", &r), -EINVAL);
 	assert_int_equal(parse("connections limit=100 where=proto=udp,state=open,role=backup,"
 			       "src=10.0.0.0/8,dst=192.0.2.1,sport=53,dport=65535,"
 			       "direction=outgoing",

@@ -108,8 +108,8 @@ class Program:
 class Rack:
     """A lab, from up to down, and everything that the demo runs in it."""
 
-    def __init__(self, mode: str, args: argparse.Namespace) -> None:
-        self.mode, self.args = mode, args
+    def __init__(self, mode: str, args: argparse.Namespace, up: tuple[str, ...] = ()) -> None:
+        self.mode, self.args, self.up = mode, args, up
         self.name = f"demo_{mode}"
         self.folder = args.output / mode
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -129,7 +129,7 @@ class Rack:
         self.lab("down", quiet=True)  # what an earlier demo may have left
         try:
             self.lab("up", "--nodes", str(self.args.nodes), "--mode", self.mode,
-                     "--hash", self.args.hash, "--workers", str(self.args.workers))
+                     "--hash", self.args.hash, "--workers", str(self.args.workers), *self.up)
             self.refresh()
         except BaseException:
             self.__exit__()

@@ -38,11 +38,15 @@ _tripod_lab() {
 		mapfile -t COMPREPLY < <(compgen -W "kill freeze link" -- "$cur")
 		return
 		;;
+	--durability)
+		mapfile -t COMPREPLY < <(compgen -W "async sync" -- "$cur")
+		return
+		;;
 	--config)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--nodes | --workers | --detect-ms | --wait)
+	--nodes | --workers | --detect-ms | --backups | --start | --wait)
 		return
 		;;
 	esac
@@ -54,14 +58,18 @@ _tripod_lab() {
 		[[ $ns == *-node* ]] && nodes+=" ${ns##*-node}"
 	done
 	case $verb in
-	"") words="up down status list exec kill restore logs capture --help --version" ;;
-	up) words+=" --name --nodes --mode --hash --config --workers --detect-ms --wait" ;;
+	"") words="up down status list exec kill restore drain undrain stop add rolling-restart logs capture --help --version" ;;
+	up) words+=" --name --nodes --mode --hash --config --workers --detect-ms --backups --durability --start --wait" ;;
 	down) words+=" --name --all" ;;
 	status) words+=" --name --json" ;;
 	list) words+=" --json" ;;
 	exec) words+=" --name -- $roles" ;;
 	kill) words+=" --name --how $nodes" ;;
 	restore) words+=" --name --no-wait --wait $nodes" ;;
+	drain) words+=" --name --wait --json $nodes" ;;
+	undrain | stop) words+=" --name $nodes" ;;
+	add) words+=" --name --no-wait --wait" ;;
+	rolling-restart) words+=" --name --wait --json" ;;
 	logs) words+=" --name --follow $nodes switch" ;;
 	capture) words+=" --name -- $roles" ;;
 	esac

@@ -62,11 +62,13 @@ netns_add() {
 	namespaces="$namespaces $1"
 }
 
-# write_rack FILE: two nodes, a chain of one firewall, files below $tmp.
+# write_rack FILE: two nodes, a chain of one firewall, files below $tmp; with a key of their own.
 write_rack() {
+	(umask 077 && "$tripodd" --generate-key=1 >"$tmp/keys")
 	cat >"$1" <<-END
 	rack:
 	  name: $id
+	  key_file: $tmp/keys
 	  nodes:
 	    - {id: 1, mac: "02:00:00:00:00:01", outside: [203.0.113.11, "2001:db8:1::11"], inside: [10.1.0.11, "fd00:1::11"], fabric: 10.255.0.1}
 	    - {id: 2, mac: "02:00:00:00:00:02", outside: [203.0.113.12, "2001:db8:1::12"], inside: [10.1.0.12, "fd00:1::12"], fabric: 10.255.0.2}

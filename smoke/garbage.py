@@ -10,8 +10,9 @@ usage: garbage.py COMMAND...
   classes IFACE                sends every class of broken frame; prints "COUNTER N" for each counter
                                that must have risen by N or more
   random IFACE SEED N          sends N frames of random bytes, and of real ones with some changed
-  peer IFACE SEED N            takes the daemon's heartbeat for a pattern, and sends N messages as node 2
-                               would, but wrong
+  peer IFACE SEED N KEYS       has the key file KEYS, becomes a peer as node 2, and sends N messages that
+                               are wrong: most of them sealed, some forged, repeated, or of nobody;
+                               prints "COUNTER N" as classes does
   traces IFACE FILE...         sends the frames of pcap files, to the gateway, on every VLAN
 """
 import os
@@ -22,11 +23,12 @@ import struct
 import sys
 import time
 
+import seal
 from probe import (PACKET_AUXDATA, SOL_PACKET, checksum, ether, mac, receive, tag)
 
 GATEWAY = {10: mac("02:00:5e:00:01:01"), 11: mac("02:00:5e:00:01:01"),
            20: mac("02:00:5e:00:01:02"), 21: mac("02:00:5e:00:01:02")}
-NODE = mac("02:00:00:00:00:01")
+NODE, PEER = mac("02:00:00:00:00:01"), mac("02:00:00:00:00:02")
 VLANS = [0, 10, 11, 20, 21, 30, 99]
 CLIENT, SERVER = "198.18.0.9", "10.1.0.101"
 REPEATS = 20
@@ -284,35 +286,76 @@ def heartbeat(sock):
 def fabric(message):
     src, dst = "10.255.0.2", "10.255.0.1"
     frame = ether(NODE, 30, 0x0800, ip4(src, dst, 17, udp(src, dst, 7117, message, sport=7117)))
-    return frame[:6] + mac("02:00:00:00:00:02") + frame[12:]
+    return frame[:6] + PEER + frame[12:]
 
 
-def header(kind, length, count, boot, to_boot, cluster, seq, to_worker=0):
-    return struct.pack("!2sBBHHBBBBIQQIIQQ", b"TP", 1, kind, length, count, 2, 0, 1, to_worker,
-                       to_boot, cluster, boot, seq, 0, 0, 0)
+def hello(flags, chains):
+    """A node with one worker, which hears nodes 1 and 2."""
+    return struct.pack("!BBBB6sQ", 1, flags, len(chains) // 8, 1, PEER, 0b110) + chains
 
 
-def peer(iface, seed, n):
+def chains_of(heartbeat_body):
+    return heartbeat_body[18:18 + 8 * heartbeat_body[2]]
+
+
+def believed(sock, sender, chains):
+    """Makes the daemon believe the sender's boot: heartbeat, challenge, echo."""
+    again, end = 0, time.monotonic() + 20
+    while time.monotonic() < end:
+        if time.monotonic() >= again:  # either may have been lost among so much else
+            send(sock, fabric(sender.seal(seal.HELLO, 1, hello(1, chains), 0)))
+            again = time.monotonic() + 0.1
+        if not select.select([sock], [], [], 0.1)[0]:
+            continue
+        data, tci = receive(sock)
+        message = data[42:]
+        if tci & 0xFFF != 30 or message[:4] != bytes([*b"TP", 2, seal.GREET]) or not sender.opens(message):
+            continue
+        if not message[57] & 4:  # it wants no further proof
+            return
+        challenge, = struct.unpack("!Q", message[-32:-24])
+        body = hello(1 | 4, chains) + struct.pack("!QQQ", challenge, 1, sender.counter)
+        send(sock, fabric(sender.seal(seal.GREET, 1, body, 0)))
+    sys.exit("the daemon does not believe a proven peer")
+
+
+def peer(iface, seed, n, key_file):
     sock, rng = raw_socket(iface), random.Random(int(seed))
     beat = heartbeat(sock)[42:]
     cluster, boot = struct.unpack("!QQ", beat[16:32])
-    mine, seq = rng.randrange(1, 1 << 60), 0
+    chains, sender, seq, last = chains_of(beat[56:]), None, 0, b""
+    sent = {"forged": 0, "replayed": 0, "stale": 0, "key": 0}
     for i in range(int(n)):
-        if i % 20 == 0:  # alive, or born again
-            if rng.randrange(10) == 0:
-                mine, seq = rng.randrange(1, 1 << 60), 0
-            hello = bytearray(beat[:76])
-            hello[8], hello[9] = 2, 0
-            hello[24:32] = struct.pack("!Q", mine)
-            send(sock, fabric(bytes(hello)))
-        kind = rng.choice([2, 2, 2, 3, 4])
-        body = rng.randbytes(rng.randrange(1380))
-        if kind == 2 and rng.randrange(2):  # a record that begins well
+        if sender is None or i % 200 == 199:  # born, or born again
+            sender = seal.Sender(key_file, 2, rng.randrange(1, 1 << 60), cluster, 1, boot)
+            believed(sock, sender, chains)
+            seq, last = 0, b""
+        if i % 20 == 0:  # alive
+            send(sock, fabric(sender.seal(seal.HELLO, 1, hello(1, chains), 0)))
+        kind = rng.choice([seal.LOG, seal.LOG, seal.LOG, seal.PULL, seal.NONE])
+        body = rng.randbytes(rng.randrange(1360))
+        if kind == seal.LOG and rng.randrange(2):  # a record that begins well
             body = bytes([1, rng.randrange(16), rng.randrange(8), 0, 0x10 * rng.randrange(2), 6]) + body
-        seq += kind == 2
-        message = header(kind, 56 + len(body), rng.randrange(1, 40), mine, boot & 0xFFFFFFFF,
-                         cluster, seq if kind == 2 else 0, 0 if kind == 2 else 255) + body
+        seq += kind == seal.LOG
+        message = sender.seal(kind, rng.randrange(1, 40), body, 0 if kind == seal.LOG else 255,
+                              seq if kind == seal.LOG else 0)
+        what = rng.choice(["sealed", "sealed", "sealed", *sent])
+        if what == "forged":
+            message = message[:-1] + bytes([message[-1] ^ 1 << rng.randrange(8)])
+        elif what == "key":
+            message = message[:48] + bytes([message[48] ^ 0x80]) + message[49:]
+        elif what == "stale":
+            message = message[:24] + rng.randbytes(8) + message[32:]
+        elif what == "replayed" and last:
+            message = last
+        if what in sent and (what != "replayed" or last):
+            sent[what] += 1
+        elif what == "sealed":
+            last = message
         send(sock, fabric(message))
+    # Some may be lost on the way: the interface is busy.
+    for what, count in sent.items():
+        print(f"drop_control_{what} {count * 3 // 4}")
 
 
 # ---- Traces ----
@@ -348,6 +391,7 @@ def traces(iface, *paths):
 
 def main():
     command, *args = sys.argv[1:]
+    seal.self_test()
     {"bridge": bridge, "serve": serve, "talk": talk, "classes": classes, "random": random_frames,
      "peer": peer, "traces": traces}[command](*args)
 

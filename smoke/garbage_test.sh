@@ -84,6 +84,13 @@ counted() {
 	[ "$(counter "$1")" -ge "$2" ]
 }
 
+# Every counter that the last garbage must have raised.
+risen() {
+	while read -r name n; do
+		until_ok "$name has risen by $n" counted "$name" "$n"
+	done <"$tmp/during.out"
+}
+
 # during WHAT COMMAND...: runs it; the connection has gone on meanwhile, and goes on.
 during() {
 	task=$1
@@ -115,11 +122,10 @@ for workers in 1 2; do
 	until_ok "the connection works" goes_on 0
 
 	during "every class of broken frame" garbage classes veth1
-	while read -r name n; do
-		until_ok "$name has risen by $n" counted "$name" "$n"
-	done <"$tmp/during.out"
+	risen
 	during "random frames" garbage random veth1 "$seed" 4000
-	during "a peer that lies" garbage peer veth1 "$seed" 2000
+	during "a peer that lies" garbage peer veth1 "$seed" 2000 "$tmp/keys"
+	risen
 	if [ -d "$traces" ]; then
 		during "traces" garbage traces veth1 "$traces"/torture/*.pcap "$traces"/replay/*.pcap
 	else

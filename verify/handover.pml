@@ -85,7 +85,7 @@ typedef Node {
 typedef Message {
 	byte t, from, to;
 	byte inc, ep, ver, wr, val, wo, hold;
-	bool fin, ans, final;
+	bool fin, answers, final;
 };
 
 Node n[N];
@@ -341,7 +341,7 @@ inline heard(m)
 inline clear(s)
 {
 	b[s].t = EMPTY; b[s].from = 0; b[s].to = 0; b[s].inc = 0; b[s].ep = 0; b[s].ver = 0;
-	b[s].wr = 0; b[s].val = 0; b[s].wo = 0; b[s].hold = 0; b[s].fin = 0; b[s].ans = 0;
+	b[s].wr = 0; b[s].val = 0; b[s].wo = 0; b[s].hold = 0; b[s].fin = 0; b[s].answers = 0;
 	b[s].final = 0
 }
 
@@ -500,8 +500,8 @@ inline receive(s)
 	:: else -> higher(j, s)
 	fi;
 	if
-	:: pn == j && (paw & bit_of(b[s].from)) && (b[s].ans || b[s].t == NONE) ->
-		pf = pf | b[s].ans;
+	:: pn == j && (paw & bit_of(b[s].from)) && (b[s].answers || b[s].t == NONE) ->
+		pf = pf | b[s].answers;
 		if
 		:: b[s].final -> resolve()
 		:: else -> heard(b[s].from)
@@ -633,14 +633,14 @@ inline answer(m)
 	:: has_live(m) ->
 		n[m].hold = n[m].hold | bit_of(pn);
 		describe(slot, m, pn);
-		b[slot].ans = 1;
+		b[slot].answers = 1;
 		b[slot].final = n[m].mas || n[m].wr == pn || (n[m].wr != m && !hears(m, n[m].wr))
 	:: else -> b[slot].t = NONE; b[slot].from = m; b[slot].to = pn
 	fi;
 	slot = 0
 }
 
-#define in_bag(s, m) ((b[s].t == NONE || b[s].ans) && b[s].from == m && b[s].to == pn)
+#define in_bag(s, m) ((b[s].t == NONE || b[s].answers) && b[s].from == m && b[s].to == pn)
 #define answers(m) (in_bag(0, m) || in_bag(1, m) || in_bag(BAG - 1, m))
 #define awaited(m) (pn != NOBODY && (paw & bit_of(m)))
 

@@ -31,10 +31,11 @@ void auth_derive(
 
 void auth_keys_open(struct auth_keys *keys, uint64_t cluster)
 {
+	static const uint8_t label[8] = "tripod/o";
 	uint8_t info[16];
 
 	*keys = (struct auth_keys){.n = 1, .key[0].id = AUTH_ID_OPEN};
-	memcpy(info, "tripod/o", 8);
+	memcpy(info, label, sizeof(label));
 	wire_put64(info + 8, cluster);
 	crypto_generichash(keys->key[0].key, AUTH_KEY_SIZE, info, sizeof(info), NULL, 0);
 }

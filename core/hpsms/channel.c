@@ -3,7 +3,7 @@
 
 #define RTO_START_NS (20 * 1000000ull)
 #define RTO_MIN_NS (2 * 1000000ull)
-#define RTO_MAX_NS (200 * 1000000ull)
+#define RTO_MAX_NS (1000 * 1000000ull) // a starved peer answers late, but it does
 #define OVERTAKEN_LOST 3
 #define FAR (1u << 30) // days of messages
 #define BITS 64 // of an acknowledgement
@@ -45,6 +45,7 @@ void channel_reset(struct channel *c, uint32_t peer_boot)
 		.queue_mask = c->queue_mask,
 		.next_seq = 1,
 		.window = c->window,
+		.lag = c->lag,
 		.oldest_seq = 1,
 		.rto_ns = RTO_START_NS,
 	};
@@ -79,16 +80,24 @@ static struct channel_message *slot(const struct channel *c, uint32_t seq)
 	return &c->window[seq % CHANNEL_WINDOW];
 }
 
+bool channel_full(struct channel *c)
+{
+	// The slot is looked at too: where the numbers start anew, two under way may share one.
+	return seq_ahead(c->oldest_seq, c->next_seq) >= CHANNEL_WINDOW ||
+	       slot(c, c->next_seq)->seq != 0;
+}
+
 struct channel_message *channel_message_new(struct channel *c, uint64_t now_ns)
 {
 	struct channel_message *m = slot(c, c->next_seq);
-	// The slot is looked at too: where the numbers start anew, two under way may share one.
-	if (seq_ahead(c->oldest_seq, c->next_seq) >= CHANNEL_WINDOW || m->seq != 0)
+
+	if (channel_full(c))
 		return NULL;
 	m->seq = c->next_seq;
 	m->n = 0;
 	m->overtaken = 0;
 	m->sent_ns = now_ns;
+	m->changed_ns = c->queued_since_ns != 0 ? c->queued_since_ns : now_ns;
 	c->next_seq = seq_add(c->next_seq, 1);
 	return m;
 }
@@ -158,6 +167,8 @@ void channel_acked(struct channel *c, uint32_t ack, uint64_t bits, uint64_t now_
 		newer++;
 		// Numbers are never used again, so that every acknowledgement tells a true round trip.
 		sample_rtt(c, now_ns - m->sent_ns);
+		if (c->lag != NULL)
+			lag_add(c->lag, now_ns - m->changed_ns);
 		settle(m, acked, ctx);
 	}
 	forget_settled(c);
@@ -185,6 +196,17 @@ unsigned channel_lost(struct channel *c, uint64_t now_ns, channel_ref_fn lost, v
 	return n;
 }
 
+unsigned channel_refused(struct channel *c, uint32_t seq, channel_ref_fn lost, void *ctx)
+{
+	struct channel_message *m = slot(c, seq);
+
+	if (seq == 0 || m->seq != seq)
+		return 0;
+	settle(m, lost, ctx);
+	forget_settled(c);
+	return 1;
+}
+
 uint64_t channel_next_ns(const struct channel *c)
 {
 	if (c->oldest_seq == c->next_seq)
@@ -208,6 +230,18 @@ static void advance(struct channel *c, uint32_t n)
 		n = arrived;
 		arrived = false;
 	} while (n > 0);
+}
+
+enum channel_rx channel_check(const struct channel *c, uint32_t seq)
+{
+	uint32_t ahead = seq_ahead(c->rx_ack, seq);
+	if (seq == 0 || (ahead >= FAR && ahead < 1u << 31))
+		return CHANNEL_FAR;
+	if (ahead == 0 || ahead >= 1u << 31)
+		return CHANNEL_DUPLICATE;
+	if (ahead >= 2 && ahead < BITS + 2 && (c->rx_bits >> (ahead - 2) & 1))
+		return CHANNEL_DUPLICATE;
+	return CHANNEL_NEW;
 }
 
 enum channel_rx channel_received(struct channel *c, uint32_t seq, uint64_t now_ns)

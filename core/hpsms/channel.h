@@ -18,9 +18,11 @@
 #include <stdbool.h>
 
 #include "core/arena.h"
+#include "core/hpsms/lag.h"
 
 #define CHANNEL_WINDOW 64 // messages under way
 #define CHANNEL_REFS 40 // records a message, at most
+#define CHANNEL_BATCH 32 // of them, those that fill a batch: it leaves at once
 
 struct channel_ref {
 	uint32_t conn; // record in the store
@@ -32,6 +34,7 @@ struct channel_message {
 	uint16_t n;
 	uint16_t overtaken; // messages sent later and acknowledged
 	uint64_t sent_ns;
+	uint64_t changed_ns; // when the first of its records was queued
 	struct channel_ref ref[CHANNEL_REFS];
 };
 
@@ -47,12 +50,14 @@ struct channel {
 	uint32_t oldest_seq; // every message before it is settled
 	uint64_t rtt_ns; // smoothed, from sending to acknowledgement
 	uint64_t rto_ns;
+	struct lag *lag; // where acknowledgements are counted; may be NULL
 
 	// Receiving.
 	uint32_t rx_ack; // every message up to this one has arrived, or been given up by its sender
 	uint64_t rx_bits; // bit i: rx_ack + 2 + i
 	bool ack_owed; // since ack_since_ns
 	uint64_t ack_since_ns;
+	bool ack_now; // the peer waits for it
 };
 
 // queue_size: records that can wait, a power of two.
@@ -71,6 +76,7 @@ uint32_t channel_pop(struct channel *c); // the oldest record waiting, 0: none (
 
 // A message to fill: NULL while the window is full. Give records to channel_message_add() as they
 // are encoded, then send it under m->seq. channel_message_cancel() takes an empty one back.
+bool channel_full(struct channel *c);
 struct channel_message *channel_message_new(struct channel *c, uint64_t now_ns);
 void channel_message_add(struct channel_message *m, uint32_t conn, uint32_t stamp);
 void channel_message_cancel(struct channel *c, struct channel_message *m);
@@ -83,6 +89,9 @@ void channel_acked(struct channel *c, uint32_t ack, uint64_t bits, uint64_t now_
 // Messages not acknowledged for the retransmission time-out, or overtaken by three acknowledged
 // ones: calls lost for each record and settles them. Returns the number of messages lost.
 unsigned channel_lost(struct channel *c, uint64_t now_ns, channel_ref_fn lost, void *ctx);
+// The peer could not make use of all records of message seq: calls lost for each, and settles it.
+// Returns 1 if it was under way.
+unsigned channel_refused(struct channel *c, uint32_t seq, channel_ref_fn lost, void *ctx);
 // Earliest time at which channel_lost() may find one; UINT64_MAX when nothing is under way.
 uint64_t channel_next_ns(const struct channel *c);
 
@@ -92,5 +101,7 @@ enum channel_rx {
 	CHANNEL_DUPLICATE, // or given up by its sender, who sends its records again
 	CHANNEL_FAR, // no number that the peer can have come to: drop, do not acknowledge
 };
-// A sequenced message has come; also notes that an acknowledgement is owed.
+// What channel_received() would say.
+enum channel_rx channel_check(const struct channel *c, uint32_t seq);
+// A sequenced message has come and is to be acknowledged; also notes that this is owed.
 enum channel_rx channel_received(struct channel *c, uint32_t seq, uint64_t now_ns);

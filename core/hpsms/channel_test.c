@@ -141,16 +141,16 @@ static void lost__timeouts_double(void **state)
 	struct channel c = new_channel(0);
 	struct heard h = {0};
 	uint64_t now = 0, want = 20 * MS;
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < 10; i++) {
 		send_one(&c, 7, now);
 		send_one(&c, 8, now);
 		assert_true(channel_next_ns(&c) == now + want);
 		assert_int_equal(channel_lost(&c, now + want - 1, note, &h), 0);
 		now += want;
 		assert_int_equal(channel_lost(&c, now, note, &h), 2);
-		want = want < 100 * MS ? 2 * want : 200 * MS;
+		want = want < 500 * MS ? 2 * want : 1000 * MS;
 	}
-	assert_int_equal(h.n, 16);
+	assert_int_equal(h.n, 20);
 	uint32_t seq = send_one(&c, 7, now);
 	channel_acked(&c, seq, 0, now + 3 * MS, note, &h);
 	assert_true(c.rtt_ns == 3 * MS && c.rto_ns == 12 * MS);
@@ -161,9 +161,9 @@ static void lost__timeouts_double(void **state)
 	assert_true(c.rto_ns == 2 * MS);
 	for (unsigned i = 0; i < 100; i++) {
 		seq = send_one(&c, 7, now);
-		channel_acked(&c, seq, 0, now + 90 * MS, note, &h);
+		channel_acked(&c, seq, 0, now + 900 * MS, note, &h);
 	}
-	assert_true(c.rto_ns == 200 * MS);
+	assert_true(c.rto_ns == 1000 * MS);
 }
 
 static void received__order(void **state)
@@ -407,7 +407,7 @@ static void run(uint64_t seed, struct weather w, uint32_t first_seq)
 			assert_int_equal(sides[i].stamp[conn], sides[!i].copy[conn]);
 			assert_true(sides[i].stamp[conn] == 0 || sides[i].protected[conn]);
 		}
-		assert_true(sides[i].messages > 100);
+		assert_true(sides[i].messages > 50);
 		assert_true(w.loss < 5 || sides[i].lost > 0);
 	}
 }

@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-#include "core/shard.h"
+#include "core/hpsms/repl.h"
 
 #define ETHERNET 14
 #define HEADERS (ETHERNET + 20 + 8) // Ethernet, IPv4, UDP
@@ -99,13 +99,27 @@ void control_transmit(
 	forward_control(s, f);
 }
 
+// Takes what the receiver knows out of a sealed message; its new length.
+static uint16_t shorten(struct frame *f, const struct wire_header *h)
+{
+	uint8_t *body = control_body(f), head[WIRE_SHORT_MAX];
+	int n = wire_put_short(head, sizeof(head), h);
+
+	if (n < 0)
+		abort(); // of a header that was sealed
+	uint16_t rest = h->length - WIRE_HEADER_SIZE;
+	memcpy(body, head, (size_t)n);
+	memmove(body + n, body + WIRE_HEADER_SIZE, rest);
+	return (uint16_t)(n + rest);
+}
+
 void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
 {
 	static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	const uint8_t *mac = h->to_node == WIRE_ANY ? everybody : s->peer[h->to_node].mac;
 
 	session_seal(s, h, control_body(f), size);
-	control_transmit(s, f, h->to_node, mac, h->length);
+	control_transmit(s, f, h->to_node, mac, h->type == WIRE_LOG ? shorten(f, h) : h->length);
 }
 
 // ---- Who is alive ----
@@ -211,6 +225,21 @@ static void set_bit(uint64_t *set, uint64_t bit, bool to)
 	*set = to ? *set | bit : *set & ~bit;
 }
 
+// Which chains a peer holds, too. true: there is a backup more for connections of one, some of which may
+// lack a copy.
+static bool note_chains(struct shard *s, const struct ring_message *m)
+{
+	uint64_t bit = 1ull << m->node;
+	bool more = false;
+
+	for (unsigned k = 0; k < CHAINS_MAX; k++) {
+		bool holds = m->chains & 1u << k;
+		more |= holds && !(s->chain_nodes[k] & bit) && s->chain_used[k] > 0 && m->live;
+		set_bit(&s->chain_nodes[k], bit, holds);
+	}
+	return more;
+}
+
 void control_peer(struct shard *s, const struct ring_message *m)
 {
 	struct peer *peer = &s->peer[m->node];
@@ -227,16 +256,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	}
 	if (rebooted || !m->live)
 		peer_lost(s, m->node, rebooted);
-	for (unsigned k = 0; k < CHAINS_MAX; k++) {
-		if (!(m->chains & 1u << k)) {
-			s->chain_nodes[k] &= ~bit;
-		} else if (!(s->chain_nodes[k] & bit)) {
-			// A backup more for the connections of that chain: some may lack one.
-			s->chain_nodes[k] |= bit;
-			if (s->chain_used[k] > 0)
-				repl_repair_start(s, false);
-		}
-	}
+	bool more = note_chains(s, m);
 	bool changed = peer->live != (bool)m->live || rebooted;
 	bool moved = peer->hello != m->hello;
 	peer->live = m->live;
@@ -246,12 +266,22 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	set_bit(&s->draining, bit, m->live && (m->hello & WIRE_HELLO_DRAINING));
 	if (!m->live)
 		s->joining &= ~bit;
+	if (more) {
+		if (m->hello == 0) { // it joins, and is to have more than it was sent
+			atomic_store_explicit(&s->served[m->node], 0, memory_order_release);
+			s->joining |= bit;
+		}
+		repl_repair_start(s, m->hello == 0);
+	}
 	if (!changed && !moved)
 		return;
+	sync_members(s, bit);
+	if (s->worker == 0)
+		index_peer(s, m->node, m->live, rebooted);
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	if (rebooted) {
 		s->repair_reboot |= bit;
-		set_bit(&s->joining, bit, m->hello == 0);
+		s->joining |= bit;
 	}
 	if (changed && m->live)
 		s->repair_nodes |= bit;
@@ -290,9 +320,9 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
-	// been taken over.
+	// been taken over. Heartbeats alone tell: a greeting may overtake an older one of them.
 	bool heard_us = s->heard_by & (1ull << h->from_node);
-	bool hears_us = hello->live & (1ull << s->conf->id);
+	bool hears_us = h->type == WIRE_HELLO ? hello->live & (1ull << s->conf->id) : heard_us;
 	if (hears_us)
 		s->heard_by |= 1ull << h->from_node;
 	else
@@ -305,11 +335,15 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 		doubt_all(s);
 	if (news || (moved && member->live))
 		tell_peer(s, h->from_node, hello->mac);
+	if (member->live)
+		fetch_hello(s, h->from_node, hello);
 }
 
 void control_chains(struct shard *s)
 {
 	const struct members *members = &s->node->members;
+
+	ready_chains(s);
 
 	for (uint64_t left = s->live & ~(1ull << s->conf->id); left != 0; left &= left - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(left);
@@ -425,14 +459,14 @@ static void hello_send(struct shard *s)
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
-// Who waits to be sent its copies is told when it has them all.
+// Who asks is told when it has all copies that it should have from here.
 static void tell_joining(struct shard *s)
 {
 	const struct members *members = &s->node->members;
 
 	for (uint64_t left = members->live & ~shard_self(s); left != 0; left &= left - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(left);
-		if (hello_flags(&members->m[node]) == 0 && ready_has_served(s, node))
+		if (members->m[node].asking && ready_has_served(s, node))
 			session_greet(s, node, s->peer[node].boot, 0, s->peer[node].mac);
 	}
 }
@@ -479,7 +513,8 @@ uint64_t control_tick(struct shard *s)
 		hello_send(s);
 		tell_joining(s);
 	}
-	return members->next_hello_ns;
+	uint64_t fetch_ns = fetch_tick(s);
+	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;
 }
 
 // ---- Receiving ----
@@ -557,8 +592,25 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else if (h->type == WIRE_REFUSED)
-			holders_remove(r, bit);
+			repl_no_room(s, hit.index, h->from_node);
 	}
+	// The rest of the message that is refused is sent again at once.
+	if (h->type == WIRE_REFUSED)
+		repl_refused(s, h->from_node, h->from_worker, h->ack);
+}
+
+static void chain_rx(
+	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len)
+{
+	struct wire_chain_ask ask;
+	struct wire_chain chain;
+
+	if (h->type == WIRE_CHAIN_ASK && wire_get_chain_ask(body, len, &ask) == len)
+		fetch_serve(s, h->from_node, &ask);
+	else if (h->type == WIRE_CHAIN && wire_get_chain(body, len, &chain) == len)
+		fetch_rx(s, h->from_node, &chain);
+	else
+		count(s, C_drop_control_bad);
 }
 
 static bool valid(const struct shard *s, const struct tripod_packet *p, const struct wire_header *h)
@@ -591,6 +643,16 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		pull_rx(s, h, body, len);
 	else if (h->type == WIRE_NONE || h->type == WIRE_REFUSED)
 		none_rx(s, h, body, len);
+	else if (h->type == WIRE_LACK)
+		repl_lack_rx(s, h->from_node, h, body, len);
+	else if (h->type == WIRE_INDEX)
+		index_rx(s, h, body, len);
+	else if (h->type == WIRE_SNAPSHOT)
+		index_copy_rx(s, h, body, len);
+	else if (h->type == WIRE_ASK)
+		index_ask_rx(s, h, body, len);
+	else if (h->type == WIRE_CHAIN_ASK || h->type == WIRE_CHAIN)
+		chain_rx(s, h, body, len);
 }
 
 // Of a boot that is not believed, nothing counts but what may make it so.
@@ -600,12 +662,34 @@ static bool may_introduce(const struct shard *s, const struct wire_header *h)
 	       h->boot != s->node->members.m[h->from_node].boot_before;
 }
 
+// Completes the header h of a short message, which then stands in `whole` as it was sealed. false: it is
+// of another life of its sender, or for one of this node.
+static bool lengthen(const struct shard *s, struct wire_header *h, const uint8_t *rest,
+	uint8_t whole[WIRE_MESSAGE_MAX])
+{
+	uint64_t boot = s->peer[h->from_node].boot;
+
+	if ((uint8_t)h->boot != (uint8_t)boot || (uint8_t)h->to_boot != (uint8_t)s->conf->boot)
+		return false;
+	h->boot = boot;
+	h->to_boot = (uint32_t)s->conf->boot;
+	if (wire_put_header(whole, WIRE_HEADER_SIZE, h) < 0)
+		return false; // no boot has been heard yet
+	memcpy(whole + WIRE_HEADER_SIZE, rest, h->length - WIRE_HEADER_SIZE);
+	return true;
+}
+
 void control_rx(struct shard *s, struct tripod_packet *p)
 {
 	const uint8_t *message = tripod_packet_payload(p);
+	uint8_t whole[WIRE_MESSAGE_MAX];
 	struct wire_header h;
-	int head = wire_get_header(message, p->payload_len, &h);
+	bool is_short = wire_is_short(message, p->payload_len);
+	int head = is_short ? wire_get_short(message, p->payload_len, &h)
+			    : wire_get_header(message, p->payload_len, &h);
 
+	if (is_short)
+		h.cluster = s->conf->cluster; // the tag tells
 	if (head < 0 || !valid(s, p, &h)) {
 		shard_drop(s, p, C_drop_control_bad);
 		return;
@@ -622,12 +706,19 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 	}
 	if (pass_on(s, p, worker))
 		return;
+	if (is_short && !lengthen(s, &h, message + head, whole)) {
+		shard_drop(s, p, C_drop_control_stale);
+		return;
+	}
+	if (is_short) {
+		message = whole;
+		head = WIRE_HEADER_SIZE;
+	}
 	bool believed = s->peer[h.from_node].boot == h.boot;
 	if ((h.to_node != WIRE_ANY && h.to_boot != (uint32_t)s->conf->boot) ||
 		(!believed && !may_introduce(s, &h)))
 		count(s, C_drop_control_stale);
 	else if (believed ? session_open(s, &h, message) : session_proven(s, &h, message))
-		accepted(s, p, &h, message + head,
-			(uint16_t)(p->payload_len - head - WIRE_TAG_SIZE));
+		accepted(s, p, &h, message + head, (uint16_t)(h.length - head - WIRE_TAG_SIZE));
 	shard_done(s, p->buf);
 }

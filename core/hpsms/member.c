@@ -54,6 +54,7 @@ bool members_hello(
 	p->sees = h->live;
 	p->ready = h->flags & WIRE_HELLO_READY;
 	p->draining = h->flags & WIRE_HELLO_DRAINING;
+	p->asking = h->flags & WIRE_HELLO_ASKING;
 	if (h->flags & WIRE_HELLO_LEAVING) {
 		p->left = true;
 		p->ready = false;

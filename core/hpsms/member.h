@@ -11,7 +11,7 @@
 
 struct member {
 	bool configured, live;
-	bool ready, draining; // says so
+	bool ready, draining, asking; // says so
 	uint8_t workers;
 	bool left; // this boot has said that it shuts down
 	uint64_t boot;

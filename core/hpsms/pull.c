@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// PullReplica: a packet arrives and the connection is not here, or may have gone on elsewhere while
-// this node was away. The packet waits, the peers are asked, the others go on. Requests of one step
-// share a message; answers are remembered for a moment, so that a flood of unknown tuples costs a
-// bounded number of messages.
+// PullReplica (paper, Algorithm 1): a packet arrives and the connection is not here, or may have gone
+// on elsewhere while this node was away. The index sets say which nodes may have it: these are asked,
+// the packet waits, the others go on. If no set has it, the packet waits for a round, in which all
+// members say what they have not told yet; a round serves all packets that came before it, so that a
+// flood of unknown tuples costs no more messages than one. Questions of one step share messages, and
+// what nobody had is remembered for a moment.
+//
+// Places to wait and the budget of questions are kept apart: what the index sets point at goes first,
+// and what is asked on mere chance gets half of everything at most.
 #include "core/shard.h"
 
 #define REPEAT_NS (10 * MS) // an unanswered request is repeated
 #define FAILED_NS (200 * MS) // what nobody knows is not asked for again so soon
 #define WAITING_PER_PULL 16
+#define FOUND_NS (3 * MS) // with a copy in hand, nobody waits longer for a better one
+#define FALSE_MS 1000 // so long a fingerprint that led to nobody is mistrusted
+#define SAVED_NS (100 * MS) // of unspent budget, at most
+#define LOOK_NS (MS / 10) // between two looks at what waits for a round
+#define SEND_BATCH 64 // questions that share messages
 
 static uint32_t *bucket(struct shard *s, uint64_t hash)
 {
@@ -45,6 +55,22 @@ void pull_init(struct shard *s, struct arena *a)
 	}
 }
 
+// A fingerprint that has led to nobody lately, perhaps because somebody has found tuples that share it
+// with a connection's: what has it is asked for only as far as others leave room.
+static bool is_false_print(const struct shard *s, uint32_t fp)
+{
+	uint32_t at = (fp >> 1) % FALSE_PRINTS;
+	return s->false_print[at].fp == fp && (int32_t)(s->false_print[at].until - s->now) > 0;
+}
+
+static void note_false_print(struct shard *s, uint32_t fp)
+{
+	uint32_t at = (fp >> 1) % FALSE_PRINTS;
+
+	s->false_print[at].fp = fp;
+	s->false_print[at].until = s->now + ticks_of_ms(FALSE_MS);
+}
+
 // A free place, or the place of something that nobody knew; 0: all are being asked for.
 static uint32_t allocate(struct shard *s)
 {
@@ -73,68 +99,74 @@ static void ask(struct shard *s, uint32_t i)
 	s->ask_last = i;
 }
 
-// A token bucket counted in time: a pull costs 1/pull_per_s, at most 100 ms are saved up.
-static bool spend(struct shard *s)
+// A token bucket counted in time: a pull costs 1/pull_per_s, at most 100 ms are saved up. A chance
+// leaves half of that to others.
+static bool spend(struct shard *s, uint64_t *tokens_ns, bool chance)
 {
-	if (s->pull_tokens_ns + 100 * MS < s->now_ns)
-		s->pull_tokens_ns = s->now_ns - 100 * MS;
-	if (s->pull_tokens_ns + s->conf->pull_cost_ns > s->now_ns)
+	if (*tokens_ns + SAVED_NS < s->now_ns)
+		*tokens_ns = s->now_ns - SAVED_NS;
+	if (*tokens_ns + s->conf->pull_cost_ns + (chance ? SAVED_NS / 2 : 0) > s->now_ns)
 		return false;
-	s->pull_tokens_ns += s->conf->pull_cost_ns;
+	*tokens_ns += s->conf->pull_cost_ns;
 	return true;
 }
 
-static uint32_t begin(struct shard *s, const struct tripod_tuple *key, uint64_t hash)
+static void ask_nodes(struct shard *s, uint32_t i, uint64_t nodes)
 {
-	uint32_t i = spend(s) ? allocate(s) : 0;
+	struct pull *p = &s->pulls[i];
+
+	p->state = PULL_ASKING;
+	p->tried |= nodes;
+	p->awaited = nodes;
+	p->asked_ns = s->now_ns;
+	ask(s, i);
+	if (s->next_tick_ns > s->now_ns + REPEAT_NS)
+		s->next_tick_ns = s->now_ns + REPEAT_NS;
+}
+
+// chance: nothing points at the nodes.
+static uint32_t begin(
+	struct shard *s, const struct tripod_tuple *key, uint64_t hash, uint64_t nodes, bool chance)
+{
+	uint32_t i = 0;
+
+	if ((!chance || s->pulls_asking < (s->conf->pulls + 1) / 2) &&
+		spend(s, &s->pull_tokens_ns, chance))
+		i = allocate(s);
 	if (i == 0)
 		return 0;
 	s->pulls[i] = (struct pull){
 		.key = *key,
 		.hash = hash,
-		.awaited = s->live & ~(1ull << s->conf->id),
+		.fp = index_print(hash, key->direction),
 		.started_ns = s->now_ns,
-		.asked_ns = s->now_ns,
-		.state = PULL_ASKING,
 		.chain = *bucket(s, hash),
 	};
 	*bucket(s, hash) = i;
 	s->pulls_asking++;
-	ask(s, i);
+	ask_nodes(s, i, nodes);
 	count(s, C_pulls_sent);
-	if (s->next_tick_ns > s->now_ns + REPEAT_NS)
-		s->next_tick_ns = s->now_ns + REPEAT_NS;
 	return i;
 }
 
-void pull_wait(struct shard *s, struct tripod_packet *p, uint64_t hash)
-{
-	uint32_t i = find(s, &p->tuple, hash);
+// Of the places to wait, those that a packet may take.
+enum places {
+	PLACES_HALF = 2, // what nothing points at
+	PLACES_MOST = 3, // what a fingerprint points at that has misled lately
+	PLACES_ALL = 4,
+};
 
-	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
-		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS) {
-			// Asked a moment ago: what the packet may do without an answer, it does now.
-			uint32_t w = shard_wait_new(s, p);
-			if (w == 0) {
-				shard_drop(s, p, C_drop_wait_full);
-				return;
-			}
-			s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
-			shard_again(s, w);
-			return;
-		}
-		release(s, i);
-		i = 0;
-	}
-	if (i == 0)
-		i = begin(s, &p->tuple, hash);
-	if (i == 0) {
-		count(s, C_pulls_limited);
-		shard_drop(s, p, C_drop_wait_full);
-		return;
-	}
+static uint32_t wait_in(struct shard *s, const struct tripod_packet *p, enum places quarters)
+{
+	uint64_t most = ((uint64_t)s->conf->waiting * quarters + 3) / 4;
+	return s->waiting_used < most ? shard_wait_new(s, p) : 0;
+}
+
+static void join(struct shard *s, uint32_t i, struct tripod_packet *p, enum places places)
+{
 	struct pull *pull = &s->pulls[i];
-	uint32_t w = pull->n_waiting < WAITING_PER_PULL ? shard_wait_new(s, p) : 0;
+	uint32_t w = pull->n_waiting < WAITING_PER_PULL ? wait_in(s, p, places) : 0;
+
 	if (w == 0) {
 		shard_drop(s, p, C_drop_wait_full);
 		return;
@@ -147,11 +179,107 @@ void pull_wait(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	pull->last = w;
 }
 
+static void wait_for_round(struct shard *s, struct tripod_packet *p, uint32_t fp)
+{
+	struct index_shard *x = &s->index;
+	uint32_t w = wait_in(s, p, PLACES_HALF);
+
+	if (w == 0) {
+		shard_drop(s, p, C_drop_wait_full);
+		return;
+	}
+	count(s, C_unknown_rounds);
+	s->waiting[w].fp = fp;
+	s->waiting[w].round = index_round(s);
+	if (x->n++ == 0)
+		x->first = w;
+	else
+		s->waiting[x->last].next = w;
+	x->last = w;
+}
+
+bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how)
+{
+	uint32_t fp = index_print(hash, p->tuple.direction);
+	uint64_t nodes = index_candidates(s, fp);
+	uint64_t blind = how & PULL_BLIND ? index_blind(s) : 0;
+	enum places places = !index_on(s)            ? PLACES_ALL
+			     : nodes == 0            ? PLACES_HALF
+			     : is_false_print(s, fp) ? PLACES_MOST
+						     : PLACES_ALL;
+	uint32_t i = find(s, &p->tuple, hash);
+
+	if (!index_on(s))
+		how &= ~(unsigned)PULL_ROUNDS;
+	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
+		// Asked a moment ago: what the packet may do without an answer, it does now. Unless
+		// somebody has it meanwhile.
+		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS && !(nodes & ~s->pulls[i].tried))
+			return false;
+		release(s, i);
+		i = 0;
+	}
+	if (i != 0) {
+		join(s, i, p, places);
+		return true;
+	}
+	if ((nodes | blind) == 0) {
+		if (!(how & PULL_ROUNDS))
+			return false;
+		wait_for_round(s, p, fp);
+		return true;
+	}
+	i = begin(s, &p->tuple, hash, nodes | blind, places != PLACES_ALL);
+	if (i == 0) {
+		count(s, C_pulls_limited);
+		if (how == 0)
+			return false; // it may go on, and nothing moves
+		shard_drop(s, p, C_drop_wait_full);
+		return true;
+	}
+	s->pulls[i].rounds = how & PULL_ROUNDS;
+	join(s, i, p, places);
+	return true;
+}
+
+bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
+{
+	uint32_t i = find(s, &p->tuple, hash);
+
+	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
+		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS)
+			return false;
+		release(s, i);
+		i = 0;
+	}
+	if (i == 0)
+		i = begin(s, &p->tuple, hash, s->live & ~(1ull << s->conf->id), false);
+	if (i == 0) {
+		count(s, C_pulls_limited);
+		shard_drop(s, p, C_drop_wait_full);
+		return true;
+	}
+	s->pulls[i].checks = true;
+	join(s, i, p, PLACES_ALL);
+	return true;
+}
+
+static void unlink_round(struct shard *s, uint32_t i)
+{
+	uint32_t *link = &s->round_first;
+
+	while (*link != i)
+		link = &s->pulls[*link].next_round;
+	*link = s->pulls[i].next_round;
+}
+
 static void resolve(struct shard *s, uint32_t i, bool found)
 {
 	struct pull *p = &s->pulls[i];
 	uint32_t w = p->first;
 
+	if (p->state == PULL_ROUND)
+		unlink_round(s, i);
 	while (w != 0) {
 		uint32_t next = s->waiting[w].next;
 		s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
@@ -173,6 +301,24 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 	p->started_ns = s->now_ns;
 }
 
+// Those that may have it have it not.
+static void exhausted(struct shard *s, uint32_t i)
+{
+	struct pull *p = &s->pulls[i];
+
+	if (index_candidates(s, p->fp) & p->tried)
+		note_false_print(s, p->fp);
+	if (!p->rounds) {
+		resolve(s, i, false);
+		return;
+	}
+	p->rounds = false; // one is enough
+	p->state = PULL_ROUND;
+	p->round = index_round(s);
+	p->next_round = s->round_first;
+	s->round_first = i;
+}
+
 static void answered(struct shard *s, uint32_t i, unsigned from)
 {
 	struct pull *p = &s->pulls[i];
@@ -180,18 +326,27 @@ static void answered(struct shard *s, uint32_t i, unsigned from)
 	p->awaited &= ~(1ull << from);
 	// With a copy in hand, nobody waits for a member that misses heartbeats; without one, that member
 	// may be the one who has it.
-	if ((p->found ? p->awaited & shard_responsive(s) : p->awaited) == 0)
-		resolve(s, i, p->found);
+	if ((p->found ? p->awaited & shard_responsive(s) : p->awaited) != 0)
+		return;
+	if (p->found)
+		resolve(s, i, true);
+	else
+		exhausted(s, i);
 }
 
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from)
 {
 	uint32_t i = find(s, key, store_hash(&s->store, key));
 
-	if (i == 0 || s->pulls[i].state != PULL_ASKING)
+	if (i == 0 || s->pulls[i].state == PULL_FAILED)
 		return;
+	if (!s->pulls[i].found) {
+		s->pulls[i].found_ns = s->now_ns;
+		if (s->next_tick_ns > s->now_ns + FOUND_NS)
+			s->next_tick_ns = s->now_ns + FOUND_NS;
+	}
 	s->pulls[i].found = true;
-	if (final)
+	if (final || s->pulls[i].state == PULL_ROUND)
 		resolve(s, i, true);
 	else
 		answered(s, i, from);
@@ -201,70 +356,204 @@ void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from)
 {
 	uint32_t i = find(s, key, store_hash(&s->store, key));
 
-	if (i != 0 && s->pulls[i].state == PULL_ASKING)
+	if (i != 0 && s->pulls[i].state == PULL_ASKING && (s->pulls[i].awaited & 1ull << from))
 		answered(s, i, from);
 }
 
 void pull_peer_died(struct shard *s, unsigned node)
 {
 	for (uint32_t i = 1; i <= s->conf->pulls && s->pulls_asking > 0; i++) {
-		if (s->pulls[i].state == PULL_ASKING)
+		if (s->pulls[i].state == PULL_ASKING && (s->pulls[i].awaited & 1ull << node))
 			answered(s, i, node);
 	}
 }
 
-// One message to everybody with the tuples that were missed in this step, or whose answer is late.
-void pull_send(struct shard *s)
+// Packets of which no set told.
+static void look_at_packets(struct shard *s)
+{
+	struct index_shard *x = &s->index;
+	uint32_t w = x->first;
+
+	x->first = x->last = x->n = 0;
+	while (w != 0) {
+		struct waiting *waiting = &s->waiting[w];
+		uint32_t next = waiting->next;
+		bool told = index_candidates(s, waiting->fp) != 0;
+		waiting->next = 0;
+		if (told || index_round_over(s, waiting->round)) {
+			if (!told)
+				waiting->frame.flags |= TRIPOD_PKT_WAITED;
+			shard_again(s, w);
+		} else {
+			if (x->n++ == 0)
+				x->first = w;
+			else
+				s->waiting[x->last].next = w;
+			x->last = w;
+		}
+		w = next;
+	}
+}
+
+void pull_look_again(struct shard *s)
+{
+	struct index_shard *x = &s->index;
+	uint32_t serial = atomic_load_explicit(&s->node->index->serial, memory_order_relaxed);
+	uint32_t next;
+
+	for (uint32_t i = s->round_first; i != 0; i = next) {
+		struct pull *p = &s->pulls[i];
+		uint64_t nodes = index_candidates(s, p->fp) & ~p->tried;
+		next = p->next_round;
+		if (!index_round_over(s, p->round))
+			continue;
+		if (nodes == 0) {
+			resolve(s, i, false);
+		} else {
+			unlink_round(s, i);
+			ask_nodes(s, i, nodes);
+		}
+	}
+	// The oldest waits for the round that is over first.
+	if (x->n == 0 || ((x->serial == serial || s->now_ns - x->looked_ns < LOOK_NS) &&
+				 !index_round_over(s, s->waiting[x->first].round)))
+		return;
+	x->serial = serial;
+	x->looked_ns = s->now_ns;
+	look_at_packets(s);
+}
+
+// ---- Questions ----
+
+struct batch {
+	uint32_t pull[SEND_BATCH];
+	uint64_t to[SEND_BATCH]; // nodes; 0: all
+	unsigned n;
+};
+
+static void send_questions(
+	struct shard *s, struct frame *f, unsigned node, uint16_t used, uint16_t n)
 {
 	struct wire_header h;
+
+	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
+	h.count = n;
+	control_send(s, f, &h, used);
+}
+
+// The tuples of a batch that go to one node (WIRE_ANY: to all). false: no frame for it.
+static bool send_to(struct shard *s, const struct batch *b, unsigned node)
+{
+	const uint16_t room = WIRE_BODY_MAX;
 	struct frame f;
 	uint16_t used = 0, n = 0;
 
-	while (s->ask_first != 0) {
-		struct pull *p = &s->pulls[s->ask_first];
-		if (p->state == PULL_ASKING) {
-			if (n == 0) {
-				if (!control_begin(s, &f))
-					return;
-				used = WIRE_HEADER_SIZE;
-			}
-			int size = wire_put_tuple(
-				control_body(&f) + used, WIRE_BODY_MAX - used, &p->key);
-			if (size < 0)
-				break; // the rest goes in the next step
-			used += (uint16_t)size;
-			n++;
+	for (unsigned k = 0; k < b->n; k++) {
+		const struct pull *p = &s->pulls[b->pull[k]];
+		if (node == WIRE_ANY ? b->to[k] != 0 : !(b->to[k] & 1ull << node))
+			continue;
+		if (n > 0 && used + WIRE_TUPLE_MAX > room) {
+			send_questions(s, &f, node, used, n);
+			n = 0;
 		}
+		if (n == 0) {
+			if (!control_begin(s, &f))
+				return false;
+			used = WIRE_HEADER_SIZE;
+		}
+		int size = wire_put_tuple(control_body(&f) + used, room - used, &p->key);
+		used += (uint16_t)size;
+		n++;
+	}
+	if (n > 0)
+		send_questions(s, &f, node, used, n);
+	return true;
+}
+
+static uint64_t fill_batch(struct shard *s, struct batch *b)
+{
+	uint64_t all = s->live & ~(1ull << s->conf->id), nodes = 0;
+	uint32_t i = s->ask_first;
+
+	b->n = 0;
+	for (; i != 0 && b->n < SEND_BATCH; i = s->pulls[i].next_ask) {
+		const struct pull *p = &s->pulls[i];
+		if (p->state != PULL_ASKING)
+			continue;
+		// One to all is cheaper than many to some.
+		bool broadcast = p->awaited == all && (all & (all - 1)) != 0;
+		b->pull[b->n] = i;
+		b->to[b->n++] = broadcast ? 0 : p->awaited;
+		nodes |= broadcast ? 0 : p->awaited;
+	}
+	return nodes;
+}
+
+void pull_send(struct shard *s)
+{
+	struct batch b;
+	uint64_t nodes = fill_batch(s, &b);
+	bool all = false;
+
+	for (unsigned k = 0; k < b.n; k++)
+		all |= b.to[k] == 0;
+	// Who has had the question when the frames run out gets it again in the next step.
+	if (all && !send_to(s, &b, WIRE_ANY))
+		return;
+	for (uint64_t left = nodes; left != 0; left &= left - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(left);
+		if (!send_to(s, &b, node))
+			return;
+	}
+	for (unsigned k = 0; k < b.n; k++)
+		count(s, b.to[k] == 0 ? C_pulls_broadcast : C_pulls_targeted);
+	// Those that stand in the list and no longer ask go with them.
+	for (unsigned left = b.n; s->ask_first != 0;) {
+		struct pull *p = &s->pulls[s->ask_first];
+		if (p->state == PULL_ASKING && left-- == 0)
+			break;
 		p->ask = false;
 		s->ask_first = p->next_ask;
 	}
-	if (n == 0)
-		return;
-	control_header(s, &h, WIRE_PULL, WIRE_ANY, WIRE_ANY);
-	h.count = n;
-	control_send(s, &f, &h, used);
+}
+
+// When a pull is to be looked at again, having been looked at now.
+static uint64_t look_at_pull(struct shard *s, uint32_t i)
+{
+	struct pull *p = &s->pulls[i];
+	// A copy that may not be the newest is as good as what a node has that takes over from one of
+	// its own: a member that does not answer is not waited for long. But not to make sure.
+	bool enough = p->found && !p->checks;
+
+	if (enough && s->now_ns - p->found_ns >= FOUND_NS) {
+		resolve(s, i, true);
+		return UINT64_MAX;
+	}
+	if (s->now_ns - p->started_ns >= s->conf->pull_timeout_ms * MS) {
+		if (!p->found)
+			count(s, C_drop_wait_timeout);
+		resolve(s, i, p->found);
+		return UINT64_MAX;
+	}
+	if (s->now_ns - p->asked_ns >= REPEAT_NS) {
+		p->asked_ns = s->now_ns;
+		ask(s, i);
+	}
+	uint64_t next = p->asked_ns + REPEAT_NS;
+	return enough && p->found_ns + FOUND_NS < next ? p->found_ns + FOUND_NS : next;
 }
 
 uint64_t pull_tick(struct shard *s)
 {
-	uint64_t timeout = s->conf->pull_timeout_ms * MS;
+	uint64_t next = UINT64_MAX;
 
-	if (s->pulls_asking == 0)
-		return UINT64_MAX;
-	for (uint32_t i = 1; i <= s->conf->pulls; i++) {
-		struct pull *p = &s->pulls[i];
-		if (p->state != PULL_ASKING)
+	for (uint32_t i = 1; i <= s->conf->pulls && s->pulls_asking > 0; i++) {
+		if (s->pulls[i].state != PULL_ASKING)
 			continue;
-		if (s->now_ns - p->started_ns >= timeout) {
-			if (!p->found)
-				count(s, C_drop_wait_timeout);
-			resolve(s, i, p->found);
-		} else if (s->now_ns - p->asked_ns >= REPEAT_NS) {
-			p->asked_ns = s->now_ns;
-			ask(s, i);
-		}
+		uint64_t at = look_at_pull(s, i);
+		next = at < next ? at : next;
 	}
-	return s->now_ns + REPEAT_NS;
+	return next;
 }
 
 // ---- The other end ----
@@ -275,6 +564,7 @@ static void none_send(struct shard *s)
 
 	control_header(s, &h, (enum wire_type)s->none.type, s->none.node, s->none.worker);
 	h.count = s->none.count;
+	h.ack = s->none.seq;
 	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
 }
@@ -286,9 +576,10 @@ void pull_none_flush(struct shard *s)
 }
 
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker)
+	unsigned worker, uint32_t seq)
 {
-	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker;
+	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker ||
+		     s->none.seq != seq;
 
 	if (s->none.frame.buf != NULL && other)
 		none_send(s);
@@ -301,6 +592,7 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 			s->none.type = (uint8_t)what;
 			s->none.node = (uint8_t)node;
 			s->none.worker = (uint8_t)worker;
+			s->none.seq = seq;
 			s->none.used = WIRE_HEADER_SIZE;
 			s->none.count = 0;
 		}
@@ -317,6 +609,10 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker)
 {
+	if (!spend(s, &s->peer[node].serve_tokens_ns, false)) {
+		count(s, C_pulls_refused); // the asker repeats
+		return;
+	}
 	struct store_hit hit = store_find(&s->store, key, store_hash(&s->store, key));
 
 	if (hit.what == STORE_ALIAS) {
@@ -334,6 +630,6 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
 	} else {
-		pull_say(s, WIRE_NONE, key, node, worker);
+		pull_say(s, WIRE_NONE, key, node, worker, 0);
 	}
 }

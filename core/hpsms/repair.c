@@ -5,7 +5,7 @@
 // rounds follow until nothing marked is left.
 #include "core/hpsms/repl.h"
 
-#define REPAIR_SCAN 256 // records looked at in one call
+#define REPAIR_SCAN 1024 // records looked at in one call
 
 void repl_repair_start(struct shard *s, bool marks)
 {
@@ -90,18 +90,54 @@ static bool spend(struct shard *s)
 	return true;
 }
 
+// Of a connection that has ended: who was away meanwhile is told, or would take it for alive.
+static bool look_at_tombstone(struct shard *s, uint32_t i)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	unsigned writer = r->part[PART_SHARED].writer;
+	uint64_t to = r->holders & s->repair_nodes & s->live & ~repl_self(s) &
+		      ~holders_with(r, HOLDER_ACKED) & ~holders_with(r, HOLDER_QUEUED);
+
+	if (to == 0 || (writer != s->conf->id && (sane(s) & 1ull << writer)))
+		return true;
+	if (!spend(s))
+		return false;
+	repl_queue_all(s, i, to);
+	return true;
+}
+
+// The writer of record i is gone, and the lowest holder, who is to look after it, may have restarted
+// without anybody having sent it the record.
+static bool hand_to_lowest(struct shard *s, uint32_t i)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t holders = r->holders & sane(s) & ~repl_self(s);
+
+	if (holders == 0 || (sane(s) & 1ull << r->part[PART_SHARED].writer))
+		return true;
+	unsigned lowest = (unsigned)__builtin_ctzll(holders);
+	if (holder_is(r, HOLDER_KNOWN, lowest) || holder_is(r, HOLDER_QUEUED, lowest))
+		return true;
+	if (!spend(s))
+		return false;
+	repl_queue(s, i, lowest);
+	return true;
+}
+
 static bool look_at(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
+	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
+		return look_at_tombstone(s, i);
 	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
-		s->conf->durability == DURABILITY_NONE)
+		conn_durability(c) == DURABILITY_NONE)
 		return true;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = responsible(s, i);
 	if (!gives && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
-		return true;
+		return hand_to_lowest(s, i);
 	uint64_t to = s->repair_nodes;
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
@@ -148,7 +184,7 @@ static void round_end(struct shard *s)
 bool repl_repair(struct shard *s)
 {
 	for (unsigned n = 0; n < REPAIR_SCAN; n++) {
-		if (s->repair_at > s->store.capacity || s->store.used == 0) {
+		if (s->repair_at > s->store.highest || s->store.used == 0) {
 			round_end(s);
 			return s->repair_at != 0;
 		}

@@ -4,9 +4,11 @@
 // order changes nothing. docs/PROTOCOL.md describes the records and the order of claims.
 #include "core/hpsms/repl.h"
 
-#define BATCH 32 // records that fill a batch (B): it leaves at once
+#include "core/defect.h"
+
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
 #define ACK_DELAY_NS (500 * 1000ull)
+#define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
 
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key)
 {
@@ -21,9 +23,14 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 	struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t bit = 1ull << node;
 
-	if (holder_is(r, HOLDER_QUEUED, node) || !s->peer[node].live)
+	if (!s->peer[node].live)
 		return;
-	unsigned worker = repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key);
+	const struct conn *c = store_conn(&s->store, i);
+	unsigned worker = repl_worker(s, node, &c->dir[0].key);
+	if (c->flags & CONN_SYNCING)
+		s->peer[node].out[worker].urgent = true;
+	if (holder_is(r, HOLDER_QUEUED, node))
+		return;
 	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
 		// The connection is unprotected until the repair comes by.
 		count(s, C_log_queue_full);
@@ -38,7 +45,10 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 {
-	for (nodes &= s->live & ~repl_self(s); nodes != 0; nodes &= nodes - 1)
+	const struct conn_repl *r = store_repl(&s->store, i);
+
+	nodes &= s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
+	for (; nodes != 0; nodes &= nodes - 1)
 		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
@@ -52,35 +62,63 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 			r->part[p].version++;
 	}
 	c->stamp++;
+	c->published = (uint16_t)(conn_last_seen(c) >> 8); // ages go with it
+	r->changed |= (parts & 3) | r->untold;
+	r->untold = 0;
 	holders_mark_only(r, HOLDER_ACKED, repl_self(s));
 	if (parts & 1u << PART_SHARED) {
 		holders_mark_only(r, HOLDER_KNOWN, repl_self(s));
 		r->part[PART_SHARED].handed = (uint8_t)c->stamp;
 	}
-	if (s->conf->durability == DURABILITY_NONE)
-		return;
+	if (conn_durability(c) == DURABILITY_SYNC && (c->flags & CONN_ANSWERED) &&
+		!(parts & REPL_QUIET)) {
+		c->flags |= CONN_SYNCING;
+		c->waits |= parts & 1u << PART_SHARED ? 3 : parts & 3;
+	}
 	if (c->flags & CONN_REPLICATED)
 		repl_queue_all(s, i, r->holders);
+}
+
+void repl_no_room(struct shard *s, uint32_t i, unsigned node)
+{
+	holders_remove(store_repl(&s->store, i), 1ull << node);
+	s->refusing |= 1ull << node;
+	if (s->forgive_ns == 0)
+		s->forgive_ns = s->now_ns + REFUSED_NS;
+	repl_protect(s, i);
+	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+		sync_review(s, i);
+}
+
+// Whoever has acknowledged that TCP has closed ends its copy by the same clock. The others are told.
+void repl_ended(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (!conn_masters(c, 0) || !conn_masters(c, 1))
+		repl_changed(s, i, 1u << PART_SHARED);
+	else if (c->flags & CONN_REPLICATED)
+		repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
 void repl_protect(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t others = s->live & ~repl_self(s);
+	bool shared = r->part[PART_SHARED].writer == s->conf->id;
 
-	if (s->conf->durability == DURABILITY_NONE)
-		return;
-	if (r->part[PART_SHARED].writer == s->conf->id) {
+	// Of sync, the other direction's master does not wait for the shared part's to find another
+	// backup. Both choose the same, if they see the same members.
+	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
 		uint64_t more = place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
-			repl_changed(s, i, 1u << PART_SHARED);
+			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 			return;
 		}
 	}
-	if (r->holders & others)
+	if (r->holders & s->live & ~repl_self(s))
 		c->flags |= CONN_REPLICATED;
 	repl_queue_all(s, i, r->holders);
 }
@@ -93,25 +131,35 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 	const struct conn_repl *r = store_repl(&s->store, i);
 
 	*w = (struct wire_record){
-		.op = c->state == CONN_TOMBSTONE ? WIRE_BURY : WIRE_PUT,
-		.reason = c->reason,
+		.op = full ? WIRE_PUT : WIRE_UPDATE,
 		.key = c->dir[0].key,
 		.incarnation = c->incarnation,
+		.flags = c->flags & CONN_SYNCING ? WIRE_RECORD_URGENT : 0,
 	};
+	if (c->state == CONN_TOMBSTONE) {
+		w->op = WIRE_BURY;
+		w->reason = c->reason;
+	}
+	if (w->op != WIRE_PUT)
+		w->hash = store_hash(&s->store, &c->dir[0].key);
 	if (w->op == WIRE_BURY)
 		return;
-	w->flags = (c->flags & CONN_ANSWERED ? WIRE_RECORD_ANSWERED : 0) |
-		   (c->flags & CONN_PINNED ? WIRE_RECORD_PINNED : 0);
+	w->flags |= (c->flags & CONN_ANSWERED ? WIRE_RECORD_ANSWERED : 0) |
+		    (c->flags & CONN_PINNED ? WIRE_RECORD_PINNED : 0);
+	unsigned mine = (conn_masters(c, 0) ? 1u : 0) | (conn_masters(c, 1) ? 2u : 0);
+	w->parts = full ? 3 : mine & r->changed ? mine & r->changed : mine;
 	for (unsigned d = 0; d < 2; d++) {
-		if (full || conn_masters(c, d))
-			w->parts |= 1u << d;
 		w->version[d] = r->part[d];
 		w->dir[d].tcp_flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
-		w->dir[d].wscale = c->dir[d].tcp.wscale;
+		if (w->dir[d].tcp_flags & TCP_DIR_WSCALE)
+			w->dir[d].wscale = c->dir[d].tcp.wscale;
 		w->dir[d].age_ms = repl_age_ms(s, c->dir[d].seen);
 	}
 	if (!full)
 		return;
+	if (conn_durability(c) != DURABILITY_ASYNC)
+		w->flags |=
+			conn_durability(c) == DURABILITY_SYNC ? WIRE_RECORD_SYNC : WIRE_RECORD_NONE;
 	w->parts |= 1u << PART_SHARED;
 	w->version[PART_SHARED] = r->part[PART_SHARED];
 	w->reversed = c->dir[1].key;
@@ -139,8 +187,8 @@ static bool open_message(struct shard *s, struct peer *peer, unsigned worker)
 		return false;
 	}
 	o->used = WIRE_HEADER_SIZE;
+	o->chain = 0;
 	o->count = 0;
-	o->urgent = false;
 	return true;
 }
 
@@ -156,7 +204,7 @@ static void send_message(struct shard *s, unsigned node, unsigned worker)
 	h.seq = o->message->seq;
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
-	c->ack_owed = false;
+	c->ack_owed = c->ack_now = false;
 	control_send(s, &o->frame, &h, o->used);
 	o->frame.buf = NULL;
 	count(s, C_log_messages_tx);
@@ -181,15 +229,15 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 
 	describe(s, i, full, nf, &w);
 	w.flags |= flags;
-	if (w.op == WIRE_PUT && w.parts == 0)
+	if (w.op == WIRE_UPDATE && w.parts == 0)
 		return true; // nothing here that the node does not know: it was handed over meanwhile
-	if (store_conn(&s->store, i)->dir[1].key.proto == 0 && w.op == WIRE_PUT)
+	if (store_conn(&s->store, i)->dir[1].key.proto == 0 && w.op != WIRE_BURY)
 		return true; // its first packet is still held by an NF: nobody else can go on with it
 	for (unsigned try = 0; try < 2; try++) {
 		if (!open_message(s, peer, worker))
 			return false;
 		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w);
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w, &o->chain);
 		if (size > 0) {
 			o->used += (uint16_t)size;
 			o->count++;
@@ -207,6 +255,26 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	return false;
 }
 
+// A node has a copy of record i, or is about to. Whoever writes a part must know, or the copy would
+// miss what is written from now on.
+void repl_hold(struct shard *s, uint32_t i, unsigned node)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = 0, bit = 1ull << node;
+
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	if (r->holders & bit)
+		return;
+	conn_hold(s, r, bit);
+	for (unsigned p = 0; p < PARTS; p++)
+		writers |= 1ull << r->part[p].writer;
+	writers &= s->live & ~repl_self(s) & ~bit;
+	if (writers == 0)
+		return;
+	conn_hold(s, r, writers);
+	repl_changed(s, i, 1u << PART_SHARED);
+}
+
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -220,9 +288,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	unsigned master = r->part[dir].writer;
 	bool final =
 		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
-	conn_hold(s, r, 1ull << node);
+	repl_hold(s, i, node);
 	repl_forget(r, node);
-	c->flags |= CONN_REPLICATED;
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
 	else
@@ -245,13 +312,20 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 
 	if (c->state == CONN_FREE || !(r->holders & bit) || stamp >> 16 != stamp_of(c) >> 16)
 		return;
+	bool newest = c->stamp == (uint16_t)stamp;
 	// A whole record, and the shared part has not changed since it was sent.
-	if (ref & REF_FULL && (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0)
+	if ((ref & REF_FULL) &&
+		(newest || (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0))
 		holders_mark(r, HOLDER_KNOWN, bit);
-	if (c->stamp == (uint16_t)stamp) {
-		holders_mark(r, HOLDER_KNOWN, bit);
+	// What says that an update has arrived does not say that there was a record to apply it to:
+	// if there was none, that has been said, or will be.
+	if (newest && holder_is(r, HOLDER_KNOWN, x->node)) {
 		holders_mark(r, HOLDER_ACKED, bit);
+		if (holders_all(r, HOLDER_ACKED))
+			r->changed = 0;
 	}
+	if (c->flags & CONN_SYNCING)
+		sync_acked(x->s, i, x->node, (uint16_t)stamp);
 }
 
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h)
@@ -269,9 +343,17 @@ static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 	const struct conn *c = store_conn(&x->s->store, i);
 	const struct conn_repl *r = store_repl(&x->s->store, i);
 
-	if (c->state != CONN_FREE && (r->holders & 1ull << x->node) &&
+	if (!DEFECT(retransmission) && c->state != CONN_FREE && (r->holders & 1ull << x->node) &&
 		!holder_is(r, HOLDER_ACKED, x->node))
 		repl_queue(x->s, i, x->node);
+}
+
+void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq)
+{
+	struct settled lost = {s, node};
+
+	s->counters[C_log_messages_lost] +=
+		channel_refused(&s->peer[node].channel[worker], seq, on_lost, &lost);
 }
 
 static void send_ack(struct shard *s, unsigned node, unsigned worker)
@@ -285,7 +367,7 @@ static void send_ack(struct shard *s, unsigned node, unsigned worker)
 	control_header(s, &h, WIRE_LOG, node, worker);
 	h.ack = c->rx_ack;
 	h.ack_bits = c->rx_bits;
-	c->ack_owed = false;
+	c->ack_owed = c->ack_now = false;
 	control_send(s, &f, &h, WIRE_HEADER_SIZE);
 }
 
@@ -298,7 +380,9 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	struct settled lost = {s, node};
 
 	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
-	bool due = channel_queued(c) >= BATCH || o->urgent ||
+	bool ack_due = c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
+	// An acknowledgement that has to go takes along what waits: one message and not two.
+	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent || ack_due ||
 		   (c->queued_since_ns != 0 &&
 			   s->now_ns - c->queued_since_ns >= s->conf->flush_us * 1000ull);
 	while (due && channel_queued(c) > 0 && s->step->n_tx + 8 < STEP_TX) {
@@ -307,7 +391,11 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		uint32_t i = channel_pop(c);
 		struct conn_repl *r = store_repl(&s->store, i);
 		holders_unmark(r, HOLDER_QUEUED, 1ull << node);
-		if (store_conn(&s->store, i)->state == CONN_FREE || !(r->holders & 1ull << node))
+		const struct conn *conn = store_conn(&s->store, i);
+		if (conn->state == CONN_FREE || !(r->holders & 1ull << node))
+			continue;
+		// Queued by the life before: this one is not answered yet.
+		if (conn->state == CONN_LIVE && !(conn->flags & CONN_REPLICATED))
 			continue;
 		if (!add_record(s, i, node, worker, 0)) {
 			repl_queue(s, i, node);
@@ -321,7 +409,9 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		shard_unspare(s, &o->frame);
 		o->frame.buf = NULL;
 	}
-	if (c->ack_owed && s->now_ns - c->ack_since_ns >= ACK_DELAY_NS)
+	if (channel_queued(c) == 0)
+		o->urgent = false;
+	if (ack_due && c->ack_owed) // not on a message
 		send_ack(s, node, worker);
 	return channel_queued(c) > 0 || c->ack_owed || channel_next_ns(c) != UINT64_MAX;
 }
@@ -360,13 +450,19 @@ uint64_t repl_next_ns(struct shard *s)
 	for (uint64_t nodes = s->busy_nodes; nodes != 0; nodes &= nodes - 1) {
 		unsigned node = (unsigned)__builtin_ctzll(nodes);
 		for (uint64_t ws = s->busy[node]; ws != 0; ws &= ws - 1) {
-			const struct channel *c = &s->peer[node].channel[__builtin_ctzll(ws)];
+			unsigned worker = (unsigned)__builtin_ctzll(ws);
+			struct channel *c = &s->peer[node].channel[worker];
 			uint64_t at = channel_next_ns(c);
-			if (c->queued_since_ns != 0 &&
-				c->queued_since_ns + s->conf->flush_us * 1000ull < at)
-				at = c->queued_since_ns + s->conf->flush_us * 1000ull;
+			uint64_t wait_ns =
+				s->peer[node].out[worker].urgent ? 0 : s->conf->flush_us * 1000ull;
+			// A full window opens with an acknowledgement, or with the time-out above.
+			if (c->queued_since_ns != 0 && !channel_full(c) &&
+				c->queued_since_ns + wait_ns < at)
+				at = c->queued_since_ns + wait_ns;
 			if (c->ack_owed && c->ack_since_ns + ACK_DELAY_NS < at)
 				at = c->ack_since_ns + ACK_DELAY_NS;
+			if (c->ack_owed && c->ack_now)
+				at = s->now_ns;
 			if (at < next)
 				next = at;
 		}

@@ -23,6 +23,12 @@ static inline uint32_t repl_age_ms(const struct shard *s, tick_t seen)
 	return age < 0 ? 0 : (uint32_t)(((uint64_t)age << TICK_SHIFT) / MS);
 }
 
+// Members that may be given a copy of record i: who has not its chain is no backup for it.
+static inline uint64_t repl_takers(const struct shard *s, uint32_t i)
+{
+	return shard_takers(s) & s->chain_nodes[store_conn(&s->store, i)->chain];
+}
+
 // What a node has acknowledged of this record counts no more.
 static inline void repl_forget(struct conn_repl *r, unsigned node)
 {
@@ -33,4 +39,9 @@ static inline void repl_forget(struct conn_repl *r, unsigned node)
 // ---- repl.c ----
 // What a message from a worker of a node acknowledges.
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
+// A member has no room for a copy of record i.
+void repl_no_room(struct shard *s, uint32_t i, unsigned node);
+// A worker of a node could not make use of all records of this message.
+void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
+void repl_hold(struct shard *s, uint32_t i, unsigned node);

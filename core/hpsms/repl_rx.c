@@ -51,6 +51,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		if (w->version[d].epoch == r->part[d].epoch)
 			count(s, C_epoch_conflicts);
 		count(s, C_handovers);
+		if (c->flags & CONN_SYNCING)
+			sync_handed(s, i, d);
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
@@ -64,49 +66,95 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 	r->part[d].handed = same ? handed : 0;
 }
 
-// The slot of the record's chain, or -1: of a chain that is not held here, nobody knows what its bytes
-// of NF state mean.
-static int record_slot(const struct shard *s, const struct wire_record *w)
+// The slot under which the record is kept, or -1: of a chain that is not held here, nobody knows what
+// its bytes of NF state mean. *chain: by which they are read.
+static int record_slot(
+	const struct shard *s, const struct wire_record *w, const struct chain **chain)
 {
 	int slot = chain_set_find(s, w->chain);
 
-	return slot >= 0 && w->nf_size == s->chain[slot]->wire_size ? slot : -1;
+	if (slot < 0 || w->nf_size != s->chain[slot]->wire_size)
+		return -1;
+	*chain = s->chain[slot];
+	return (*chain)->as == NULL ? slot : chain_set_find(s, (*chain)->as->id);
 }
 
-// false: what is fixed for ever differs, of one life: one of the two is wrong.
-static bool merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
+// The chain by which a record of a connection under `chain` is read; NULL: it is of another.
+static const struct chain *record_chain(
+	const struct shard *s, const struct wire_record *w, const struct chain *chain)
+{
+	if (w->chain != chain->id) {
+		int slot = chain_set_find(s, w->chain);
+		if (slot < 0 || s->chain[slot]->as != chain)
+			return NULL;
+		chain = s->chain[slot];
+	}
+	return w->nf_size == chain->wire_size ? chain : NULL;
+}
+
+enum shared {
+	SHARED_MERGED, // or older than what is here
+	SHARED_DIFFERS, // in what is fixed for ever, of one life: one of the two is wrong
+	SHARED_UNREAD, // newer, and of a chain that this node cannot read
+};
+
+static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	const struct chain *chain = conn_chain(s, c);
+	const struct chain *chain = conn_chain(s, c), *read = record_chain(s, w, chain);
 	uint8_t nf[CHAIN_STATE_MAX];
 
 	conn_hold(s, r, w->holders);
 	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
-		return true;
-	if (w->chain != chain->id || w->nf_size != chain->wire_size) {
-		count(s, C_log_records_refused);
-		return true;
-	}
-	chain_unpack(chain, w->nf, nf);
+		return SHARED_MERGED;
+	if (read == NULL || !chain_read(read, w->nf, nf))
+		return SHARED_UNREAD;
 	if (chain_write_once_differs(chain, nf, c->nf))
-		return false;
-	chain_unpack(chain, w->nf, c->nf);
+		return SHARED_DIFFERS;
+	memcpy(c->nf, nf, chain->state_size);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
-	return true;
+	return SHARED_MERGED;
+}
+
+static enum durability durability_of(const struct wire_record *w)
+{
+	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
+	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
+					     : DURABILITY_ASYNC;
+}
+
+// What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
+// gives an address and port to the next as soon as it has forgotten the last.
+static void make_way(struct shard *s, const struct tripod_tuple *reversed)
+{
+	struct store_hit hit = store_find(&s->store, reversed, store_hash(&s->store, reversed));
+
+	if (hit.what != STORE_CONN)
+		return;
+	const struct conn *c = store_conn(&s->store, hit.index);
+	bool ended = c->state == CONN_TOMBSTONE ||
+		     (c->dir[0].key.proto == IPPROTO_TCP &&
+			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
+	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1))
+		conn_free(s, hit.index);
 }
 
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
 {
-	int slot = record_slot(s, w);
-	uint32_t i = slot < 0 ? STORE_NONE : conn_new(s, (unsigned)slot);
+	const struct chain *chain;
+	int slot = record_slot(s, w, &chain);
+	uint8_t nf[CHAIN_STATE_MAX];
+	uint32_t i = slot < 0 || !chain_read(chain, w->nf, nf) ? STORE_NONE
+							       : conn_new(s, (unsigned)slot);
 
 	if (i == STORE_NONE) {
 		count(s, C_log_records_refused);
+		fetch_want(s, w->chain, from);
 		return STORE_NONE;
 	}
 	struct conn *c = store_conn(&s->store, i);
@@ -115,6 +163,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	c->dir[1].key = w->reversed;
 	c->incarnation = w->incarnation;
 	c->state = CONN_LIVE;
+	c->durability = (uint8_t)durability_of(w);
 	c->stamp = s->next_stamp += 257;
 	c->flags = CONN_REPLICATED;
 	if (w->flags & WIRE_RECORD_ANSWERED)
@@ -137,7 +186,8 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	holders_mark(r, HOLDER_ACKED, r->holders);
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
-	chain_unpack(conn_chain(s, c), w->nf, c->nf);
+	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
+	make_way(s, &w->reversed);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
@@ -146,6 +196,16 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
+	if (c->flags & CONN_ANSWERED)
+		forward_prepare(s, i);
+	index_young(s, i);
+	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
+	unsigned writer = r->part[PART_SHARED].writer;
+	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
+		s->repair_next |= repl_self(s);
+		if (s->repair_at == 0)
+			s->repair_at = 1;
+	}
 	return i;
 }
 
@@ -157,97 +217,217 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
-static void ask_whole(struct shard *s, const struct tripod_tuple *key, unsigned node)
+// Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
+static bool handles_still(const struct shard *s, const struct conn *c)
 {
-	struct wire_header h;
-	struct frame f;
-
-	if (!control_begin(s, &f))
-		return;
-	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
-	h.count = 1;
-	int size = wire_put_tuple(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key);
-	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
+	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
+	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
+	       (c->dir[0].key.proto != IPPROTO_TCP ||
+		       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) < TCP_CLOSING);
 }
 
-// Another life of the same key. Returns the record that w installed, if it did.
-static uint32_t other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
-	unsigned from, unsigned from_worker, bool final)
+void repl_lack_flush(struct shard *s)
+{
+	struct wire_header h;
+
+	if (s->lack.frame.buf == NULL)
+		return;
+	control_header(s, &h, WIRE_LACK, s->lack.node, s->lack.worker);
+	h.count = s->lack.count;
+	control_send(s, &s->lack.frame, &h, s->lack.used);
+	s->lack.frame.buf = NULL;
+}
+
+// Tells who sent an UPDATE that there is nothing here to apply it to.
+static void say_lack(struct shard *s, uint64_t hash, unsigned node, unsigned worker)
+{
+	bool other = s->lack.node != node || s->lack.worker != worker;
+
+	if (other || s->lack.used + WIRE_HASH_SIZE > WIRE_BODY_MAX)
+		repl_lack_flush(s);
+	if (s->lack.frame.buf == NULL) {
+		if (!control_begin(s, &s->lack.frame)) {
+			s->lack.frame.buf = NULL;
+			return;
+		}
+		s->lack.node = (uint8_t)node;
+		s->lack.worker = (uint8_t)worker;
+		s->lack.used = WIRE_HEADER_SIZE;
+		s->lack.count = 0;
+	}
+	s->lack.used += (uint16_t)wire_put_hash(
+		control_body(&s->lack.frame) + s->lack.used, WIRE_BODY_MAX - s->lack.used, hash);
+	s->lack.count++;
+}
+
+void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, const uint8_t *body,
+	uint16_t len)
+{
+	uint16_t at = 0;
+
+	for (unsigned n = 0; n < h->count; n++) {
+		uint64_t hash;
+		int size = wire_get_hash(body + at, len - at, &hash);
+		if (size < 0) {
+			count(s, C_drop_control_bad);
+			return;
+		}
+		at += (uint16_t)size;
+		uint32_t i = store_find_hash(&s->store, hash);
+		if (i == STORE_NONE || !(store_repl(&s->store, i)->holders & 1ull << node))
+			continue;
+		repl_forget(store_repl(&s->store, i), node);
+		repl_queue(s, i, node);
+	}
+}
+
+// Who a record came from, and in which message.
+struct source {
+	unsigned node, worker;
+	uint32_t seq;
+};
+
+static void buried(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+		sync_forget(s, i);
+	conn_bury(s, i, why);
+}
+
+static bool refuse(struct shard *s, const struct wire_record *w, const struct source *from)
+{
+	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq);
+	return false;
+}
+
+// Another life of the same key. true: what w says is kept here.
+static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
+	const struct source *from, bool final)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	bool full = w->op == WIRE_PUT && (w->parts & 1u << PART_SHARED);
 
 	if (w->incarnation < c->incarnation) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
-		conn_hold(s, r, 1ull << from);
-		repl_forget(r, from);
-		c->flags |= CONN_REPLICATED;
-		repl_queue(s, i, from);
-		return STORE_NONE;
+		repl_hold(s, i, from->node);
+		repl_forget(r, from->node);
+		repl_queue(s, i, from->node);
+		return w->op == WIRE_BURY;
+	}
+	if (w->op == WIRE_BURY && handles_still(s, c)) {
+		// An end of another life, which this one began without knowing of: it goes on, above both.
+		count(s, C_epoch_conflicts);
+		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		repl_hold(s, i, from->node);
+		repl_changed(s, i, 1u << PART_SHARED);
+		return false;
 	}
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
-			conn_bury(s, i, (enum tripod_reason)w->reason);
+			buried(s, i, (enum tripod_reason)w->reason);
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
-		return STORE_NONE;
+		return true;
 	}
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = w->incarnation + 1;
-		conn_hold(s, r, 1ull << from);
-		c->flags |= CONN_REPLICATED;
+		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
-		return STORE_NONE;
+		return false;
 	}
-	if (!full) {
-		ask_whole(s, &w->key, from);
-		return STORE_NONE;
+	if (w->op != WIRE_PUT) {
+		say_lack(s, w->hash, from->node, from->worker);
+		return false;
 	}
-	if (record_slot(s, w) < 0 || !conn_free(s, i)) {
+	uint64_t before = r->holders & ~repl_self(s);
+	const struct chain *chain;
+	if (record_slot(s, w, &chain) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
-		pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
-		return STORE_NONE;
+		fetch_want(s, w->chain, from->node);
+		return refuse(s, w, from);
 	}
-	return install(s, w, from, final);
+	i = install(s, w, from->node, final);
+	if (i == STORE_NONE)
+		return refuse(s, w, from);
+	// Others have copies of the life before: they, and whoever writes this one, are told.
+	r = store_repl(&s->store, i);
+	if (before & ~r->holders) {
+		conn_hold(s, r, before | 1ull << r->part[PART_SHARED].writer);
+		repl_changed(s, i, 1u << PART_SHARED);
+	}
+	return true;
 }
 
-// The same life, both alive.
-static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
+// The connection has gone on under a chain that this node cannot read: the copy here is of the past, and
+// must not be what somebody takes over. Who still handles a direction keeps it for that.
+static bool unread(
+	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *from)
 {
+	const struct conn *c = store_conn(&s->store, i);
+
+	count(s, C_log_records_refused);
+	fetch_want(s, w->chain, from->node);
+	if (w->chain != conn_chain(s, c)->id && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		conn_free(s, i); // or, while a ring is full, with the next record
+	return refuse(s, w, from);
+}
+
+// The same life, both alive. true: what the sender masters is kept here as it said, or newer.
+static bool merge(
+	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
+{
+	unsigned from = source->node;
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
-	uint64_t holders = r->holders | 1ull << from;
+	uint64_t before = r->holders | 1ull << from;
+	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
+	uint8_t more = 0; // TCP flags that the sender has not
 
 	for (unsigned d = 0; d < 2; d++) {
 		if (!(w->parts & 1u << d))
 			continue;
+		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
+		// A copy of what this node writes that is older than what was acknowledged.
+		stale |= conn_masters(c, d) && holder_is(r, HOLDER_ACKED, from) &&
+			 newer(&r->part[d], &w->version[d]);
 		merge_dir(s, i, d, w);
 	}
-	if ((w->parts & 1u << PART_SHARED) && !merge_shared(s, i, w)) {
+	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
+	if (shared == SHARED_UNREAD)
+		return unread(s, i, w, source);
+	if (shared == SHARED_DIFFERS) {
 		count(s, C_drop_invariant);
+		if (c->flags & CONN_SYNCING)
+			sync_forget(s, i);
 		conn_close(s, i, TRIPOD_TERMINATED);
-		return;
+		return false;
 	}
+	// Claims of one epoch: the sender's has lost, and it may not know.
+	bool lost = false;
+	for (unsigned p = 0; p < PARTS; p++)
+		lost |= (w->parts & 1u << p) && w->version[p].writer == from &&
+			r->part[p].writer != from;
 	if (w->flags & WIRE_RECORD_PINNED)
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	conn_hold(s, r, 1ull << from);
-	c->flags |= CONN_REPLICATED;
-	// A new holder was sent this node's directions as the sender knew them.
-	if (r->holders != holders && (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
-		repl_queue_all(s, i, r->holders & ~holders);
-	if (stale) {
-		// An old master that does not know of the take-over yet.
+	repl_hold(s, i, from);
+	// A new holder was sent what this node writes as the sender knew it.
+	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+		      r->part[PART_SHARED].writer == s->conf->id;
+	if (r->holders != before && writes)
+		repl_queue_all(s, i, r->holders & ~before);
+	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
+	// Who takes over what is being closed has not heard of all that has passed here.
+	bool handed = mastered & ~c->flags & both;
+	if (stale || lost || (handed && (more | r->untold) != 0)) {
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
@@ -257,56 +437,78 @@ static void merge(struct shard *s, uint32_t i, const struct wire_record *w, unsi
 		conn_close(s, i, TRIPOD_TERMINATED);
 	else
 		conn_rewheel(s, i);
+	return !lost;
 }
 
-static void record_rx(
-	struct shard *s, const struct wire_record *w, unsigned from, unsigned from_worker)
+// A record of a connection that has one here.
+static bool record_known(struct shard *s, uint32_t i, const struct wire_record *w,
+	const struct source *from, bool final)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL;
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (w->incarnation != c->incarnation)
+		return other_incarnation(s, i, w, from, final);
+	if (c->state == CONN_TOMBSTONE) {
+		count(s, C_tombstone_hits);
+		if (w->op == WIRE_BURY)
+			return true;
+		// Nothing is reborn: the sender has not heard of the end.
+		count(s, C_log_records_stale);
+		conn_hold(s, store_repl(&s->store, i), 1ull << from->node);
+		repl_queue(s, i, from->node);
+		return false;
+	}
+	if (w->op == WIRE_BURY) {
+		count(s, C_tombstones);
+		buried(s, i, (enum tripod_reason)w->reason);
+		return true;
+	}
+	return merge(s, i, w, from);
+}
+
+// The record that w is about; STORE_NONE: it is not here.
+static uint32_t find(const struct shard *s, const struct wire_record *w)
+{
+	if (w->op != WIRE_PUT)
+		return store_find_hash(&s->store, w->hash);
 	struct store_hit hit = store_find(&s->store, &w->key, store_hash(&s->store, &w->key));
-	uint32_t i = hit.index;
+	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
+}
+
+// false: it is not kept here as the sender believes. Then its message is not acknowledged: an
+// acknowledgement says that there is a copy.
+static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
+{
+	bool final = w->flags & WIRE_RECORD_FINAL, kept = true;
+	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
-	if (hit.what != STORE_CONN || hit.dir != 0) {
-		if (w->op == WIRE_BURY)
-			return;
-		if (!(w->parts & 1u << PART_SHARED)) {
-			ask_whole(s, &w->key, from);
-			return;
-		}
-		if (install(s, w, from, final) == STORE_NONE) {
-			pull_say(s, WIRE_REFUSED, &w->key, from, from_worker);
-			return;
-		}
-	} else {
-		struct conn *c = store_conn(&s->store, i);
-		if (w->incarnation != c->incarnation) {
-			other_incarnation(s, i, w, from, from_worker, final);
-		} else if (c->state == CONN_TOMBSTONE) {
-			if (w->op == WIRE_PUT) {
-				// Nothing is reborn: the sender has not heard of the end.
-				count(s, C_log_records_stale);
-				conn_hold(s, store_repl(&s->store, i), 1ull << from);
-				repl_queue(s, i, from);
-			}
-		} else if (w->op == WIRE_BURY) {
-			count(s, C_tombstones);
-			conn_bury(s, i, (enum tripod_reason)w->reason);
-		} else {
-			merge(s, i, w, from);
-		}
+	if (i != STORE_NONE) {
+		kept = record_known(s, i, w, from, final);
+	} else if (w->op == WIRE_UPDATE) {
+		say_lack(s, w->hash, from->node, from->worker);
+		return false;
+	} else if (w->op == WIRE_BURY) {
+		return true;
+	} else if (install(s, w, from->node, final) == STORE_NONE) {
+		return refuse(s, w, from);
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
-		pull_found(s, &w->key, final, from);
-		if (w->parts & 1u << PART_SHARED)
-			pull_found(s, &w->reversed, final, from);
+		pull_found(s, &w->key, final, from->node);
+		pull_found(s, &w->reversed, final, from->node);
 	}
+	return kept;
 }
 
-// Could a node have made this record? Protocol 0 marks a reversed tuple that is not known yet, and an
-// incarnation near the end would leave no room for another life above it.
-static bool possible(const struct wire_record *w)
+// Could a node have sent this record here? Protocol 0 marks a reversed tuple that is not known yet, and
+// an incarnation near the end would leave no room for another life above it.
+static bool possible(const struct shard *s, const struct wire_record *w)
 {
+	if (w->op != WIRE_PUT)
+		return w->incarnation <= INCARNATION_MAX;
+	if (s->conf->workers > 1 &&
+		toeplitz_worker(toeplitz_tuple(&w->key), s->conf->workers) != s->worker)
+		return false;
 	switch (w->key.proto) {
 	case IPPROTO_TCP:
 	case IPPROTO_UDP:
@@ -322,29 +524,40 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	uint16_t len)
 {
 	struct channel *c = &peer->channel[h->from_worker];
+	struct wire_log log;
 	uint16_t at = 0;
+
+	const struct source from = {h->from_node, h->from_worker, h->seq};
+	bool kept = true;
 
 	repl_acks(s, h->from_node, h->from_worker, h);
 	if (h->seq == 0)
 		return;
 	repl_busy(s, h->from_node, h->from_worker);
-	if (channel_received(c, h->seq, s->now_ns) != CHANNEL_NEW)
+	if (channel_check(c, h->seq) != CHANNEL_NEW) {
+		channel_received(c, h->seq, s->now_ns);
 		return;
+	}
+	log.chain = 0;
 	for (unsigned n = 0; n < h->count; n++) {
 		struct wire_record w;
-		int size = wire_get_record(body + at, len - at, &w);
+		int size = wire_get_record(body + at, len - at, &w, &log);
 		if (size < 0) {
 			count(s, C_drop_control_bad);
-			return;
+			break;
 		}
 		at += (uint16_t)size;
-		unsigned worker = s->conf->workers == 1 ? 0
-							: toeplitz_worker(toeplitz_tuple(&w.key),
-								  s->conf->workers);
-		if (worker != s->worker || !possible(&w)) {
+		if (!possible(s, &w)) {
 			count(s, C_drop_control_bad);
 			continue;
 		}
-		record_rx(s, &w, h->from_node, h->from_worker);
+		if (w.incarnation > s->highest_life && w.incarnation < INCARNATION_MAX / 2)
+			s->highest_life = w.incarnation;
+		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
+		// Who waits for an acknowledgement must not get one for what is not kept. Nobody else
+		// is served by a message that comes again whole for one stale record of many.
+		kept &= record_rx(s, &w, &from) || !(w.flags & WIRE_RECORD_URGENT);
 	}
+	if (kept)
+		channel_received(c, h->seq, s->now_ns);
 }

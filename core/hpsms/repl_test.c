@@ -132,15 +132,28 @@ static struct wire_header header_of(struct rack *r, unsigned from, unsigned to, 
 	};
 }
 
+// One record behind the header; its bytes.
+static int put(uint8_t *message, const struct wire_record *w)
+{
+	uint64_t chain = 0;
+	int size = wire_put_record(
+		message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, w, &chain);
+
+	assert_true(size > 0);
+	return size;
+}
+
 // One record, as the next message of its channel.
 static void forge_from(
 	struct rack *r, unsigned from, unsigned worker, unsigned to, const struct wire_record *w)
 {
 	struct wire_header h = header_of(r, from, to, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size = wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, w);
+	struct wire_record named = *w;
 
-	assert_true(size > 0);
+	if (w->op != WIRE_PUT)
+		named.hash = store_hash(&node_shard(rack_node(r, to), 0)->store, &w->key);
+	int size = put(message, &named);
 	h.from_worker = (uint8_t)worker;
 	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[worker].rx_ack + 1;
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
@@ -215,8 +228,7 @@ static void repl__state_of_a_foreign_chain(void **state)
 	uint8_t before = c->nf[0];
 	for (unsigned i = 0; i < 3; i++) {
 		w = record_of(r, 1, 0, (uint16_t)(2 + i));
-		w.chain += i == 0;
-		w.nf_size -= i > 0 ? (uint16_t)(i * w.nf_size / 2) : 0; // half, then nothing
+		w.nf_size -= (uint16_t)(i == 0 ? 1 : i * w.nf_size / 2); // one less, half, nothing
 		if (w.nf_size == 0)
 			w.nf = NULL;
 		forge(r, 0, 1, &w);
@@ -227,12 +239,31 @@ static void repl__state_of_a_foreign_chain(void **state)
 	w.chain++;
 	forge(r, 0, 1, &w);
 	assert_null(find(r, 1, 2, NULL));
+	w = record_of(r, 2, 0, 1);
+	w.nf_size--;
+	forge(r, 0, 1, &w);
+	assert_null(find(r, 1, 2, NULL));
 	// A newer life of another chain does not cost the older one that is here.
 	w = record_of(r, 1, 0, 1);
 	w.incarnation++;
 	w.chain++;
 	forge(r, 0, 1, &w);
 	assert_non_null(find(r, 1, 1, NULL));
+	// This life under another chain: what is here is of the past, and nobody's copy any more.
+	w = record_of(r, 1, 0, 9);
+	w.chain++;
+	forge(r, 0, 1, &w);
+	assert_null(find(r, 1, 1, NULL));
+	// But who handles a direction goes on with it.
+	w = record_of(r, 3, 0, 1);
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 3, &c));
+	c->flags |= CONN_MASTER_1;
+	find(r, 1, 3, NULL)->part[1] = (struct conn_version){.epoch = 9, .writer = 1};
+	w = record_of(r, 3, 0, 2);
+	w.chain++;
+	forge(r, 0, 1, &w);
+	assert_non_null(find(r, 1, 3, NULL));
 	rack_check(r);
 	rack_free(r);
 }
@@ -266,8 +297,7 @@ static void repl__a_number_counts_once(void **state)
 	w = record_of(r, 2, 0, 1);
 	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
+	int size = put(message, &w);
 	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
 	send_as(r, 0, 1, message, h.length);
@@ -282,8 +312,7 @@ static void repl__messages_of_others(void **state)
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_record w = record_of(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size =
-		wire_put_record(message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w);
+	int size = put(message, &w);
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
@@ -439,7 +468,7 @@ static void repl__broken_invariant_ends_its_connection(void **state)
 }
 
 struct log {
-	unsigned pulls, frames, nones;
+	unsigned lacks, frames, nones;
 	unsigned none_to; // worker
 	unsigned from; // frames of this node's logs are kept, and lost
 	bool hold;
@@ -451,11 +480,11 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 {
 	struct log *log = ctx;
 	const uint8_t *bytes = f->data;
-	if (f->vlan != 30 || f->len < BODY + WIRE_HEADER_SIZE)
+	if (f->vlan != 30 || f->len < BODY + 12)
 		return false;
 	uint8_t type = bytes[BODY + 3];
 
-	log->pulls += type == WIRE_PULL;
+	log->lacks += type == WIRE_LACK;
 	if (type == WIRE_REFUSED) {
 		log->nones++;
 		log->none_to = bytes[BODY + 11];
@@ -467,8 +496,38 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	return true;
 }
 
-// Part of a newer life of which nothing is known here: the whole is asked for.
-static void repl__part_of_an_unknown_life(void **state)
+// Logs travel without what both ends know: what does not fit together is not taken for something else.
+static void repl__short_logs(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	static struct log log;
+
+	log = (struct log){.from = 0, .hold = true};
+	rack_tap(r, tap, &log);
+	for (unsigned n = 1; n < 12; n++)
+		established(r, n);
+	assert_true(log.frames > 3);
+	rack_tap(r, NULL, NULL);
+	for (unsigned i = 0; i < 4; i++) {
+		uint8_t *frame = log.bytes[i];
+		unsigned to = frame[5] - 1u, stale = i < 2;
+		uint64_t before[2] = {rack_counter(r, (int)to, C_drop_control_stale),
+			rack_counter(r, (int)to, C_drop_control_forged)};
+		assert_true(wire_is_short(frame + BODY, log.len[i] - BODY));
+		assert_true(log.len[i] < BODY + WIRE_HEADER_SIZE + 80);
+		frame[BODY + (i == 0 ? 7 : i == 1 ? 8 : i == 2 ? 10 : 13)] ^= 1; // boots; numbers
+		frames_fix(frame, log.len[i]);
+		rack_inject(r, to, 30, frame, log.len[i]);
+		rack_run_ms(r, 1);
+		assert_int_equal(rack_counter(r, (int)to, C_drop_control_stale), before[0] + stale);
+		assert_int_equal(
+			rack_counter(r, (int)to, C_drop_control_forged), before[1] + !stale);
+	}
+	rack_free(r);
+}
+
+// An update of a life of which nothing is known here: its sender is told.
+static void repl__update_of_an_unknown_life(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_record w = record_of(r, 1, 0, 1);
@@ -477,14 +536,54 @@ static void repl__part_of_an_unknown_life(void **state)
 	forge(r, 0, 1, &w);
 	log = (struct log){0};
 	rack_tap(r, tap, &log);
+	w.op = WIRE_UPDATE;
+	w.parts = 1;
+	w.version[0].version++;
+	forge(r, 0, 1, &w); // of what is known
+	assert_int_equal(log.lacks, 0);
+	assert_int_equal(find(r, 1, 1, NULL)->part[0].version, 1);
 	w.incarnation++;
-	w.parts = 1;
 	forge(r, 0, 1, &w);
-	assert_int_equal(log.pulls, 1);
-	w = record_of(r, 2, 0, 1); // no life at all
-	w.parts = 1;
+	assert_int_equal(log.lacks, 1);
+	w.key = key_of(2); // no life at all
 	forge(r, 0, 1, &w);
-	assert_int_equal(log.pulls, 2);
+	assert_int_equal(log.lacks, 2);
+	assert_int_equal(find(r, 1, 1, NULL)->part[0].version, 1);
+	rack_free(r);
+}
+
+// A copy that was lost is made anew by the next change.
+static void repl__update_of_a_lost_copy(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.workers = 2});
+	unsigned lost = 0;
+
+	for (unsigned n = 0; n < 8; n++)
+		established(r, n);
+	for (unsigned n = 0; n < 3; n++) {
+		for (unsigned w = 0; w < 2; w++) {
+			struct shard *s = node_shard(rack_node(r, n), w);
+			s->now_ns = rack_now_ns(r);
+			for (uint32_t i = 1; i <= s->store.capacity; i++) {
+				const struct conn *c = store_conn(&s->store, i);
+				if (c->state != CONN_LIVE || conn_masters(c, 0))
+					continue;
+				lost += conn_free(s, i);
+			}
+		}
+	}
+	assert_int_equal(lost, 8);
+	// The acknowledgement of the update's message crosses the word that there was nothing to update.
+	for (unsigned n = 0; n < 3; n++)
+		rack_node(r, n)->conf.flush_us = 1500;
+	for (unsigned n = 0; n < 8; n++)
+		tcp(r, n, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 101, 501, 0);
+	rack_run_ms(r, 10);
+	for (unsigned n = 0; n < 8; n++) {
+		struct tripod_tuple key = key_of(n);
+		assert_int_equal(rack_copies(r, &key), 2);
+	}
+	rack_check(r);
 	rack_free(r);
 }
 
@@ -746,12 +845,14 @@ int main(void)
 		cmocka_unit_test(repl__impossible_records),
 		cmocka_unit_test(repl__a_number_counts_once),
 		cmocka_unit_test(repl__messages_of_others),
+		cmocka_unit_test(repl__short_logs),
 		cmocka_unit_test(repl__nothing_is_reborn),
 		cmocka_unit_test(repl__copies_outlive_silence),
 		cmocka_unit_test(place__spread_and_stable),
 		cmocka_unit_test(repl__absurd_claims),
 		cmocka_unit_test(repl__broken_invariant_ends_its_connection),
-		cmocka_unit_test(repl__part_of_an_unknown_life),
+		cmocka_unit_test(repl__update_of_an_unknown_life),
+		cmocka_unit_test(repl__update_of_a_lost_copy),
 		cmocka_unit_test(repl__refusal_goes_to_who_sent),
 		cmocka_unit_test(repl__refused_copies_do_not_count),
 		cmocka_unit_test(repl__late_refusal_costs_no_copy),

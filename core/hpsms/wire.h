@@ -25,14 +25,20 @@ enum wire_type {
 	WIRE_LOG = 2, // records; sequenced when it has any, a bare acknowledgement when it has none
 	WIRE_PULL = 3, // PullReplica: tuples wanted; not sequenced, repeated by who asks
 	WIRE_NONE = 4, // answer to PULL: tuples that the sender has not
-	WIRE_GREET = 5, // proof that a boot is alive now: one struct wire_greet
+	WIRE_INDEX = 5, // what has changed in the sender's index set
+	WIRE_SNAPSHOT = 6, // a piece of the set as it is
+	WIRE_ASK = 7, // asks for what the sender of it lacks of the index sets
+	WIRE_CHAIN_ASK = 8, // a chain is wanted, by its id: one struct wire_chain_ask
+	WIRE_CHAIN = 9, // answer: a piece of its description, one struct wire_chain
 	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
+	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
+	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
+	WIRE_TYPE_MAX = WIRE_GREET,
 };
 
 struct wire_header {
 	uint8_t type; // enum wire_type
-	uint16_t
-		length; // bytes of the message, this header and the tag included: the whole datagram
+	uint16_t length; // bytes of the message, header and tag included: the whole datagram
 	uint8_t from_node, from_worker;
 	uint8_t to_node, to_worker;
 	uint16_t count;
@@ -54,9 +60,16 @@ struct wire_header {
 
 // Written last, when length and count are known. Bytes, -ENOSPC or -EINVAL. A LOG names the node and
 // the worker that it goes to, a NONE and a REFUSED the node; a HELLO goes to worker 0 of every node, a
-// GREET to worker 0 of one.
+// GREET to worker 0 of one, a SNAPSHOT too, an INDEX and an ASK to worker 0 of one or of all.
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
+
+// A LOG on its way, without what both ends know: the receiver puts the header above before it looks at
+// the tag. cluster and length are not in it, and of boot and to_boot the lowest byte.
+#define WIRE_SHORT_MAX 41 // bytes
+bool wire_is_short(const uint8_t *buf, size_t len);
+int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h);
+int wire_get_short(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
 struct wire_hello {
 	uint8_t workers;
@@ -72,6 +85,7 @@ struct wire_hello {
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
 #define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
 #define WIRE_HELLO_DRAINING 8 // gives its connections away: no new copies for it
+#define WIRE_HELLO_ASKING 32 // wants to be told when the receiver has sent all that it should hold
 #define WIRE_HELLO_SERVED 16 // in a GREET only: the sender has sent what the receiver should hold
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h);
 int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h);
@@ -80,47 +94,132 @@ struct wire_greet {
 	struct wire_hello hello;
 	uint64_t echo; // challenge last heard from the receiver; 0: none yet
 	uint64_t challenge; // to be echoed by the receiver before the sender believes it, never 0
-	uint64_t
-		floor; // counters up to this one are used up in what the sender sends to every node
+	uint64_t floor; // counters up to this one are used up in what goes to every node
 };
 int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g);
 int wire_get_greet(const uint8_t *buf, size_t len, struct wire_greet *g);
 
 enum wire_op {
-	WIRE_PUT = 1, // create or update
-	WIRE_BURY = 2, // tombstone: the connection of this incarnation has ended
+	WIRE_PUT = 1, // the whole connection: all parts, under its key
+	WIRE_UPDATE = 2, // directions of a connection that the receiver has, by hash
+	WIRE_BURY = 3, // tombstone, by hash: the connection of this incarnation has ended
 };
-// A PUT has one part at least and no reason; a BURY has no part. FINAL stands only with ANSWER.
+// FINAL stands only with ANSWER, and both in a PUT only; a BURY may be URGENT, no more.
 #define WIRE_RECORD_ANSWER 1 // sent because the receiver asked (PULL)
 #define WIRE_RECORD_FINAL 2 // ... and the sender is sure that nobody has a newer one
 #define WIRE_RECORD_ANSWERED 4 // CONN_ANSWERED
 #define WIRE_RECORD_PINNED 8 // CONN_PINNED
+#define WIRE_RECORD_URGENT 16 // the sender waits for the acknowledgement: at once
+// The connection's durability, in a PUT only; neither: DURABILITY_ASYNC, never both.
+#define WIRE_RECORD_SYNC 32
+#define WIRE_RECORD_NONE 64
 
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
 struct wire_record {
 	uint8_t op; // enum wire_op
 	uint8_t flags; // WIRE_RECORD_*
-	uint8_t parts; // bit p: part p is present (enum conn_part)
+	uint8_t parts; // bit p: part p is present (enum conn_part); PUT: all, UPDATE: directions
 	uint8_t reason; // WIRE_BURY: enum tripod_reason
-	struct tripod_tuple key; // of direction 0
+	struct tripod_tuple key; // WIRE_PUT: of direction 0
+	uint64_t hash; // others: store_hash() of that
 	uint64_t incarnation;
 	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
-		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir
+		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir; wscale with its flag
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
 	// Key of direction 1; family, protocol, kind and zone are key's, direction the other.
 	struct tripod_tuple reversed;
-	uint64_t chain;
+	uint64_t chain; // not 0
 	uint64_t holders;
 	uint16_t nf_size; // bytes of packed NF state, WIRE_NF_MAX at most
-	const uint8_t *nf; // decoded: points into buf
+	const uint8_t *nf; // decoded: in the struct wire_log
 };
-// v4 tuples take 12 bytes less per address than v6 ones. Bytes, -ENOSPC or -EINVAL.
-int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r);
-int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r);
+
+// What decoding goes on with from record to record of one message; zeroed before the first.
+struct wire_log {
+	uint64_t chain; // of the last record that has one: the next need not repeat it
+	uint8_t nf[WIRE_NF_MAX]; // the last record's NF state
+};
+// Bytes, -ENOSPC or -EINVAL. chain: as in struct wire_log; changes with a record that has one.
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, uint64_t *chain);
+int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struct wire_log *log);
+
+// Items of WIRE_LACK: hashes of keys.
+#define WIRE_HASH_SIZE 8
+int wire_put_hash(uint8_t *buf, size_t size, uint64_t hash);
+int wire_get_hash(const uint8_t *buf, size_t len, uint64_t *hash);
+
+// ---- wire_state.c ----
+// n bytes of NF state, much of which is zero or stands in the tuples already.
+int wire_put_state(uint8_t *buf, size_t size, const uint8_t *state, size_t n,
+	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
+int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
+	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
 
 // Items of WIRE_PULL, WIRE_NONE and WIRE_REFUSED.
+#define WIRE_TUPLE_MAX 40 // bytes of the largest
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+
+#define WIRE_CHAIN_CHUNK 1024 // bytes
+struct wire_chain_ask {
+	uint64_t id;
+	uint32_t offset; // from here on
+};
+struct wire_chain {
+	uint64_t id;
+	uint32_t total; // bytes of the description; 0: the sender has not that chain
+	uint32_t offset;
+	uint16_t size;
+	const uint8_t *bytes; // decoded: points into buf
+};
+int wire_put_chain_ask(uint8_t *buf, size_t size, const struct wire_chain_ask *a);
+int wire_get_chain_ask(const uint8_t *buf, size_t len, struct wire_chain_ask *a);
+int wire_put_chain(uint8_t *buf, size_t size, const struct wire_chain *c);
+int wire_get_chain(const uint8_t *buf, size_t len, struct wire_chain *c);
+
+// ---- Index sets. Encoders and decoders work on the whole body; `count` of the header is n. ----
+
+#define WIRE_DELTA_MAX 288 // changes in one INDEX
+struct wire_delta {
+	uint32_t seq; // number of the newest change that it brings the receiver to
+	uint8_t flags; // WIRE_INDEX_*
+	uint8_t n_answers;
+	struct {
+		uint8_t node; // whose ASK is answered: all that was there when it came is in seq
+		uint8_t round; // which
+	} answer[64]; // by ascending node
+	uint16_t n;
+	uint8_t removes[WIRE_DELTA_MAX / 8]; // bit i of byte i / 8: change i takes fp[i] out
+	uint32_t fp[WIRE_DELTA_MAX]; // fingerprints, in the order of the changes; none is 0
+};
+#define WIRE_INDEX_PARTIAL 1 // the sender has keys that are not in its set
+int wire_put_delta(uint8_t *buf, size_t size, const struct wire_delta *d);
+int wire_get_delta(const uint8_t *buf, size_t len, uint16_t count, struct wire_delta *d);
+
+#define WIRE_SNAPSHOT_MAX 324 // fingerprints in one SNAPSHOT
+struct wire_snapshot {
+	uint32_t seq; // of the newest change in it
+	uint32_t total; // places (buckets) of the whole set
+	uint32_t first; // of these
+	uint16_t places; // that this piece covers, not 0
+	uint16_t n;
+	uint32_t fp[WIRE_SNAPSHOT_MAX];
+};
+int wire_put_snapshot(uint8_t *buf, size_t size, const struct wire_snapshot *s);
+int wire_get_snapshot(const uint8_t *buf, size_t len, uint16_t count, struct wire_snapshot *s);
+
+struct wire_ask {
+	uint8_t what; // enum wire_ask_what
+	uint8_t round; // WIRE_ASK_ROUND
+	uint32_t from; // number of the first change, or of the first place, that is wanted
+};
+enum wire_ask_what {
+	WIRE_ASK_ROUND = 1, // tell all that is there now, and say when that is done
+	WIRE_ASK_DELTAS = 2, // changes were lost
+	WIRE_ASK_SNAPSHOT = 3, // nothing is known, or too much was lost
+};
+int wire_put_ask(uint8_t *buf, size_t size, const struct wire_ask *a);
+int wire_get_ask(const uint8_t *buf, size_t len, struct wire_ask *a);

@@ -3,6 +3,7 @@
 // any thread. The caller has checked the room.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 static inline uint8_t *wire_put16(uint8_t *b, uint16_t v)
@@ -35,4 +36,34 @@ static inline uint32_t wire_get32(const uint8_t *b)
 static inline uint64_t wire_get64(const uint8_t *b)
 {
 	return (uint64_t)wire_get32(b) << 32 | wire_get32(b + 4);
+}
+
+// Numbers that are mostly small: LEB128, seven bits a byte, the lowest first, and no more bytes than it
+// takes: each value has one form.
+#define WIRE_NUMBER_MAX 10 // bytes
+
+static inline uint8_t *wire_put_number(uint8_t *b, uint64_t v)
+{
+	for (; v > 0x7f; v >>= 7)
+		*b++ = (uint8_t)(v | 0x80);
+	*b++ = (uint8_t)v;
+	return b;
+}
+
+// Behind the number, or NULL: no number of at most `max` ends before `end`.
+static inline const uint8_t *wire_get_number(
+	const uint8_t *b, const uint8_t *end, uint64_t max, uint64_t *v)
+{
+	*v = 0;
+	for (unsigned shift = 0; b != NULL && b < end && shift < 64; shift += 7) {
+		uint8_t byte = *b++;
+		uint64_t bits = (uint64_t)(byte & 0x7f) << shift;
+		if (bits >> shift != (byte & 0x7f))
+			return NULL; // more than 64 bits
+		*v |= bits;
+		if (byte & 0x80)
+			continue;
+		return (byte == 0 && shift > 0) || *v > max ? NULL : b;
+	}
+	return NULL;
 }

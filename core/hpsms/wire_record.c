@@ -13,12 +13,34 @@
 #define TUPLE_V6 0x20
 #define TUPLE_ZONE 0x40
 
-#define RECORD_FLAGS                                                                               \
-	(WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL | WIRE_RECORD_ANSWERED | WIRE_RECORD_PINNED)
-#define RECORD_HEAD 4
-#define VERSION_SIZE 7
-#define DIR_SIZE (VERSION_SIZE + 6)
-#define SHARED_FIXED 18 // chain, holders, nf_size
+#define RECORD_DURABILITY (WIRE_RECORD_SYNC | WIRE_RECORD_NONE)
+// First byte of a record: the op, two bits that it uses, and the flags (but in a PUT, OWN and URGENT
+// stand in the place of the first two).
+#define HEAD_OP 0x03
+#define HEAD_USE_SHIFT 2 // PUT: durability; UPDATE: directions present; BURY: reason
+#define HEAD_USE 0x03
+#define HEAD_FLAGS_SHIFT 4
+#define HEAD_FLAGS (ANSWER_FLAGS | STATE_FLAGS)
+#define DURABILITY_SHIFT 5 // in the flags
+#define HEAD_URGENT 0x20
+#define HEAD_OWN 0x10 // direction 1 has an epoch and a writer of its own
+
+// Second byte of a PUT.
+#define PUT_CHAIN 0x01 // the chain follows: it is not that of the last PUT in the message
+#define PUT_OWN_DIR1 0x02
+#define PUT_OWN_SHARED 0x04
+#define PUT_URGENT 0x08
+#define PUT_SPORT 0x10 // fields of the reversed tuple that are not simply the key's, reversed
+#define PUT_DPORT 0x20
+#define PUT_SRC 0x40
+#define PUT_DST 0x80
+
+#define ALL_PARTS ((1u << PARTS) - 1)
+#define DIRECTIONS 3u
+#define ANSWER_FLAGS (WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL)
+#define STATE_FLAGS (WIRE_RECORD_ANSWERED | WIRE_RECORD_PINNED)
+// More than any record but for its NF state.
+#define RECORD_FIXED_MAX 192
 
 // ---- Tuples ----
 
@@ -110,130 +132,350 @@ static bool reversed_valid(const struct tripod_tuple *key, const struct tripod_t
 	       r->direction == !key->direction && tuple_family(r, !tripod_addr_is_v4(&key->src));
 }
 
-// All but the tuples.
-static bool record_valid(const struct wire_record *r)
+static bool parts_valid(const struct wire_record *r)
 {
-	if ((r->flags & ~RECORD_FLAGS) != 0 || r->parts >= 1 << PARTS)
-		return false;
-	if ((r->flags & WIRE_RECORD_FINAL) && !(r->flags & WIRE_RECORD_ANSWER))
-		return false;
-	if (r->op == WIRE_BURY)
-		return r->parts == 0 && r->reason <= TRIPOD_TERMINATED;
-	if (r->op != WIRE_PUT || r->parts == 0 || r->reason != 0)
-		return false;
 	for (unsigned p = 0; p < PARTS; p++)
 		if ((r->parts & 1 << p) && r->version[p].writer >= NODES_MAX)
 			return false;
-	for (unsigned d = 0; d < 2; d++)
-		if ((r->parts & 1 << d) &&
-			((r->dir[d].tcp_flags & ~TCP_DIR_DURABLE) != 0 || r->dir[d].wscale > 14))
+	for (unsigned d = 0; d < 2; d++) {
+		bool has_wscale = r->dir[d].tcp_flags & TCP_DIR_WSCALE;
+		if ((r->parts & 1 << d) && ((r->dir[d].tcp_flags & ~TCP_DIR_DURABLE) != 0 ||
+						   r->dir[d].wscale > (has_wscale ? 14 : 0)))
 			return false;
-	return !(r->parts & 1 << PART_SHARED) || (r->holders != 0 && r->nf_size <= WIRE_NF_MAX);
+	}
+	return true;
 }
 
-static uint8_t *put_version(uint8_t *b, const struct conn_version *v)
+static bool record_valid(const struct wire_record *r)
 {
-	b = wire_put32(wire_put16(b, v->epoch), v->version);
-	*b++ = v->writer;
+	switch (r->op) {
+	case WIRE_PUT:
+		return (r->flags & ~(ANSWER_FLAGS | STATE_FLAGS | WIRE_RECORD_URGENT |
+					   RECORD_DURABILITY)) == 0 &&
+		       (r->flags & ANSWER_FLAGS) != WIRE_RECORD_FINAL &&
+		       (r->flags & RECORD_DURABILITY) != RECORD_DURABILITY &&
+		       r->parts == ALL_PARTS && r->reason == 0 && parts_valid(r) &&
+		       tuple_valid(&r->key) && reversed_valid(&r->key, &r->reversed) &&
+		       r->chain != 0 && r->holders != 0 && r->nf_size <= WIRE_NF_MAX;
+	case WIRE_UPDATE:
+		return (r->flags & ~(STATE_FLAGS | WIRE_RECORD_URGENT)) == 0 && r->parts != 0 &&
+		       (r->parts & ~DIRECTIONS) == 0 && r->reason == 0 && parts_valid(r);
+	case WIRE_BURY:
+		return (r->flags & ~WIRE_RECORD_URGENT) == 0 && r->parts == 0 &&
+		       r->reason <= TRIPOD_TERMINATED;
+	default:
+		return false;
+	}
+}
+
+// Has part p an epoch or writer other than the first part in the record?
+static bool owns(const struct wire_record *r, unsigned p)
+{
+	return r->version[p].epoch != r->version[0].epoch ||
+	       r->version[p].writer != r->version[0].writer;
+}
+
+static uint8_t *put_version(uint8_t *b, const struct conn_version *v, bool own)
+{
+	if (own) {
+		*b++ = v->writer;
+		b = wire_put_number(b, v->epoch);
+	}
+	return wire_put_number(b, v->version);
+}
+
+// All get_ functions: behind what they read, or NULL; NULL in, NULL out.
+static const uint8_t *get_version(const uint8_t *b, const uint8_t *end, struct conn_version *v,
+	bool own, const struct conn_version *first)
+{
+	uint64_t epoch, version;
+
+	*v = (struct conn_version){.writer = first->writer, .epoch = first->epoch};
+	if (own) {
+		if (b == NULL || b == end)
+			return NULL;
+		v->writer = *b;
+		b = wire_get_number(b + 1, end, UINT16_MAX, &epoch);
+		v->epoch = (uint16_t)epoch;
+	}
+	b = wire_get_number(b, end, UINT32_MAX, &version);
+	v->version = (uint32_t)version;
 	return b;
 }
 
-static const uint8_t *get_version(const uint8_t *b, struct conn_version *v)
+static uint8_t *put_dir(uint8_t *b, const struct wire_record *r, unsigned d, bool own)
 {
-	v->epoch = wire_get16(b);
-	v->version = wire_get32(b + 2);
-	v->writer = b[6];
-	return b + VERSION_SIZE;
+	b = put_version(b, &r->version[d], own);
+	*b++ = r->dir[d].tcp_flags;
+	if (r->dir[d].tcp_flags & TCP_DIR_WSCALE)
+		*b++ = r->dir[d].wscale;
+	return wire_put_number(b, r->dir[d].age_ms);
 }
 
-int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r)
+static const uint8_t *get_dir(
+	const uint8_t *b, const uint8_t *end, struct wire_record *r, unsigned d, bool own)
 {
-	bool shared = r->parts & 1 << PART_SHARED;
-	if (!record_valid(r) || !tuple_valid(&r->key))
+	uint64_t age_ms;
+
+	b = get_version(b, end, &r->version[d], own, &r->version[0]);
+	if (b == NULL || b == end)
+		return NULL;
+	r->dir[d].tcp_flags = *b++;
+	if (r->dir[d].tcp_flags & TCP_DIR_WSCALE) {
+		if (b == end)
+			return NULL;
+		r->dir[d].wscale = *b++;
+	}
+	b = wire_get_number(b, end, UINT32_MAX, &age_ms);
+	r->dir[d].age_ms = (uint32_t)age_ms;
+	return b;
+}
+
+static uint8_t *put_addr(uint8_t *b, const struct tripod_addr *a)
+{
+	size_t skip = tripod_addr_is_v4(a) ? sizeof(TRIPOD_V4_PREFIX) : 0;
+
+	memcpy(b, a->b + skip, 16 - skip);
+	return b + 16 - skip;
+}
+
+static const uint8_t *get_bytes(const uint8_t *b, const uint8_t *end, void *to, size_t n)
+{
+	if (b == NULL || (size_t)(end - b) < n)
+		return NULL;
+	memcpy(to, b, n);
+	return b + n;
+}
+
+static uint8_t differences(const struct tripod_tuple *a, const struct tripod_tuple *b)
+{
+	return (uint8_t)((a->sport != b->sport ? PUT_SPORT : 0) |
+			 (a->dport != b->dport ? PUT_DPORT : 0) |
+			 (tripod_addr_equal(&a->src, &b->src) ? 0 : PUT_SRC) |
+			 (tripod_addr_equal(&a->dst, &b->dst) ? 0 : PUT_DST));
+}
+
+static uint8_t *put_reversed(uint8_t *b, const struct tripod_tuple *t, uint8_t form)
+{
+	if (form & PUT_SPORT) {
+		memcpy(b, &t->sport, 2);
+		b += 2;
+	}
+	if (form & PUT_DPORT) {
+		memcpy(b, &t->dport, 2);
+		b += 2;
+	}
+	if (form & PUT_SRC)
+		b = put_addr(b, &t->src);
+	if (form & PUT_DST)
+		b = put_addr(b, &t->dst);
+	return b;
+}
+
+static const uint8_t *get_reversed(
+	const uint8_t *b, const uint8_t *end, struct wire_record *r, uint8_t form)
+{
+	struct tripod_tuple plain = tripod_tuple_reverse(&r->key), *t = &r->reversed;
+	size_t skip = tripod_addr_is_v4(&r->key.src) ? sizeof(TRIPOD_V4_PREFIX) : 0;
+
+	plain.direction = !r->key.direction;
+	*t = plain;
+	if (form & PUT_SPORT)
+		b = get_bytes(b, end, &t->sport, 2);
+	if (form & PUT_DPORT)
+		b = get_bytes(b, end, &t->dport, 2);
+	if (form & PUT_SRC)
+		b = get_bytes(b, end, t->src.b + skip, 16 - skip);
+	if (form & PUT_DST)
+		b = get_bytes(b, end, t->dst.b + skip, 16 - skip);
+	uint8_t named = form & (PUT_SPORT | PUT_DPORT | PUT_SRC | PUT_DST);
+	return b != NULL && differences(t, &plain) == named ? b : NULL;
+}
+
+// A mask of the bytes that are not zero, and those.
+static uint8_t *put_nodes(uint8_t *b, uint64_t nodes)
+{
+	uint8_t *mask = b++;
+
+	*mask = 0;
+	for (unsigned i = 0; i < 8; i++) {
+		uint8_t byte = (uint8_t)(nodes >> 8 * i);
+		if (byte == 0)
+			continue;
+		*mask |= (uint8_t)(1 << i);
+		*b++ = byte;
+	}
+	return b;
+}
+
+static const uint8_t *get_nodes(const uint8_t *b, const uint8_t *end, uint64_t *nodes)
+{
+	*nodes = 0;
+	if (b == NULL || b == end)
+		return NULL;
+	for (unsigned mask = *b++; mask != 0; mask &= mask - 1) {
+		if (b == end || *b == 0)
+			return NULL;
+		*nodes |= (uint64_t)*b++ << 8 * __builtin_ctz(mask);
+	}
+	return b;
+}
+
+// Fits: the caller has RECORD_FIXED_MAX bytes.
+static uint8_t *put_whole(uint8_t *b, const struct wire_record *r, uint64_t chain)
+{
+	struct tripod_tuple plain = tripod_tuple_reverse(&r->key);
+	uint8_t form = differences(&r->reversed, &plain);
+
+	form |= (r->flags & WIRE_RECORD_URGENT ? PUT_URGENT : 0) |
+		(r->chain != chain ? PUT_CHAIN : 0) | (owns(r, 1) ? PUT_OWN_DIR1 : 0) |
+		(owns(r, PART_SHARED) ? PUT_OWN_SHARED : 0);
+	*b++ = form;
+	b += wire_put_tuple(b, RECORD_FIXED_MAX, &r->key);
+	b = wire_put_number(b, r->incarnation);
+	b = put_dir(b, r, 0, true);
+	b = put_dir(b, r, 1, form & PUT_OWN_DIR1);
+	b = put_version(b, &r->version[PART_SHARED], form & PUT_OWN_SHARED);
+	b = put_reversed(b, &r->reversed, form);
+	if (form & PUT_CHAIN)
+		b = wire_put64(b, r->chain);
+	return wire_put_number(put_nodes(b, r->holders), r->nf_size);
+}
+
+static uint8_t *put_parts(uint8_t *b, const struct wire_record *r, bool own)
+{
+	b = wire_put_number(wire_put64(b, r->hash), r->incarnation);
+	if (r->parts & 1)
+		b = put_dir(b, r, 0, true);
+	if (r->parts & 2)
+		b = put_dir(b, r, 1, own);
+	return b;
+}
+
+int wire_put_record(uint8_t *buf, size_t size, const struct wire_record *r, uint64_t *chain)
+{
+	uint8_t fixed[RECORD_FIXED_MAX], *b = fixed;
+	bool put = r->op == WIRE_PUT;
+	int state = 0;
+
+	if (!record_valid(r) || (put && r->nf_size != 0 && r->nf == NULL))
 		return -EINVAL;
-	if (shared && (!reversed_valid(&r->key, &r->reversed) || (r->nf_size && r->nf == NULL)))
-		return -EINVAL;
-	bool v6 = !tripod_addr_is_v4(&r->key.src);
-	size_t n = RECORD_HEAD + tuple_size(v6, r->key.zone != 0) + 8;
-	n += DIR_SIZE * (size_t)__builtin_popcount(r->parts & 3);
-	if (shared)
-		n += VERSION_SIZE + ends_size(v6) + SHARED_FIXED + r->nf_size;
+	bool both = r->parts == DIRECTIONS, own = r->parts != DIRECTIONS || owns(r, 1);
+	bool urgent = !put && (r->flags & WIRE_RECORD_URGENT);
+	uint8_t use = put                    ? r->flags >> DURABILITY_SHIFT & HEAD_USE
+		      : r->op == WIRE_UPDATE ? r->parts
+					     : r->reason;
+	*b++ = (uint8_t)(r->op | use << HEAD_USE_SHIFT |
+			 (r->flags & HEAD_FLAGS) << HEAD_FLAGS_SHIFT |
+			 (both && own ? HEAD_OWN : 0) | (urgent ? HEAD_URGENT : 0));
+	b = put ? put_whole(b, r, *chain) : put_parts(b, r, own);
+	size_t n = (size_t)(b - fixed);
 	if (size < n)
 		return -ENOSPC;
-
-	uint8_t *b = buf;
-	*b++ = r->op;
-	*b++ = r->flags;
-	*b++ = r->parts;
-	*b++ = r->reason;
-	b += wire_put_tuple(b, size - RECORD_HEAD, &r->key);
-	b = wire_put64(b, r->incarnation);
-	for (unsigned d = 0; d < 2; d++) {
-		if (!(r->parts & 1 << d))
-			continue;
-		b = put_version(b, &r->version[d]);
-		*b++ = r->dir[d].tcp_flags;
-		*b++ = r->dir[d].wscale;
-		b = wire_put32(b, r->dir[d].age_ms);
-	}
-	if (shared) {
-		b = put_ends(put_version(b, &r->version[PART_SHARED]), &r->reversed, v6);
-		b = wire_put16(wire_put64(wire_put64(b, r->chain), r->holders), r->nf_size);
-		if (r->nf_size)
-			memcpy(b, r->nf, r->nf_size);
-	}
-	return (int)n;
+	if (put)
+		state = wire_put_state(buf + n, size - n, r->nf, r->nf_size, &r->key, &r->reversed);
+	if (state < 0)
+		return state;
+	memcpy(buf, fixed, n);
+	if (put)
+		*chain = r->chain;
+	return (int)n + state;
 }
 
-// The shared part at b, with len bytes left: bytes or -EINVAL.
-static int get_shared(const uint8_t *b, size_t len, struct wire_record *r)
+static const uint8_t *get_whole(
+	const uint8_t *b, const uint8_t *end, struct wire_record *r, const struct wire_log *log)
 {
-	bool v6 = !tripod_addr_is_v4(&r->key.src);
-	size_t n = VERSION_SIZE + ends_size(v6) + SHARED_FIXED;
-	if (len < n)
-		return -EINVAL;
-	b = get_version(b, &r->version[PART_SHARED]);
-	r->reversed = r->key;
-	r->reversed.direction = !r->key.direction;
-	get_ends(b, &r->reversed, v6);
-	b += ends_size(v6);
-	r->chain = wire_get64(b);
-	r->holders = wire_get64(b + 8);
-	r->nf_size = wire_get16(b + 16);
-	if (len - n < r->nf_size || !reversed_valid(&r->key, &r->reversed))
-		return -EINVAL;
-	r->nf = r->nf_size ? b + SHARED_FIXED : NULL;
-	return (int)n + r->nf_size;
+	uint64_t nf_size;
+
+	if (b == end)
+		return NULL;
+	uint8_t form = *b++;
+	int n = wire_get_tuple(b, (size_t)(end - b), &r->key);
+	if (n < 0)
+		return NULL;
+	r->flags |= form & PUT_URGENT ? WIRE_RECORD_URGENT : 0;
+	r->parts = ALL_PARTS;
+	b = wire_get_number(b + n, end, UINT64_MAX, &r->incarnation);
+	b = get_dir(b, end, r, 0, true);
+	b = get_dir(b, end, r, 1, form & PUT_OWN_DIR1);
+	b = get_version(b, end, &r->version[PART_SHARED], form & PUT_OWN_SHARED, &r->version[0]);
+	b = get_reversed(b, end, r, form);
+	r->chain = log->chain;
+	if (form & PUT_CHAIN) {
+		uint8_t chain[8];
+		b = get_bytes(b, end, chain, sizeof(chain));
+		if (b == NULL || wire_get64(chain) == log->chain)
+			return NULL;
+		r->chain = wire_get64(chain);
+	}
+	b = wire_get_number(get_nodes(b, end, &r->holders), end, WIRE_NF_MAX, &nf_size);
+	r->nf_size = (uint16_t)nf_size;
+	bool one_form = owns(r, 1) == !!(form & PUT_OWN_DIR1) &&
+			owns(r, PART_SHARED) == !!(form & PUT_OWN_SHARED);
+	return one_form ? b : NULL;
 }
 
-int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r)
+static const uint8_t *get_parts(
+	const uint8_t *b, const uint8_t *end, struct wire_record *r, bool own)
 {
-	if (len < RECORD_HEAD)
+	uint8_t hash[8];
+
+	b = get_bytes(b, end, hash, sizeof(hash));
+	b = wire_get_number(b, end, UINT64_MAX, &r->incarnation);
+	if (b == NULL)
+		return NULL;
+	r->hash = wire_get64(hash);
+	if (r->parts & 1)
+		b = get_dir(b, end, r, 0, true);
+	if (r->parts & 2)
+		b = get_dir(b, end, r, 1, own || r->parts != DIRECTIONS);
+	return own == (r->parts == DIRECTIONS && owns(r, 1)) ? b : NULL;
+}
+
+int wire_get_record(const uint8_t *buf, size_t len, struct wire_record *r, struct wire_log *log)
+{
+	const uint8_t *b = buf, *end = buf + len;
+
+	if (len == 0)
 		return -EINVAL;
-	*r = (struct wire_record){.op = buf[0], .flags = buf[1], .parts = buf[2], .reason = buf[3]};
-	size_t at = RECORD_HEAD;
-	int n = wire_get_tuple(buf + at, len - at, &r->key);
-	if (n < 0 || len - at - (size_t)n < 8)
+	uint8_t head = *b++, use = head >> HEAD_USE_SHIFT & HEAD_USE;
+	*r = (struct wire_record){.op = head & HEAD_OP, .flags = head >> HEAD_FLAGS_SHIFT};
+	if (r->op == WIRE_PUT) {
+		r->flags |= (uint8_t)(use << DURABILITY_SHIFT);
+		b = get_whole(b, end, r, log);
+	} else {
+		r->flags &= STATE_FLAGS;
+		r->flags |= head & HEAD_URGENT ? WIRE_RECORD_URGENT : 0;
+		if (r->op == WIRE_UPDATE)
+			r->parts = use;
+		else
+			r->reason = use;
+		b = get_parts(b, end, r, head & HEAD_OWN);
+	}
+	if (b == NULL || !record_valid(r))
 		return -EINVAL;
-	at += (size_t)n;
-	r->incarnation = wire_get64(buf + at);
-	at += 8;
-	for (unsigned d = 0; d < 2; d++) {
-		if (!(r->parts & 1 << d))
-			continue;
-		if (len - at < DIR_SIZE)
-			return -EINVAL;
-		const uint8_t *b = get_version(buf + at, &r->version[d]);
-		r->dir[d].tcp_flags = b[0];
-		r->dir[d].wscale = b[1];
-		r->dir[d].age_ms = wire_get32(b + 2);
-		at += DIR_SIZE;
-	}
-	if (r->parts & 1 << PART_SHARED) {
-		n = get_shared(buf + at, len - at, r);
-		if (n < 0)
-			return -EINVAL;
-		at += (size_t)n;
-	}
-	return record_valid(r) ? (int)at : -EINVAL;
+	if (r->op != WIRE_PUT)
+		return (int)(b - buf);
+	int n = wire_get_state(b, (size_t)(end - b), log->nf, r->nf_size, &r->key, &r->reversed);
+	if (n < 0)
+		return -EINVAL;
+	r->nf = r->nf_size != 0 ? log->nf : NULL;
+	log->chain = r->chain;
+	return (int)(b - buf) + n;
+}
+
+int wire_put_hash(uint8_t *buf, size_t size, uint64_t hash)
+{
+	if (size < WIRE_HASH_SIZE)
+		return -ENOSPC;
+	wire_put64(buf, hash);
+	return WIRE_HASH_SIZE;
+}
+
+int wire_get_hash(const uint8_t *buf, size_t len, uint64_t *hash)
+{
+	if (len < WIRE_HASH_SIZE)
+		return -EINVAL;
+	*hash = wire_get64(buf);
+	return WIRE_HASH_SIZE;
 }

@@ -1,134 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What must always be true of a worker's tables, however hostile the traffic was.
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/shard.h"
 #include "core/testing/rack.h"
-
-#define WHEEL_SLOTS 4096 // as core/store.c has it
-
-struct place {
-	unsigned node, worker;
-};
-
-static void fail(struct place at, const char *what, uint64_t is, uint64_t should)
-{
-	fprintf(stderr, "node %u worker %u: %s: %llu, should be %llu\n", at.node, at.worker, what,
-		(unsigned long long)is, (unsigned long long)should);
-	abort();
-}
-
-static void equal(struct place at, const char *what, uint64_t is, uint64_t should)
-{
-	if (is != should)
-		fail(at, what, is, should);
-}
-
-static const struct tripod_tuple *key_of(const struct store *s, const struct index_entry *e)
-{
-	if (e->what & 2)
-		return &s->aliases[e->index].key;
-	return &store_conn(s, e->index)->dir[e->what & 1].key;
-}
-
-// Every entry is found under its own key; there are no more entries than keys.
-static void check_index(struct place at, const struct store *s, uint32_t keys)
-{
-	uint32_t entries = 0;
-
-	for (uint32_t b = 0; b <= s->bucket_mask; b++) {
-		for (unsigned w = 0; w < BUCKET_WAYS; w++) {
-			const struct index_entry *e = &s->buckets[b].way[w];
-			if (e->index == STORE_NONE)
-				continue;
-			const struct tripod_tuple *key = key_of(s, e);
-			struct store_hit hit = store_find(s, key, store_hash(s, key));
-			entries++;
-			if (!(e->what & 2) && store_conn(s, e->index)->state == CONN_FREE)
-				fail(at, "index entry of a free record", e->index, 0);
-			equal(at, "record found under its key", hit.index, e->index);
-		}
-	}
-	equal(at, "index entries", entries, keys);
-	equal(at, "index_used", s->index_used, keys);
-}
-
-static void check_wheel(struct place at, const struct store *s, uint32_t records)
-{
-	uint32_t n = 0;
-
-	for (uint32_t slot = 0; slot < WHEEL_SLOTS; slot++) {
-		for (uint32_t i = s->wheel[slot]; i != STORE_NONE; i = store_repl(s, i)->next) {
-			if (store_conn(s, i)->state == CONN_FREE || ++n > records)
-				fail(at, "record in the wheel", i, 0);
-		}
-	}
-	equal(at, "records in the wheel", n, records);
-}
-
-static void check_waiting(struct place at, const struct shard *s)
-{
-	uint32_t waiting = 0, free = 0, pulls = 0;
-
-	for (unsigned h = 0; h < 256; h++) {
-		for (uint32_t w = s->held[h]; w != 0; w = s->waiting[w].next) {
-			const struct conn *c = store_conn(&s->store, s->waiting[w].conn);
-			waiting++;
-			if (!(c->flags & CONN_HELD) || c->state != CONN_LIVE)
-				fail(at, "packet held for a record", s->waiting[w].conn, 0);
-		}
-	}
-	for (uint32_t i = 1; i <= s->conf->pulls; i++) {
-		unsigned n = 0;
-		for (uint32_t w = s->pulls[i].first; w != 0; w = s->waiting[w].next)
-			n++;
-		equal(at, "packets that wait for a pull", n, s->pulls[i].n_waiting);
-		waiting += n;
-		pulls += s->pulls[i].state == PULL_ASKING;
-	}
-	for (uint32_t w = s->again_first; w != 0; w = s->waiting[w].next)
-		waiting++;
-	for (uint32_t w = s->waiting_free; w != 0; w = s->waiting[w].next)
-		free++;
-	equal(at, "packets that wait", s->waiting_used, waiting);
-	equal(at, "free places to wait", free, s->conf->waiting - waiting);
-	equal(at, "pulls under way", s->pulls_asking, pulls);
-}
-
-static void check_shard(struct place at, const struct shard *s)
-{
-	const struct store *st = &s->store;
-	uint32_t used = 0, keys = 0, embryonic = 0, aliases = 0, under[256] = {0};
-
-	for (uint32_t i = 1; i <= st->capacity; i++) {
-		const struct conn *c = store_conn(st, i);
-		if (c->state == CONN_FREE)
-			continue;
-		used++;
-		under[c->chain]++;
-		if (c->chain >= CHAINS_MAX || conn_chain(s, c) == NULL)
-			fail(at, "record's chain", c->chain, 0);
-		keys += 1 + (c->dir[1].key.proto != 0);
-		embryonic += !(c->flags & CONN_ANSWERED);
-	}
-	for (uint32_t a = 1; a <= st->alias_capacity; a++)
-		aliases += st->aliases[a].used;
-	equal(at, "records in use", st->used, used);
-	equal(at, "unanswered connections", st->embryonic, embryonic);
-	for (unsigned k = 0; k < CHAINS_MAX; k++)
-		equal(at, "records under a chain", s->chain_used[k], under[k]);
-	equal(at, "aliases in use", st->aliases_used, aliases);
-	check_index(at, st, keys + aliases);
-	check_wheel(at, st, used);
-	check_waiting(at, s);
-}
+#include "core/testing/tables.h"
 
 void rack_check(struct rack *r)
 {
+	char why[160];
+
 	for (unsigned i = 0; i < RACK_NODES; i++) {
 		struct node *n = rack_node(r, i);
-		for (unsigned w = 0; n != NULL && w < n->conf.workers; w++)
-			check_shard((struct place){i, w}, node_shard(n, w));
+		for (unsigned w = 0; n != NULL && w < n->conf.workers; w++) {
+			if (tables_check(node_shard(n, w), why, sizeof(why)))
+				continue;
+			fprintf(stderr, "node %u worker %u: %s\n", i, w, why);
+			abort();
+		}
 	}
 }

@@ -33,9 +33,11 @@ struct member_state {
 	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
 	const struct chain *chain; // current when it starts
+	uint32_t unable; // bit k: it cannot make known chain k of its description
 	uint64_t control_ns; // when its control thread runs next
 	uint64_t lost_ns; // when it stopped answering BFD; 0: answers
 	unsigned boots;
+	uint64_t half_used_ns[2]; // when a life ended that had handed out ports of it
 	struct step *step[WORKERS_MAX];
 };
 
@@ -210,6 +212,17 @@ static int next_hop(const void *ctx, const struct tripod_tuple *t, uint64_t port
 
 // ---- Nodes ----
 
+// When the half of this start was last used, as a daemon's disk remembers it.
+static uint64_t half_clear_ms(const struct rack *r, unsigned i)
+{
+	uint64_t life_ns = (r->conf.port_life_s ? r->conf.port_life_s : 7200) * 1000 * MS;
+	uint64_t used_ns = r->m[i].half_used_ns[r->m[i].boots & 1];
+
+	if (used_ns == 0 || r->now_ns - used_ns >= life_ns)
+		return 0;
+	return (life_ns - (r->now_ns - used_ns)) / MS + 1;
+}
+
 static struct node_conf node_conf(struct rack *r, unsigned i)
 {
 	struct node_conf c = {
@@ -219,13 +232,20 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.keys = r->conf.keys,
 		.boot = rng_next(&r->rng) | 1,
 		.boot_half = r->m[i].boots & 1,
+		.half_clear_ms = half_clear_ms(r, i),
 		.seed = rng_next(&r->rng),
 		.hash_seed = r->conf.seed,
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
 		.next_hop = r->conf.predicted ? next_hop : NULL,
 		.next_hop_ctx = r,
-		.durability = r->conf.baseline ? DURABILITY_NONE : DURABILITY_ASYNC,
+		.durability = r->conf.baseline ? DURABILITY_NONE
+			      : r->conf.sync   ? DURABILITY_SYNC
+					       : DURABILITY_ASYNC,
+		.sync_forward = r->conf.sync_forward,
+		.sync_timeout_ms = r->conf.sync_timeout_ms ? r->conf.sync_timeout_ms : 1000,
+		.sync_packets = r->conf.sync_packets ? r->conf.sync_packets : 512,
+		.refuse_short = r->conf.refuse_short,
 		.backups = (uint8_t)r->conf.backups,
 		.peer_workers =
 			(uint8_t)(r->conf.peer_workers ? r->conf.peer_workers : r->conf.workers),
@@ -233,7 +253,12 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.dead_after_ms = 100,
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
-		.repair_per_s = 100000,
+		.announce_after_ms = 1000,
+		.index_flush_ms = 5,
+		.index_keys = r->conf.no_index     ? 0
+			      : r->conf.index_keys ? r->conf.index_keys
+						   : 65536,
+		.repair_per_s = r->conf.repair_per_s ? r->conf.repair_per_s : 100000,
 		.join_timeout_ms = 5000,
 		.drain_quiet_ms = 50,
 		.connections = r->conf.connections ? r->conf.connections : 4096,
@@ -297,6 +322,8 @@ static void each_held(struct shard *s, void (*fn)(struct rack *r, void *buf), st
 {
 	for (uint32_t k = 1; k <= s->conf->waiting; k++)
 		fn(r, s->waiting[k].frame.buf);
+	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
+		fn(r, sync_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {
@@ -362,6 +389,7 @@ struct rack *rack_new(const struct rack_conf *conf)
 		(conf->nf2 != NULL && chain_add(&r->chain, conf->nf2, NULL) != 0))
 		abort();
 	chain_seal(&r->chain, "test");
+	r->chain.divides = conf->divides;
 	r->known[r->n_known++] = &r->chain;
 	r->flight = calloc(FLIGHT, sizeof(*r->flight));
 	for (unsigned s = 0; s < 2; s++)
@@ -405,6 +433,7 @@ void rack_kill(struct rack *r, unsigned i)
 {
 	take_apart(r, i);
 	r->m[i].lost_ns = r->now_ns;
+	r->m[i].half_used_ns[(r->m[i].boots + 1) & 1] = r->now_ns;
 	for (unsigned k = 0; k < r->n_flight;) {
 		if (r->flight[k].to == i) {
 			free(r->flight[k].bytes);
@@ -441,6 +470,15 @@ void rack_know(struct rack *r, const struct chain *chain)
 	if (r->n_known == RACK_CHAINS)
 		abort();
 	r->known[r->n_known++] = chain;
+}
+
+void rack_unable(struct rack *r, unsigned i, const struct chain *chain, bool unable)
+{
+	for (unsigned k = 0; k < r->n_known; k++) {
+		if (r->known[k] == chain)
+			r->m[i].unable =
+				unable ? r->m[i].unable | 1u << k : r->m[i].unable & ~(1u << k);
+	}
 }
 
 void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain)
@@ -568,8 +606,20 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 		return;
 	if (!r->conf.dirty && kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
 		abort();
-	r->inbox[s][r->n_inbox[s]++] =
-		(struct rack_arrival){p.tuple, p.tcp_flags, p.payload_len, node, r->now_ns};
+	struct rack_arrival *a = &r->inbox[s][r->n_inbox[s]++];
+	*a = (struct rack_arrival){
+		.tuple = p.tuple,
+		.tcp_flags = p.tcp_flags,
+		.payload_len = p.payload_len,
+		.from_node = node,
+		.at_ns = r->now_ns,
+	};
+	if (kind == PARSE_FLOW && p.tuple.proto == IPPROTO_TCP) {
+		memcpy(&a->seq, p.data + p.l4 + 4, 4);
+		memcpy(&a->ack, p.data + p.l4 + 8, 4);
+		a->seq = ntohl(a->seq);
+		a->ack = ntohl(a->ack);
+	}
 }
 
 static void from_node(struct rack *r, unsigned node, const struct frame *f)
@@ -628,7 +678,25 @@ static void control_node(struct rack *r, unsigned i)
 {
 	unsigned slot;
 
-	node_chain_retire(r->m[i].node, &slot); // the chains are the rack's
+	struct node *n = r->m[i].node;
+	const uint8_t *bytes;
+	uint32_t size;
+	uint64_t id;
+
+	node_chain_retire(n, &slot); // the chains are the rack's
+	if (!node_chain_text(n, &id, &bytes, &size))
+		return;
+	bool taken = false;
+	for (unsigned k = 0; k < r->n_known; k++) {
+		if (r->known[k]->id != id || (r->m[i].unable & 1u << k))
+			continue;
+		if (chain_description_id(bytes, size) != id ||
+			size != r->known[k]->description_size)
+			abort();
+		int added = node_chain_add(n, r->known[k], false);
+		taken = added >= 0 || added == -EEXIST;
+	}
+	node_chain_taken(n, taken);
 }
 
 static void step_node(struct rack *r, unsigned i)
@@ -662,16 +730,22 @@ static void step_node(struct rack *r, unsigned i)
 	m->wanted = m->node->takes_traffic;
 }
 
+void rack_step(struct rack *r)
+{
+	unsigned first = rng_below(&r->rng, r->conf.nodes);
+
+	for (unsigned k = 0; k < r->conf.nodes; k++) {
+		unsigned i = (first + k) % r->conf.nodes;
+		if (r->m[i].node != NULL && !r->m[i].frozen)
+			step_node(r, i);
+	}
+	r->now_ns += STEP_NS;
+}
+
 void rack_run_ms(struct rack *r, unsigned ms)
 {
-	for (uint64_t end = r->now_ns + ms * MS; r->now_ns < end; r->now_ns += STEP_NS) {
-		unsigned first = rng_below(&r->rng, r->conf.nodes);
-		for (unsigned k = 0; k < r->conf.nodes; k++) {
-			unsigned i = (first + k) % r->conf.nodes;
-			if (r->m[i].node != NULL && !r->m[i].frozen)
-				step_node(r, i);
-		}
-	}
+	for (uint64_t end = r->now_ns + ms * MS; r->now_ns < end;)
+		rack_step(r);
 }
 
 // ---- Looking ----

@@ -21,6 +21,11 @@ struct rack_conf {
 	bool split; // the switch hashes both ends: the directions of a connection may part
 	bool predicted; // the nodes know how the switch hashes
 	bool baseline; // durability none
+	bool sync; // durability sync
+	bool sync_forward; // what waits too long leaves
+	uint32_t sync_timeout_ms; // 0: 1000
+	uint32_t sync_packets; // 0: 512
+	bool refuse_short; // no new connections with fewer members than backups wanted
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096
 	const struct tripod_nf *nf; // NULL: RACK_NF_REWRITE
@@ -29,13 +34,18 @@ struct rack_conf {
 	uint32_t embryonic; // 0: as many as connections
 	uint32_t waiting, pulls; // 0: 512
 	uint32_t timers; // 0: 64
+	uint32_t repair_per_s; // 0: 100000
 	uint32_t nf_state_bytes; // 0: those of the chain
 	unsigned peer_workers; // 0: as many as workers
 	uint32_t pull_per_s; // 0: 50000
+	bool no_index; // no index sets: pulls ask all
+	uint32_t index_keys; // 0: 65536
 	uint16_t inside_mtu; // 0: 1500
 	bool bfd; // nodes send BFD; the switch does not answer
 	bool reset; // answer unknown TCP
 	struct auth_keys keys; // of the cluster; none: one of the test's
+	bool divides; // the chain hands out ports by node and half
+	uint32_t port_life_s; // connections of a former life have ended by then; 0: two hours
 	bool dirty; // what is sent may have wrong checksums, and so may what arrives
 };
 
@@ -51,6 +61,7 @@ void rack_free(struct rack *r);
 struct node *rack_node(struct rack *r, unsigned i); // NULL while dead
 uint64_t rack_now_ns(const struct rack *r);
 void rack_run_ms(struct rack *r, unsigned ms);
+void rack_step(struct rack *r); // the least time: 50 us, each worker once
 
 // Kill: gone, with all state. Freeze: not stepped, frames to it queue up. The switch notices after
 // 100 ms; rack_start() starts a killed node with a new boot.
@@ -62,6 +73,8 @@ void rack_start(struct rack *r, unsigned i);
 // caller's and must outlive the rack; it is added to those that nodes of this rack can load.
 void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain);
 void rack_know(struct rack *r, const struct chain *chain); // the latter alone
+// The node cannot load a known chain of which it has fetched the description: it lacks an NF.
+void rack_unable(struct rack *r, unsigned i, const struct chain *chain, bool unable);
 const struct chain *rack_chain(struct rack *r); // the first one of all nodes
 
 // One worker of a node stands still, or goes on.
@@ -96,6 +109,7 @@ struct rack_arrival {
 	struct tripod_tuple tuple; // as it arrived at the host; direction is meaningless
 	uint8_t tcp_flags;
 	uint16_t payload_len;
+	uint32_t seq, ack; // TCP
 	unsigned from_node;
 	uint64_t at_ns;
 };

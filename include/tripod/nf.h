@@ -10,7 +10,8 @@
 // inside in the reverse order. A connection has an initiator: whoever sent its first packet.
 //
 // Thread: on_* run on the worker that owns the connection; no two at once for one connection. load
-// and unload run on the control thread while no worker runs. No callback may block, allocate, log,
+// runs on the control thread, possibly while workers run other instances of the NF, and so does import,
+// which runs on workers as well. No callback may block, allocate, log,
 // divide by a variable in on_packet, or read a clock: time is tripod_now_ns(), chance is
 // tripod_random().
 #pragma once
@@ -20,7 +21,7 @@
 #include <tripod/tuple.h>
 
 // Bumped whenever a struct or call of this header changes. A plug-in of another ABI is refused.
-#define TRIPOD_NF_ABI 1
+#define TRIPOD_NF_ABI 2
 
 enum tripod_verdict {
 	TRIPOD_FORWARD, // on to the next NF, and out after the last
@@ -34,6 +35,15 @@ enum tripod_reason {
 	TRIPOD_TCP_CLOSED, // both FINs acknowledged, or a valid RST
 	TRIPOD_TIMEOUT, // no packet for the time-out of its protocol and state
 	TRIPOD_TERMINATED, // an NF or the operator ended it
+};
+
+// What a connection's packets wait for when they have changed state (docs/operator-guide.md, "What it
+// promises"). Of two, the later is the stronger.
+enum tripod_durability {
+	TRIPOD_NONE, // nothing: the connection is not replicated, and ends with its node
+	TRIPOD_ASYNC, // nothing: a change is replicated soon after the packet has left
+	TRIPOD_SYNC, // they leave when the backups have acknowledged the change
+	TRIPOD_UNSAID, // as the rack is configured
 };
 
 // When a byte of state may change, which decides what is replicated (docs/nf-guide.md).
@@ -93,6 +103,12 @@ struct tripod_nf {
 
 	// The timer set by tripod_timer_set() has run out. May be NULL.
 	void (*on_timer)(struct tripod_call *c);
+
+	// Makes this NF's state of one that a build with an older layout has replicated: `old` has that
+	// build's old_size bytes, with fields where they were then, soft ones zero; `state` is zeroed.
+	// 0, or negative when that layout is not known. Reads and writes nothing else. NULL: no older
+	// layout can be read. Called for a state of zeros, too, to learn whether it would be.
+	int (*import)(uint32_t old_layout, const void *old, uint16_t old_size, void *state);
 };
 
 // Registers a built-in NF at program start. A plug-in (.so) exports the same struct under the name
@@ -117,11 +133,23 @@ void *tripod_env_alloc(struct tripod_nf_env *env, size_t size);
 unsigned tripod_env_slot(const struct tripod_nf_env *env);
 unsigned tripod_env_slots(const struct tripod_nf_env *env);
 // 0 or 1, different in consecutive boots of a node: what the previous boot handed out may still be
-// in use elsewhere, so take the other half.
+// in use elsewhere, so take the other half. A chain that has asked makes a node wait for traffic until
+// what the boot before the last has handed out is known, or over.
 unsigned tripod_env_boot_half(const struct tripod_nf_env *env);
 // The gateway answers ARP and neighbour solicitations for these addresses on one side, and pings.
 int tripod_env_own_prefix(
 	struct tripod_nf_env *env, enum tripod_direction side, const struct tripod_prefix *prefix);
+
+// An option of this type for a table, and its value: what an NF gives to tripod_durability(). Read it
+// here, so that the framework knows what connections may be promised. UNSAID when absent.
+extern const char *const tripod_durabilities[];
+#define TRIPOD_OPTION_DURABILITY(what)                                                             \
+	{                                                                                          \
+		.name = "durability", .type = TRIPOD_OPT_ENUM, .choices = tripod_durabilities,     \
+		.help = "none, async or sync, of " what "; rack.durability when absent"            \
+	}
+enum tripod_durability tripod_env_durability(
+	struct tripod_nf_env *env, const struct tripod_conf *conf);
 
 // ---- In on_init, on_packet, on_close, on_timer ----
 
@@ -162,9 +190,13 @@ uint64_t tripod_random(struct tripod_call *c);
 uint64_t tripod_hash(const struct tripod_call *c, const void *data, size_t size);
 
 // Is `reversed`, the tuple of the packets that will answer, free on this worker, and would they come
-// back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true.
+// back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true. Never
+// true while what a former life of this node has handed out may still be in use elsewhere, unseen.
 bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tuple *reversed);
 
+// What this connection is promised, in on_init alone. If several NFs say something, the strongest
+// holds; if none does, what the rack is configured to.
+void tripod_durability(struct tripod_call *c, enum tripod_durability level);
 // The connection ends after this packet, on all nodes.
 void tripod_terminate(struct tripod_call *c);
 // Both directions are to be handled by one node: packets that arrive at another are relayed to it.

@@ -68,19 +68,22 @@ class Report(unittest.TestCase):
         "switch": {"alive": True, "groups": 6, "flows": 44},
         "hosts": [{"name": "client", "namespace": "tl-lab-client", "addresses": ["192.0.2.9"]}],
         "nodes": [
-            {"id": 1, "pid": 42, "frozen": False, "link": "up", "bfd": "up", "addresses": ["a"],
-             "daemon": {"connections": 7}},
-            {"id": 2, "pid": 43, "frozen": True, "link": "up", "bfd": "down", "addresses": ["b"],
+            {"id": 1, "pid": 42, "started": True, "frozen": False, "link": "up", "bfd": "up",
+             "addresses": ["a"], "daemon": {"connections": 7, "phase": "ready"}},
+            {"id": 2, "pid": 43, "started": True, "frozen": True, "link": "up", "bfd": "down", "addresses": ["b"],
              "daemon": None},
-            {"id": 3, "pid": None, "frozen": False, "link": "down", "bfd": "down",
-             "addresses": ["c"], "daemon": None}]}
+            {"id": 3, "pid": None, "started": True, "frozen": False, "link": "down",
+             "bfd": "down", "addresses": ["c"], "daemon": None},
+            {"id": 4, "pid": None, "started": False, "frozen": False, "link": "up",
+             "bfd": "down", "addresses": ["d"], "daemon": None}]}
 
     def test_table(self):
         lines = report.text(self.STATUS).splitlines()
         rows = [line.split() for line in lines]
-        self.assertIn(["1", "running", "(42)", "up", "up", "7", "a"], rows)
-        self.assertIn(["2", "frozen", "(43)", "up", "down", "-", "b"], rows)
-        self.assertIn(["3", "dead", "down", "down", "-", "c"], rows)
+        self.assertIn(["1", "running", "(42)", "ready", "up", "up", "7", "a"], rows)
+        self.assertIn(["2", "frozen", "(43)", "-", "up", "down", "-", "b"], rows)
+        self.assertIn(["3", "dead", "-", "down", "down", "-", "c"], rows)
+        self.assertIn(["4", "not", "started", "-", "up", "down", "-", "d"], rows)
         self.assertIn("6 groups, 44 flows", lines[1])
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import LabError, __version__, lab, netns, nodes, report, topology
+from . import LabError, __version__, lab, maintain, netns, nodes, report, topology
 from .ovs import Switch
 from .topology import HASHES, MODES, Lab
 
@@ -48,6 +48,19 @@ EXAMPLES = {
   tripod-lab kill 2 --how link          its cable is pulled""",
     "restore": """\
   tripod-lab restore 2                  whatever was done to it""",
+    "drain": """\
+  tripod-lab drain 2 --wait             its connections go on elsewhere ...
+  tripod-lab stop 2                     ... and it may end""",
+    "undrain": """\
+  tripod-lab undrain 2""",
+    "stop": """\
+  tripod-lab stop 2                     it drains first; restore starts it again""",
+    "add": """\
+  tripod-lab up --nodes 5 --start 4
+  tripod-lab add                        node 5 joins""",
+    "rolling-restart": """\
+  tripod-lab rolling-restart            every node once, and nothing breaks
+  tripod-lab rolling-restart --json | jq -c""",
     "logs": """\
   tripod-lab logs 2
   tripod-lab logs switch -f""",
@@ -88,7 +101,8 @@ def role_namespace(the: Lab, role: str) -> str:
 
 def do_up(args: argparse.Namespace) -> int:
     the = Lab(name=args.name, n_nodes=args.nodes, mode=args.mode, hash=args.hash,
-              workers=args.workers, detect_ms=args.detect_ms)
+              workers=args.workers, detect_ms=args.detect_ms, backups=args.backups,
+              durability=args.durability, start=args.start)
 
     # However up is ended, it cleans up; and nothing ends the cleaning.
     def interrupt(signum: int, _frame: object) -> None:
@@ -178,6 +192,48 @@ def do_restore(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_drain(args: argparse.Namespace) -> int:
+    _, process = _process(args)
+    answer = maintain.drain(process, args.wait)
+    if args.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        say(f"{process.node.name}: {answer['phase']}")
+    return 0
+
+
+def do_undrain(args: argparse.Namespace) -> int:
+    _, process = _process(args)
+    maintain.undrain(process)
+    return 0
+
+
+def do_stop(args: argparse.Namespace) -> int:
+    _, process = _process(args)
+    maintain.stop(process)
+    return 0
+
+
+def do_add(args: argparse.Namespace) -> int:
+    the = lab.load(args.name)
+    process = maintain.add(the, say, None if args.no_wait else args.wait)
+    say(f"{process.node.name} is there")
+    return 0
+
+
+def do_rolling_restart(args: argparse.Namespace) -> int:
+    def tell(node: int, what: str, facts: dict) -> None:
+        if args.json:
+            print(json.dumps({"node": node, "step": what, **facts}), flush=True)
+        else:
+            more = ", ".join(f"{v} {k}" for k, v in facts.items() if k != "after_ms")
+            say(f"node{node}: {what} after {facts['after_ms'] / 1000:.1f} s"
+                + (f" ({more})" if more else ""))
+
+    maintain.rolling_restart(lab.load(args.name), say, tell, args.wait)
+    return 0
+
+
 def do_logs(args: argparse.Namespace) -> int:
     the = lab.load(args.name)
     role_namespace(the, args.who)
@@ -243,6 +299,12 @@ def build_parser() -> argparse.ArgumentParser:
                    help="worker threads of each node (default: 1)")
     p.add_argument("--detect-ms", type=int, default=100, metavar="MS",
                    help="the switch notices a dead node within so many ms (default: 100)")
+    p.add_argument("--backups", type=int, default=1, metavar="K",
+                   help="copies of each connection on other nodes (default: 1)")
+    p.add_argument("--durability", choices=topology.DURABILITIES, default="async",
+                   help="in mode tripod: does a packet wait for the copies? (default: async)")
+    p.add_argument("--start", type=int, default=0, metavar="M",
+                   help="start so many of the nodes; add starts the others (default: all)")
     p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",
                    help=f"give up after so many seconds (default: {lab.READY_S:g})")
 
@@ -270,6 +332,31 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--no-wait", action="store_true", help="return at once")
     p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",
                    help=f"give up after so many seconds (default: {lab.READY_S:g})")
+
+    p = verb("drain", "have a node give all connections to the others", do_drain)
+    p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
+    p.add_argument("--wait", type=float, nargs="?", const=maintain.DRAIN_S, metavar="S",
+                   help="until nothing arrives there any more; give up after so many seconds "
+                        f"({maintain.DRAIN_S:g})")
+    p.add_argument("--json", action="store_true", help="for programs")
+
+    p = verb("undrain", "have a node take traffic again", do_undrain)
+    p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
+
+    p = verb("stop", "end a node's process in order", do_stop)
+    p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
+
+    p = verb("add", "start the next node that up has left out, and wait until it forwards", do_add)
+    p.add_argument("--no-wait", action="store_true", help="return at once")
+    p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",
+                   help=f"give up after so many seconds (default: {lab.READY_S:g})")
+
+    p = verb("rolling-restart", "restart every node, one after the other, breaking nothing",
+             do_rolling_restart)
+    p.add_argument("--wait", type=float, default=maintain.DRAIN_S, metavar="S",
+                   help="give up when a step of a node takes so many seconds "
+                        f"(default: {maintain.DRAIN_S:g})")
+    p.add_argument("--json", action="store_true", help="for programs: a line for each step")
 
     p = verb("logs", "what a node or the switch has logged", do_logs)
     p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or switch")

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -159,6 +160,9 @@ def _build(lab: Lab, config: str, say: Say) -> None:
     say(f"switch: {counts['groups']} groups, {counts['flows']} flows, hash {lab.hash}")
 
     (lab.run_dir / "rack.yaml").write_text(config)
+    keys = lab.run_dir / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text(f"1 {secrets.token_hex(32)}\n")
     for node in lab.nodes:
         (lab.run_dir / node.name).mkdir()
 
@@ -178,7 +182,7 @@ def _set_up_host(lab: Lab, host: Host) -> None:
 
 
 def _start_nodes(lab: Lab, say: Say, ready_s: float) -> None:
-    processes = [nodes.NodeProcess(lab, n) for n in lab.nodes]
+    processes = [nodes.NodeProcess(lab, n) for n in lab.nodes[:lab.start or lab.n_nodes]]
     say(f"nodes: starting {len(processes)} tripodd")
     for process in processes:
         process.start()
@@ -257,7 +261,7 @@ def status(lab: Lab) -> dict:
         process = nodes.NodeProcess(lab, node)
         pid, frozen = process.pid, process.frozen()
         out_nodes.append({
-            "id": node.id, "pid": pid, "alive": pid is not None and not frozen,
+            "id": node.id, "pid": pid, "started": process.pid_file.exists(), "alive": pid is not None and not frozen,
             "frozen": frozen, "link": "up" if process.link_up() else "down",
             "bfd": "up" if bfd.get(node.name) else "down", "namespace": process.ns,
             "control_socket": str(process.control_socket), "log": str(process.log),

@@ -43,6 +43,7 @@ class NodeProcess:
         self.ns = lab.namespace(node.name)
         self.dir = lab.run_dir / node.name
         self.config = lab.run_dir / "rack.yaml"
+        self.key_file = lab.run_dir / "keys"
         self.workers = lab.workers
         self.log = self.dir / "tripodd.log"
         self.pid_file = self.dir / "tripodd.pid"
@@ -57,7 +58,7 @@ class NodeProcess:
                     str(tripodd), "--config", str(self.config), "--node", str(self.node.id),
                     "--port", f"net_af_packet{self.node.id},iface=eth0",
                     "--workers", str(self.workers), "--socket", str(self.control_socket),
-                    "--state-dir", str(self.dir)]),
+                    "--state-dir", str(self.dir), "--key-file", str(self.key_file)]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 cwd=self.dir)
         self.pid_file.write_text(f"{process.pid}\n")

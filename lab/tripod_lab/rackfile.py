@@ -4,7 +4,7 @@
 It is made of top-level sections. `up --config FILE` replaces sections: each one that FILE has takes
 the place of the generated one as a whole, the others stay. So a file with nothing but `chain:`
 changes the network functions, and a complete rack.yaml changes everything. What a node has to itself
-(port, workers, control socket, state) is on its command line, which has the last word.
+(port, workers, control socket, state, key file) is on its command line, which has the last word.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def sections(text: str, source: str) -> dict[str, str]:
 def _rack(lab: Lab) -> str:
     lines = ["rack:",
              f"  name: {lab.name}",
-             f"  backups: {min(1, lab.n_nodes - 1)}",
-             f"  durability: {'async' if lab.mode == 'tripod' else 'none'}",
+             f"  backups: {min(lab.backups, lab.n_nodes - 1)}",
+             f"  durability: {lab.durability if lab.mode == 'tripod' else 'none'}",
              "  heartbeat_ms: 20",
              "  dead_after_ms: 500",  # four nodes share two cores: late is not dead
              "  nodes:"]

@@ -13,7 +13,7 @@ def table(rows: list[list[str]]) -> str:
 
 def process(node: dict) -> str:
     if node["pid"] is None:
-        return "dead"
+        return "dead" if node["started"] else "not started"
     return f"{'frozen' if node['frozen'] else 'running'} ({node['pid']})"
 
 
@@ -31,8 +31,9 @@ def text(status: dict) -> str:
             f"a dead node is noticed within {status['detect_ms']} ms\n"
             f"switch: {'running' if switch['alive'] else 'DEAD'}, {switch['groups']} groups, "
             f"{switch['flows']} flows")
-    nodes = table([["NODE", "PROCESS", "LINK", "BFD", "CONNECTIONS", "ADDRESSES"]] + [
-        [str(n["id"]), process(n), n["link"], n["bfd"], connections(n), " ".join(n["addresses"])]
+    nodes = table([["NODE", "PROCESS", "PHASE", "LINK", "BFD", "CONNECTIONS", "ADDRESSES"]] + [
+        [str(n["id"]), process(n), (n["daemon"] or {}).get("phase", "-"), n["link"], n["bfd"],
+         connections(n), " ".join(n["addresses"])]
         for n in status["nodes"]])
     hosts = table([["HOST", "NAMESPACE", "ADDRESSES"]] + [
         [h["name"], h["namespace"], " ".join(h["addresses"])] for h in status["hosts"]])

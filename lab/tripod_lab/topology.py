@@ -12,6 +12,7 @@ from . import LabError
 MAX_NODES = 48
 HASHES = ("outside-endpoint", "symmetric", "5-tuple")
 MODES = ("tripod", "baseline")
+DURABILITIES = ("async", "sync")
 RUN_ROOT = Path("/run/tripod-lab")
 
 VLAN_OUTSIDE, VLAN_INSIDE = 10, 20
@@ -110,6 +111,9 @@ class Lab:
     hash: str = "outside-endpoint"
     workers: int = 1
     detect_ms: int = 100
+    backups: int = 1
+    durability: str = "async"  # in mode tripod
+    start: int = 0  # nodes that `up` starts; 0: all
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -121,6 +125,13 @@ class Lab:
             raise LabError(f"--hash must be one of {', '.join(HASHES)}, not {self.hash}")
         if not 1 <= self.workers <= 16:
             raise LabError(f"--workers must be 1 to 16, not {self.workers}")
+        if self.durability not in DURABILITIES:
+            raise LabError(f"--durability must be one of {', '.join(DURABILITIES)}, "
+                           f"not {self.durability}")
+        if not 0 <= self.backups <= 10:
+            raise LabError(f"--backups must be 0 to 10, not {self.backups}")
+        if not 0 <= self.start <= self.n_nodes:
+            raise LabError(f"--start must be 1 to {self.n_nodes} (--nodes), not {self.start}")
         if not 20 <= self.detect_ms <= 10000:
             raise LabError(f"--detect-ms must be 20 to 10000, not {self.detect_ms}")
 

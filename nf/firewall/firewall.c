@@ -43,6 +43,7 @@ struct fw_rule {
 	uint8_t action; // enum fw_action
 	uint8_t directions; // bit d: enum tripod_direction d
 	uint8_t protos; // BIT_*
+	uint8_t durability; // enum tripod_durability
 	struct fw_slice src, dst; // prefixes
 	struct fw_slice sport, dport; // ports
 };
@@ -111,6 +112,7 @@ static const struct tripod_option RULE_OPTIONS[] = {
 		.min = 1,
 		.max = LIST_MAX,
 		.help = "destination ports or ranges, of tcp and udp; any when absent"},
+	TRIPOD_OPTION_DURABILITY("connections that this rule allows"),
 	{.name = "comment", .type = TRIPOD_OPT_STRING, .help = "for whoever reads the file"},
 	{0},
 };
@@ -189,9 +191,10 @@ static bool slices_disagree(const struct firewall *fw, const struct fw_rule *r)
 	return true;
 }
 
-static int load_rule(struct firewall *fw, const struct tripod_conf *conf)
+static int load_rule(struct tripod_nf_env *env, struct firewall *fw, const struct tripod_conf *conf)
 {
 	struct fw_rule *r = &fw->rules[fw->n++];
+	r->durability = (uint8_t)tripod_env_durability(env, conf);
 	r->action = (uint8_t)choice(tripod_conf_string(conf, "action"), ACTIONS);
 	unsigned side = choice(tripod_conf_string(conf, "from"), SIDES);
 	r->directions = side < 2 ? (uint8_t)(1 << side) : 3;
@@ -239,7 +242,7 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 	fw->policy = (uint8_t)choice(tripod_conf_string(conf, "default"), ACTIONS);
 	int err = 0;
 	for (unsigned i = 0; i < n; i++)
-		if (load_rule(fw, tripod_conf_at(rules, i)) != 0)
+		if (load_rule(env, fw, tripod_conf_at(rules, i)) != 0)
 			err = -EINVAL;
 	*instance = fw;
 	return err;
@@ -351,6 +354,8 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 	case FW_ALLOW: {
 		struct fw_state *s = tripod_state_rw(c);
 		s->rule = matched ? i + 1 : 0;
+		if (matched)
+			tripod_durability(c, (enum tripod_durability)fw->rules[i].durability);
 		tripod_count(c, matched ? ALLOWED : DEFAULT_ALLOWED);
 		return TRIPOD_FORWARD;
 	}

@@ -29,6 +29,7 @@ _Static_assert(sizeof(struct lb_key) == 20, "no padding: compared with memcmp");
 
 struct lb_service {
 	struct lb_key key;
+	enum tripod_durability durability;
 	uint16_t *table;
 	struct maglev_backend *backends;
 	const struct tripod_conf *conf; // while loading
@@ -99,6 +100,7 @@ static const struct tripod_option SERVICE_OPTIONS[] = {
 		.max = BACKENDS_MAX,
 		.children = BACKEND_OPTIONS,
 		.help = "servers, in any order, all of the VIP's IP version"},
+	TRIPOD_OPTION_DURABILITY("connections to this service"),
 	{0},
 };
 
@@ -189,7 +191,7 @@ static int load_backends(struct tripod_nf_env *env, struct lb *lb, struct lb_ser
 
 static int load_service(struct tripod_nf_env *env, struct lb *lb, const struct tripod_conf *conf)
 {
-	struct lb_service s = {.conf = conf};
+	struct lb_service s = {.conf = conf, .durability = tripod_env_durability(env, conf)};
 	if (tripod_conf_addr(tripod_conf_get(conf, "vip"), &s.key.vip) != 0)
 		return tripod_conf_error(conf, "the VIP of this service cannot be read");
 	s.key.port = network16((uint16_t)tripod_conf_uint(conf, "port"));
@@ -288,6 +290,7 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 	s->backend = b->addr;
 	s->port = b->port;
 	s->service = (uint16_t)(service - lb->services + 1);
+	tripod_durability(c, service->durability);
 	tripod_count(c, CONNECTIONS);
 	return TRIPOD_FORWARD;
 }

@@ -3,8 +3,9 @@
 //
 // The connection table is the allocation state: a port is free when no connection has the tuple
 // that the answers would carry. So there is nothing to lock, to leak or to rebuild after a failure.
-// What keeps nodes apart is arithmetic: of every address's port range each configured node has a
-// block of its own, of which it uses one half from one boot to the next.
+// What keeps nodes apart is arithmetic: of every address's ports each configured node has some of its own,
+// of which it uses one half from one boot to the next. Whose a port is depends on its number alone, not
+// on the range that is configured, so that nodes with two versions of it are apart as well.
 #include <errno.h>
 
 #include <tripod/nf.h>
@@ -29,7 +30,8 @@ struct snat_pool {
 	const char *name;
 	const struct tripod_conf *conf; // while loading
 	uint16_t first, last; // ports, host order
-	uint16_t block, block_size; // this node's part of them, in this boot
+	// This node's part of them, in this boot: every stride-th port from own on.
+	uint16_t own, stride, own_count;
 	uint32_t ranges_at, n_ranges;
 	uint32_t addresses; // of all its ranges
 	bool v6;
@@ -38,6 +40,7 @@ struct snat_pool {
 struct snat_rule {
 	struct tripod_prefix src;
 	uint16_t pool;
+	uint8_t durability; // enum tripod_durability
 };
 
 struct snat {
@@ -93,6 +96,7 @@ static const struct tripod_option RULE_OPTIONS[] = {
 		.max = PREFIXES_MAX,
 		.help = "inside hosts"},
 	{.name = "pool", .type = TRIPOD_OPT_STRING, .required = true, .help = "name of the pool"},
+	TRIPOD_OPTION_DURABILITY("connections of these hosts"),
 	{0},
 };
 
@@ -133,20 +137,22 @@ static bool prefix_is_v6(const struct tripod_prefix *p)
 	return !(p->len >= 96 && tripod_addr_is_v4(&p->addr));
 }
 
-// This node's block: its slot's share of the port range, of that the half of this boot.
+// Every slot has two ports in a row, one for each half, and then it is the next slot's turn.
 static int divide_ports(const struct tripod_nf_env *env, struct snat_pool *pool)
 {
 	unsigned slots = tripod_env_slots(env);
 	unsigned ports = (unsigned)pool->last - pool->first + 1;
-	unsigned share = ports / slots, half = share / 2;
-	if (half == 0)
+	unsigned stride = 2 * slots;
+	unsigned mine = 2 * tripod_env_slot(env) + tripod_env_boot_half(env);
+	unsigned own = pool->first + (mine + stride - pool->first % stride) % stride;
+	if (ports < stride)
 		return tripod_conf_error(pool->conf,
 			"%u ports for %u nodes: each node needs two at least (one for each of two "
 			"boots); widen `ports`",
 			ports, slots);
-	pool->block = (uint16_t)(pool->first + tripod_env_slot(env) * share +
-				 tripod_env_boot_half(env) * half);
-	pool->block_size = (uint16_t)half;
+	pool->own = (uint16_t)own;
+	pool->stride = (uint16_t)stride;
+	pool->own_count = (uint16_t)((pool->last - own) / stride + 1);
 	return 0;
 }
 
@@ -230,7 +236,7 @@ static int load_pool(struct tripod_nf_env *env, struct snat *snat, const struct 
 	return err;
 }
 
-static int load_rule(struct snat *snat, const struct tripod_conf *conf)
+static int load_rule(struct tripod_nf_env *env, struct snat *snat, const struct tripod_conf *conf)
 {
 	const char *name = tripod_conf_string(conf, "pool");
 	uint32_t pool = 0;
@@ -239,6 +245,7 @@ static int load_rule(struct snat *snat, const struct tripod_conf *conf)
 	if (pool == snat->n_pools)
 		return tripod_conf_error(conf, "there is no pool %s: add it to `pools`", name);
 	int err = 0;
+	uint8_t durability = (uint8_t)tripod_env_durability(env, conf);
 	const struct tripod_conf *src = tripod_conf_get(conf, "src");
 	for (unsigned i = 0; i < tripod_conf_count(src); i++) {
 		const struct tripod_conf *at = tripod_conf_at(src, i);
@@ -248,6 +255,7 @@ static int load_rule(struct snat *snat, const struct tripod_conf *conf)
 			continue;
 		}
 		r->pool = (uint16_t)pool;
+		r->durability = durability;
 		bool v6 = prefix_is_v6(&r->src);
 		if (snat->pools[pool].n_ranges > 0 && v6 != snat->pools[pool].v6)
 			err = tripod_conf_error(at,
@@ -285,7 +293,7 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 		if (load_pool(env, snat, tripod_conf_at(pools, i)) != 0)
 			err = -EINVAL;
 	for (unsigned i = 0; i < tripod_conf_count(rules); i++)
-		if (load_rule(snat, tripod_conf_at(rules, i)) != 0)
+		if (load_rule(env, snat, tripod_conf_at(rules, i)) != 0)
 			err = -EINVAL;
 	for (uint32_t i = 0; i < snat->n_pools; i++) {
 		// The tree may be freed before the chain.
@@ -327,17 +335,17 @@ static bool is_external(const struct snat *snat, const struct tripod_addr *a)
 	return false;
 }
 
-static const struct snat_pool *find_pool(const struct snat *snat, const struct tripod_packet *p)
+static const struct snat_rule *find_rule(const struct snat *snat, const struct tripod_packet *p)
 {
 	for (uint32_t i = 0; i < snat->n_rules; i++) {
 		const struct snat_rule *r = &snat->rules[i];
 		if (tripod_prefix_contains(&r->src, &p->tuple.src))
-			return &snat->pools[r->pool];
+			return r;
 	}
 	return NULL;
 }
 
-// Draws ports of this node's block until one is free towards this remote end. An inside host keeps
+// Draws ports of this node's own until one is free towards this remote end. An inside host keeps
 // to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the
 // tries have failed there; then the pool's next addresses have their turn.
 static bool allocate(struct tripod_call *c, const struct snat *snat, const struct snat_pool *pool,
@@ -348,12 +356,12 @@ static bool allocate(struct tripod_call *c, const struct snat *snat, const struc
 		scale((uint32_t)(tripod_hash(c, &p->tuple.src, 16) >> 32), pool->addresses);
 	struct tripod_tuple out = p->tuple;
 	out.src = pool_address(snat, pool, address);
-	uint32_t size = pool->block_size;
+	uint32_t size = pool->own_count;
 	uint32_t left = pool->addresses == 1 ? snat->tries : (snat->tries + 1) / 2;
 	uint64_t random = tripod_random(c);
 	uint32_t port = scale((uint32_t)(random >> 32), size);
 	// A large step, so that busy stretches are left behind, and an odd one, so that it passes
-	// through all workers; of one, where the tries suffice to see the whole block.
+	// through all workers; of one, where the tries suffice to see them all.
 	uint32_t step = size <= left ? 1 : 1 + (scale((uint32_t)random, size - 1) & ~1u);
 	for (uint32_t i = 0; i < snat->tries; i++) {
 		if (left == 0) {
@@ -363,7 +371,7 @@ static bool allocate(struct tripod_call *c, const struct snat *snat, const struc
 		}
 		left--;
 		tripod_count(c, TRIES);
-		out.sport = network16((uint16_t)(pool->block + port));
+		out.sport = network16((uint16_t)(pool->own + port * pool->stride));
 		if (echo)
 			out.dport = out.sport; // both hold the identifier
 		struct tripod_tuple reversed = tripod_tuple_reverse(&out);
@@ -387,8 +395,8 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 	}
 	if (p->tuple.direction == TRIPOD_INCOMING)
 		return TRIPOD_FORWARD;
-	const struct snat_pool *pool = find_pool(snat, p);
-	if (pool == NULL) {
+	const struct snat_rule *rule = find_rule(snat, p);
+	if (rule == NULL) {
 		tripod_count(c, UNMATCHED);
 		return TRIPOD_FORWARD;
 	}
@@ -400,10 +408,11 @@ static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *
 		return TRIPOD_DROP;
 	}
 	struct snat_state *s = tripod_state_rw(c);
-	if (!allocate(c, snat, pool, p, s)) {
+	if (!allocate(c, snat, &snat->pools[rule->pool], p, s)) {
 		tripod_count(c, EXHAUSTED);
 		return TRIPOD_DROP;
 	}
+	tripod_durability(c, (enum tripod_durability)rule->durability);
 	tripod_count(c, ALLOCATED);
 	return TRIPOD_FORWARD;
 }

@@ -42,6 +42,7 @@ struct testkit {
 	// The connection.
 	bool connected, answerable; // answerable: the first packet has left, key[1] is known
 	bool pinned, terminate;
+	enum tripod_durability durability; // UNSAID, or the strongest that an NF has chosen
 	struct tripod_tuple key[2];
 	_Alignas(8) uint8_t state[CHAIN_STATE_MAX];
 	uint64_t timer_ns[CHAIN_NFS_MAX]; // 0: not set
@@ -235,6 +236,7 @@ static void end_connection(struct testkit *t, enum tripod_reason why)
 static void forget(struct testkit *t)
 {
 	t->connected = t->answerable = t->pinned = t->terminate = false;
+	t->durability = TRIPOD_UNSAID;
 	memset(t->state, 0, sizeof(t->state));
 	memset(t->timer_ns, 0, sizeof(t->timer_ns));
 	t->n_held = 0;
@@ -416,6 +418,11 @@ const struct tripod_tuple *testkit_tuple(const struct testkit *t, unsigned direc
 	if (!t->connected || direction > 1 || (direction == 1 && !t->answerable))
 		spec_die("no connection has a tuple of direction %u now", direction);
 	return &t->key[direction];
+}
+
+enum tripod_durability testkit_durability(const struct testkit *t)
+{
+	return t->durability;
 }
 
 bool testkit_pinned(const struct testkit *t)
@@ -607,6 +614,14 @@ bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tup
 void tripod_terminate(struct tripod_call *c)
 {
 	kit(c)->terminate = true;
+}
+
+void tripod_durability(struct tripod_call *c, enum tripod_durability level)
+{
+	struct testkit *t = kit(c);
+
+	if (level < TRIPOD_UNSAID && (t->durability == TRIPOD_UNSAID || level > t->durability))
+		t->durability = level;
 }
 
 void tripod_pin(struct tripod_call *c)

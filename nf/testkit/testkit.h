@@ -73,6 +73,7 @@ const char *testkit_output(const struct testkit *t, unsigned i);
 bool testkit_connected(const struct testkit *t);
 const struct tripod_tuple *testkit_tuple(const struct testkit *t, unsigned direction);
 bool testkit_pinned(const struct testkit *t);
+enum tripod_durability testkit_durability(const struct testkit *t); // that NFs have chosen
 // An NF's state, NULL without a connection; one of its counters.
 const void *testkit_state(const struct testkit *t, const char *nf);
 uint64_t testkit_counter(const struct testkit *t, const char *nf, const char *counter);

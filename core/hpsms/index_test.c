@@ -1,0 +1,722 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Index sets on a rack: who knows of whom, what it costs, and what a miss does with it.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "core/shard.h"
+#include "core/testing/flows.h"
+
+#define SERVER "10.1.0.101"
+#define BODY (14 + 20 + 8)
+#define TYPE (BODY + 3)
+
+static struct rack *rack_of(struct rack_conf c)
+{
+	c.nodes = c.nodes ? c.nodes : 4;
+	c.workers = c.workers ? c.workers : 1;
+	c.backups = c.backups ? c.backups : 1;
+	c.seed = c.seed ? c.seed : 71;
+	struct rack *r = rack_new(&c);
+	rack_run_ms(r, 300);
+	return r;
+}
+
+static struct shard *shard_of(struct rack *r, unsigned node)
+{
+	return node_shard(rack_node(r, node), 0);
+}
+
+static struct index *index_of(struct rack *r, unsigned node)
+{
+	return rack_node(r, node)->index;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+// Different fingerprints of a node's set.
+static unsigned distinct(const struct cuckoo *c, uint32_t *fp, unsigned max)
+{
+	unsigned n, out = 0;
+
+	cuckoo_export(c, 0, c->n_buckets, fp, max, &n);
+	assert_int_equal(n, c->used);
+	qsort(fp, n, sizeof(*fp), by_value);
+	for (unsigned i = 0; i < n; i++) {
+		if (i == 0 || fp[i] != fp[out - 1])
+			fp[out++] = fp[i];
+	}
+	return out;
+}
+
+// How many entries of `at` about `node` are wrong: too few or too many.
+static unsigned wrong(struct rack *r, unsigned at, unsigned node)
+{
+	static uint32_t fp[65536];
+	const struct index_map *map = &index_of(r, at)->map;
+	unsigned n = distinct(&index_of(r, node)->own, fp, 65536), has = 0, bits = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		has += index_map_find(map, fp[i]) >> node & 1;
+	for (uint32_t b = 0; b < map->n_buckets; b++) {
+		for (unsigned w = 0; w < INDEX_MAP_WAYS; w++)
+			bits += map->bucket[b].fp[w] != 0 && map->bucket[b].nodes[w] >> node & 1;
+	}
+	return n - has + bits - has;
+}
+
+// Every node has every other's set, and knows that it has.
+static void assert_agreed(struct rack *r, unsigned nodes)
+{
+	for (unsigned at = 0; at < nodes; at++) {
+		for (unsigned node = 0; node < nodes; node++) {
+			if (at == node || !rack_node(r, at) || !rack_node(r, node))
+				continue;
+			assert_int_equal(wrong(r, at, node), 0);
+		}
+		if (rack_node(r, at))
+			assert_true(index_complete(shard_of(r, at)));
+	}
+	rack_check(r);
+}
+
+static uint32_t print_of(struct rack *r, const struct tripod_tuple *key)
+{
+	return index_print(store_hash(&shard_of(r, 0)->store, key), key->direction);
+}
+
+// ---- What is announced ----
+
+static void index__short_lives_cost_nothing(void **state)
+{
+	enum { N = 100 };
+	struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){0});
+
+	rack_run_ms(r, 11000); // settled: nobody asks
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	flows_close(r, f, N);
+	rack_run_ms(r, 20000);
+	assert_int_equal(rack_counter(r, -1, C_connections_closed_tcp), N);
+	assert_int_equal(rack_counter(r, -1, C_index_adds), 0);
+	assert_int_equal(rack_counter(r, -1, C_index_rx_changes), 0);
+	rack_free(r);
+}
+
+// Master and backup announce both keys of what lives longer; when it has ended, nothing stays.
+static void announce_and_forget(struct rack_conf conf)
+{
+	enum { N = 200 };
+	struct flow f[N];
+	struct rack *r = rack_of(conf);
+	unsigned nodes = conf.nodes ? conf.nodes : 4;
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_run_ms(r, 1200);
+	assert_agreed(r, nodes);
+	for (unsigned i = 0; i < N; i++) {
+		struct conn_view v;
+		uint64_t holders = 0, told = 0;
+		for (unsigned node = 0; node < nodes; node++) {
+			if (rack_conn(r, node, &f[i].key, &v))
+				holders |= 1ull << node;
+		}
+		assert_true(__builtin_popcountll(holders) >= 2);
+		for (unsigned node = 0; node < nodes; node++) {
+			for (unsigned d = 0; d < 2; d++) {
+				told = index_candidates(shard_of(r, node), print_of(r, &v.key[d]));
+				assert_true(
+					(told & ~(1ull << node)) == (holders & ~(1ull << node)));
+			}
+		}
+	}
+	flows_close(r, f, N);
+	rack_run_ms(r, 25000);
+	assert_agreed(r, nodes);
+	for (unsigned node = 0; node < nodes; node++) {
+		assert_int_equal(index_of(r, node)->own.used, 0);
+		assert_int_equal(index_of(r, node)->map.used, 0);
+	}
+	assert_int_equal(rack_counter(r, -1, C_index_adds), rack_counter(r, -1, C_index_removes));
+	rack_free(r);
+}
+
+static void index__announce_and_forget(void **state)
+{
+	announce_and_forget((struct rack_conf){0});
+}
+
+static void index__announce_three_workers(void **state)
+{
+	announce_and_forget((struct rack_conf){.workers = 3, .seed = 72});
+}
+
+static void index__announce_with_loss(void **state)
+{
+	announce_and_forget((struct rack_conf){.loss_percent = 20, .seed = 73});
+}
+
+// ---- Changes that are lost ----
+
+struct eater {
+	unsigned from; // the node whose messages are lost
+	unsigned left; // INDEX messages with changes still to be lost
+	unsigned eaten;
+	unsigned seen[16]; // by type, all nodes
+};
+
+static bool eat(void *ctx, unsigned from, const struct frame *f)
+{
+	struct eater *e = ctx;
+	bool changes = f->data[BODY + 7] != 0 || f->data[BODY + 6] != 0;
+
+	if (f->vlan != 30)
+		return false;
+	e->seen[f->data[TYPE] & 15]++;
+	if (from != e->from || f->data[TYPE] != WIRE_INDEX || !changes || e->left == 0)
+		return false;
+	e->left--;
+	e->eaten++;
+	return true;
+}
+
+// A few messages are sent again; nobody fetches a set for that.
+static void index__gap(void **state)
+{
+	enum { N = 100 };
+	struct flow f[N];
+	struct eater e = {.from = 1, .left = 3};
+	struct rack *r = rack_of((struct rack_conf){0});
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_tap(r, eat, &e);
+	rack_run_ms(r, 1500);
+	assert_int_equal(e.eaten, 3);
+	assert_agreed(r, 4);
+	assert_true(rack_counter(r, -1, C_index_gaps) >= 3);
+	assert_int_equal(rack_counter(r, 1, C_index_gaps), 0);
+	assert_int_equal(rack_counter(r, -1, C_index_snapshots), 0);
+	assert_true(e.seen[WIRE_ASK] >= 3);
+	rack_free(r);
+}
+
+// The last change before silence is missed as well: the sender says now and then how far it is.
+static void index__gap_at_the_end(void **state)
+{
+	struct flow f[1];
+	struct eater e = {.from = 0, .left = 1};
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+
+	assert_int_equal(flows_open(r, f, 0, 1, SERVER), 1);
+	rack_tap(r, eat, &e);
+	rack_run_ms(r, 1200);
+	assert_int_equal(e.eaten, 1);
+	assert_agreed(r, 2);
+	assert_true(index_of(r, 0)->own.used == 2 && index_of(r, 1)->map.used == 2);
+	rack_free(r);
+}
+
+// Hundreds of messages are missed: the set is fetched whole, while it changes.
+static void index__long_gap(void **state)
+{
+	enum { N = 600 };
+	static struct flow f[N];
+	struct eater e = {.from = 0, .left = 0};
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+
+	rack_tap(r, eat, &e);
+	assert_int_equal(flows_open(r, f, 0, N / 2, SERVER), N / 2);
+	rack_run_ms(r, 1200);
+	assert_agreed(r, 3);
+	// Much younger than the history is long, were they announced in one message each.
+	e.left = UINT32_MAX;
+	flows_close(r, f, N / 4);
+	unsigned before = index_of(r, 0)->filling;
+	for (unsigned i = N / 2; i < N; i++) {
+		assert_int_equal(flows_open(r, f + i, i, 1, SERVER), 1);
+		rack_run_ms(r, 20);
+	}
+	assert_true(index_of(r, 0)->filling - before > INDEX_HISTORY);
+	e.left = 0;
+	rack_run_ms(r, 1500);
+	assert_agreed(r, 3);
+	assert_true(rack_counter(r, 1, C_index_snapshots) >= 1);
+	assert_true(rack_counter(r, 2, C_index_snapshots) >= 1);
+	assert_int_equal(rack_counter(r, 0, C_index_snapshots), 0);
+	rack_free(r);
+}
+
+// A node that starts again fetches the sets of all, and nobody believes what its former life has told.
+static void index__restart(void **state)
+{
+	enum { N = 400 };
+	static struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .loss_percent = 5, .seed = 74});
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_run_ms(r, 2500);
+	assert_agreed(r, 4);
+	for (unsigned victim = 0; victim < 4; victim++) {
+		uint32_t used = index_of(r, victim)->own.used;
+		assert_true(used > 100);
+		rack_kill(r, victim);
+		rack_run_ms(r, 150);
+		rack_start(r, victim);
+		rack_run_ms(r, 400);
+		assert_agreed(r, 4);
+		rack_run_ms(r, 2000);
+		assert_int_equal(flows_exchange(r, f, N), N);
+		rack_run_ms(r, 1500);
+		assert_agreed(r, 4);
+	}
+	rack_free(r);
+}
+
+// What a member had that stays dead is taken out of the table in the end.
+static void index__dead_member_is_swept(void **state)
+{
+	enum { N = 100 };
+	struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_run_ms(r, 1500);
+	rack_kill(r, 2);
+	rack_run_ms(r, 12000);
+	for (unsigned at = 0; at < 2; at++) {
+		const struct index_map *map = &index_of(r, at)->map;
+		for (uint32_t b = 0; b < map->n_buckets; b++) {
+			for (unsigned w = 0; w < INDEX_MAP_WAYS; w++)
+				assert_true(map->bucket[b].fp[w] == 0 ||
+					    !(map->bucket[b].nodes[w] & 4));
+		}
+	}
+	rack_start(r, 2);
+	rack_run_ms(r, 2500);
+	assert_agreed(r, 3);
+	rack_free(r);
+}
+
+// ---- Misses ----
+
+// An old connection is asked for where it is, and nowhere else, in one round trip.
+static void index__old_connections_are_asked_for_by_name(void **state)
+{
+	enum { N = 100 };
+	struct flow f[N];
+	struct eater e = {.from = 99};
+	struct rack *r = rack_of((struct rack_conf){.nodes = 6});
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_run_ms(r, 12000); // settled
+	uint64_t asks = rack_counter(r, -1, C_index_asks);
+	rack_tap(r, eat, &e);
+	rack_port(r, 2, false); // the switch moves flows, and nobody says so
+	assert_int_equal(flows_exchange(r, f, N), N);
+	uint64_t pulled = rack_counter(r, -1, C_pulls_answered);
+	assert_true(pulled > 5);
+	assert_int_equal(rack_counter(r, -1, C_pulls_targeted), pulled);
+	assert_int_equal(rack_counter(r, -1, C_pulls_broadcast), 0);
+	assert_int_equal(rack_counter(r, -1, C_pulls_failed), 0);
+	assert_int_equal(rack_counter(r, -1, C_index_asks), asks);
+	assert_int_equal(e.seen[WIRE_NONE], 0);
+	assert_true(e.seen[WIRE_PULL] <= 2 * pulled); // to master and backup
+	rack_free(r);
+}
+
+// A young one is not announced: one round tells of it, and of all that came with it.
+static void young_are_found(struct rack_conf conf)
+{
+	enum { N = 100 };
+	struct flow f[N];
+	struct rack *r = rack_of(conf);
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	assert_int_equal(rack_counter(r, -1, C_index_asks), 0);
+	rack_port(r, 2, false);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	assert_true(rack_counter(r, -1, C_pulls_answered) > 5);
+	assert_true(rack_counter(r, -1, C_index_asks) > 0);
+	assert_int_equal(rack_counter(r, -1, C_pulls_broadcast), 0);
+	assert_int_equal(rack_counter(r, -1, C_drop_unknown), 0);
+	rack_free(r);
+}
+
+static void index__young_connections_are_found(void **state)
+{
+	young_are_found((struct rack_conf){.nodes = 6});
+}
+
+static void index__young_connections_of_other_workers_are_found(void **state)
+{
+	young_are_found((struct rack_conf){.nodes = 4, .workers = 3, .seed = 75});
+}
+
+// Nothing moves, all sets are here: what is in none of them is unknown, and nobody is asked.
+static void index__settled_unknown_costs_nothing(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+
+	rack_run_ms(r, 11000);
+	uint64_t asks = rack_counter(r, -1, C_index_asks);
+	for (unsigned i = 0; i < 200; i++) {
+		struct flow f = flow_of(i, SERVER);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+		if (i % 10 == 0)
+			rack_run_ms(r, 1);
+	}
+	rack_run_ms(r, 10);
+	assert_int_equal(rack_counter(r, -1, C_drop_unknown), 200);
+	assert_int_equal(rack_counter(r, -1, C_index_asks), asks);
+	assert_int_equal(rack_counter(r, -1, C_pulls_sent), 0);
+	rack_free(r);
+}
+
+// A reset cannot be taken back: before one is sent, all are asked, moving or not.
+static void index__no_reset_without_a_round(void **state)
+{
+	struct flow f[20];
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .reset = true});
+
+	rack_run_ms(r, 11000);
+	assert_int_equal(flows_open(r, f, 0, 20, SERVER), 20);
+	uint64_t asks = rack_counter(r, -1, C_index_asks);
+	rack_port(r, 2, false);
+	assert_int_equal(
+		flows_exchange(r, f, 20), 20); // young, and nobody knew that anything moves
+	assert_true(rack_counter(r, -1, C_index_asks) > asks);
+	rack_free(r);
+}
+
+// ---- Connections that are quiet ----
+
+static void udp(struct rack *r, enum tripod_direction from, unsigned n, unsigned payload)
+{
+	char client[20];
+
+	snprintf(client, sizeof(client), "198.18.7.%u", n);
+	rack_send(r, from,
+		from == TRIPOD_INCOMING ? &(struct frame_spec){.proto = 17,
+						  .src = client,
+						  .dst = FLOWS_VIP,
+						  .sport = 1000,
+						  .dport = 53,
+						  .payload_len = payload}
+					: &(struct frame_spec){.proto = 17,
+						  .src = SERVER,
+						  .dst = client,
+						  .sport = 8080,
+						  .dport = 1000,
+						  .payload_len = payload});
+}
+
+// A question and an answer by UDP are remembered for minutes, and nobody is told. But when the rack is
+// unsettled and somebody asks, all of them are found.
+static void quiet_are_revealed(unsigned workers)
+{
+	enum { N = 60 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .workers = workers, .seed = 78});
+	static struct rack_arrival a[4096];
+	struct flow f = flow_of(9999, SERVER);
+
+	rack_run_ms(r, 11000);
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_INCOMING, i, 20);
+		rack_run_ms(r, 2);
+		udp(r, TRIPOD_OUTGOING, i, 20);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 3000);
+	assert_int_equal(rack_counter(r, -1, C_index_adds), 0);
+	for (unsigned k = 0; k < 20; k++) {
+		udp(r, TRIPOD_INCOMING, 0, 20); // this one goes on, and is announced before long
+		rack_run_ms(r, 2000);
+	}
+	assert_int_equal(rack_counter(r, -1, C_index_adds), 2); // its backup hears of activity late
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(index_complete(shard_of(r, i)));
+	rack_kill(r, 3);
+	rack_run_ms(r, 400);
+	rack_arrivals(r, TRIPOD_OUTGOING, a, 4096);
+	uint64_t opened = rack_counter(r, -1, C_connections_opened);
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_INCOMING, i, 33);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 50);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 4096), N);
+	assert_int_equal(rack_counter(r, -1, C_connections_opened), opened);
+	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 500);
+	assert_agreed(r, 4);
+	assert_true(rack_counter(r, -1, C_index_adds) > N);
+	rack_free(r);
+}
+
+static void index__quiet_connections_are_revealed(void **state)
+{
+	quiet_are_revealed(1);
+}
+
+static void index__quiet_connections_of_three_workers_are_revealed(void **state)
+{
+	quiet_are_revealed(3);
+}
+
+// The answer to a first packet arrives elsewhere: whoever has the connection is found by a round.
+static void index__unanswered_connections_are_found(void **state)
+{
+	enum { N = 40 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .workers = 2, .seed = 79});
+	static struct rack_arrival a[4096];
+	unsigned right = 0;
+
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_INCOMING, i, 20);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 1500);
+	uint64_t opened = rack_counter(r, -1, C_connections_opened);
+	rack_port(r, 1, false);
+	for (unsigned i = 0; i < N; i++) {
+		udp(r, TRIPOD_OUTGOING, i, 44);
+		rack_run_ms(r, 2);
+	}
+	rack_run_ms(r, 50);
+	unsigned n = rack_arrivals(r, TRIPOD_INCOMING, a, 4096);
+	for (unsigned i = 0; i < n; i++)
+		right += a[i].payload_len == 44 && a[i].tuple.sport == __builtin_bswap16(53);
+	assert_int_equal(right, N); // as from the VIP
+	assert_int_equal(rack_counter(r, -1, C_connections_opened), opened);
+	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// A worker of a member stands still: no round is answered any more, but what its other worker has is
+// found.
+static void index__a_stalled_worker_hides_its_own_alone(void **state)
+{
+	enum { N = 40 };
+	struct flow f[N], unknown = flow_of(9999, SERVER);
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2, .seed = 80});
+	unsigned opened = 0;
+
+	rack_port(r, 0, false);
+	flows_open(r, f, 0, N, SERVER); // next hops are known now
+	rack_stall(r, 1, 1, true);
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	flow_from_client(r, &unknown, TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 10); // a round is under way
+	rack_port(r, 1, true);
+	rack_port(r, 0, false);
+	for (unsigned i = 0; i < N; i++) {
+		f[i] = flow_of(1000 + i, SERVER);
+		if (toeplitz_worker(toeplitz_tuple(&f[i].key), 2) == 0)
+			f[opened++] = f[i];
+	}
+	assert_true(opened > 5);
+	for (unsigned i = 0; i < opened; i++)
+		flow_from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	uint64_t served = rack_counter(r, 1, C_pulls_served);
+	for (unsigned i = 0; i < opened; i++)
+		flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 30);
+	assert_int_equal(rack_counter(r, 1, C_pulls_served) - served, opened);
+	rack_stall(r, 1, 1, false);
+	rack_run_ms(r, 200);
+	rack_check(r);
+	rack_free(r);
+}
+
+// Two keys of one fingerprint, at two workers: the set has it until both have gone.
+static void index__two_keys_of_one_fingerprint(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2});
+	struct ring_message add = {.type = RING_INDEX, .index = {.fp = {77, 99}, .n = 2}};
+	struct ring_message del = {
+		.type = RING_INDEX, .index = {.fp = {77, 99}, .n = 2, .removes = 3}};
+	struct shard *other = node_shard(rack_node(r, 0), 1);
+
+	shard_post(other, 0, &add);
+	rack_run_ms(r, 20);
+	shard_post(other, 0, &add);
+	rack_run_ms(r, 20);
+	assert_int_equal(index_map_find(&index_of(r, 1)->map, 77), 1);
+	assert_int_equal(rack_counter(r, 1, C_index_rx_changes), 2);
+	shard_post(other, 0, &del);
+	rack_run_ms(r, 20);
+	assert_int_equal(index_map_find(&index_of(r, 1)->map, 77), 1);
+	shard_post(other, 0, &del);
+	rack_run_ms(r, 20);
+	assert_int_equal(index_map_find(&index_of(r, 1)->map, 77), 0);
+	assert_int_equal(rack_counter(r, 1, C_index_rx_changes), 4);
+	rack_free(r);
+}
+
+// ---- What seldom happens, by hand ----
+
+// A piece of a set that a later change has overtaken is not taken: what that took out would come back.
+static void index__overtaken_piece(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct index_member *m = &index_of(r, 0)->m[1], was = *m;
+	struct wire_snapshot w = {
+		.seq = 49, .total = 100, .first = 5, .places = 5, .n = 1, .fp = {1001}};
+	struct wire_header h = {.from_node = 1, .count = 1};
+	uint8_t b[64];
+
+	m->state = INDEX_COPYING;
+	m->copy_at = 5;
+	m->copy_total = 100;
+	m->applied = m->newest = 50;
+	for (; w.seq <= 50; w.seq++) {
+		int size = wire_put_snapshot(b, sizeof(b), &w);
+		index_copy_rx(shard_of(r, 0), &h, b, (uint16_t)size);
+		assert_int_equal(m->copy_at, w.seq < 50 ? 5 : 10);
+		assert_int_equal(index_map_find(&index_of(r, 0)->map, 1001) != 0, w.seq == 50);
+	}
+	*m = was;
+	rack_free(r);
+}
+
+// A member's answer counts when all changes before it are here.
+static void index__answer_before_its_changes(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct shard *s = shard_of(r, 0);
+	struct index *ix = index_of(r, 0);
+	struct wire_delta d = {.seq = ix->m[1].applied + 1,
+		.n_answers = 1,
+		.answer = {{0, (uint8_t)ix->round_begun}}};
+	struct wire_header h = {.from_node = 1};
+	uint8_t b[64];
+
+	ix->round_open = true;
+	ix->awaited = 2;
+	ix->m[1].missed_ns = s->now_ns; // has just been asked
+	index_rx(s, &h, b, (uint16_t)wire_put_delta(b, sizeof(b), &d));
+	assert_true(ix->awaited == 2);
+	d = (struct wire_delta){.seq = ix->m[1].applied + 1, .n = 1, .fp = {1001}};
+	h.count = 1;
+	index_rx(s, &h, b, (uint16_t)wire_put_delta(b, sizeof(b), &d));
+	assert_true(ix->awaited == 0);
+	rack_free(r);
+}
+
+// While somebody copies the set, what moves in it is told once more.
+static void index__moved_while_copied(void **state)
+{
+	for (unsigned copied = 0; copied < 2; copied++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+		struct index *ix = index_of(r, 0);
+		struct rng rng = {.state = 5};
+		unsigned changes = 0;
+		ix->own.n_buckets = 64;
+		ix->copied_ns = copied ? shard_of(r, 0)->now_ns : 0;
+		rack_run_ms(r, 1200 * !copied);
+		for (uint32_t i = 0; i < 230; i++) {
+			struct ring_message m = {.type = RING_INDEX,
+				.index = {.fp = {(uint32_t)rng_next(&rng) | 1}, .n = 1}};
+			index_ring(shard_of(r, 0), 1, &m);
+		}
+		for (unsigned k = 0; k < INDEX_HISTORY; k++)
+			changes += ix->history[k].n;
+		assert_int_equal(rack_counter(r, 0, C_index_adds), 230);
+		assert_int_equal(changes > 230, copied);
+		rack_free(r);
+	}
+}
+
+// ---- Limits ----
+
+// A table that is too small: who is not in it is asked itself, so that all are found all the same.
+static void index__table_too_small(void **state)
+{
+	enum { N = 200 };
+	struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .index_keys = 50});
+
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_run_ms(r, 2000);
+	assert_true(rack_counter(r, -1, C_index_full) > 0);
+	assert_false(index_complete(shard_of(r, 0)));
+	rack_port(r, 2, false);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	assert_int_equal(rack_counter(r, -1, C_drop_unknown), 0);
+	// When there is room again, the sets are fetched.
+	flows_close(r, f, N - 4);
+	rack_run_ms(r, 45000);
+	assert_agreed(r, 4);
+	assert_true(index_of(r, 0)->map.used > 0);
+	rack_free(r);
+}
+
+// A set that is too small: its node says so, and is asked itself.
+static void index__set_too_small(void **state)
+{
+	enum { N = 200 };
+	struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+
+	for (unsigned i = 0; i < 4; i++)
+		index_of(r, i)->own.n_buckets = 8;
+	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+	rack_run_ms(r, 2000);
+	assert_true(rack_counter(r, -1, C_index_full) > 0);
+	assert_true(index_of(r, 0)->missing > 0);
+	assert_int_equal(__builtin_popcountll(index_blind(shard_of(r, 0))), 3);
+	rack_check(r);
+	rack_port(r, 2, false);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	assert_int_equal(rack_counter(r, -1, C_drop_unknown), 0);
+	flows_close(r, f, N);
+	rack_run_ms(r, 25000);
+	assert_int_equal(index_of(r, 0)->missing, 0);
+	assert_agreed(r, 4);
+	rack_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(index__short_lives_cost_nothing),
+		cmocka_unit_test(index__announce_and_forget),
+		cmocka_unit_test(index__announce_three_workers),
+		cmocka_unit_test(index__announce_with_loss),
+		cmocka_unit_test(index__gap),
+		cmocka_unit_test(index__gap_at_the_end),
+		cmocka_unit_test(index__long_gap),
+		cmocka_unit_test(index__restart),
+		cmocka_unit_test(index__dead_member_is_swept),
+		cmocka_unit_test(index__old_connections_are_asked_for_by_name),
+		cmocka_unit_test(index__young_connections_are_found),
+		cmocka_unit_test(index__young_connections_of_other_workers_are_found),
+		cmocka_unit_test(index__settled_unknown_costs_nothing),
+		cmocka_unit_test(index__no_reset_without_a_round),
+		cmocka_unit_test(index__quiet_connections_are_revealed),
+		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
+		cmocka_unit_test(index__unanswered_connections_are_found),
+		cmocka_unit_test(index__a_stalled_worker_hides_its_own_alone),
+		cmocka_unit_test(index__two_keys_of_one_fingerprint),
+		cmocka_unit_test(index__overtaken_piece),
+		cmocka_unit_test(index__answer_before_its_changes),
+		cmocka_unit_test(index__moved_while_copied),
+		cmocka_unit_test(index__table_too_small),
+		cmocka_unit_test(index__set_too_small),
+	};
+	return cmocka_run_group_tests_name("index", tests, NULL, NULL);
+}

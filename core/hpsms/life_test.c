@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the holders of a connection are told in its life, and what need not be told.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "core/shard.h"
+#include "core/testing/rack.h"
+
+#define VIP "198.51.100.1"
+#define SERVER "10.1.0.101"
+#define ACK TRIPOD_TCP_ACK
+#define SYN TRIPOD_TCP_SYN
+#define FIN TRIPOD_TCP_FIN
+#define CLOSED_MS 10000 // of the test rack; a copy waits a quarter longer
+#define GRAIN_MS 300 // of the wheel, and then some
+
+struct life {
+	uint16_t port;
+	uint32_t seq[2]; // of client and server
+	struct tripod_tuple key;
+};
+
+static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
+{
+	struct frame_spec s = {.src = client ? "198.18.0.1" : SERVER,
+		.dst = client ? VIP : "198.18.0.1",
+		.sport = client ? l->port : 8080,
+		.dport = client ? 80 : l->port,
+		.tcp_flags = flags,
+		.seq = l->seq[!client],
+		.ack = flags & ACK ? l->seq[client] : 0};
+
+	rack_send(r, client ? TRIPOD_INCOMING : TRIPOD_OUTGOING, &s);
+	l->seq[!client] += !!(flags & (SYN | FIN));
+	rack_run_ms(r, 3);
+}
+
+static struct rack *rack_of(struct rack_conf c)
+{
+	c.nodes = c.nodes ? c.nodes : 3;
+	c.workers = 1;
+	c.backups = c.backups ? c.backups : 1;
+	c.seed = c.seed ? c.seed : 5;
+	struct rack *r = rack_new(&c);
+	rack_run_ms(r, 300);
+	return r;
+}
+
+static struct life open_of(struct rack *r, uint16_t port)
+{
+	struct life l = {.port = port, .seq = {1000, 90000}};
+
+	l.key = (struct tripod_tuple){
+		.sport = htons(port), .dport = htons(80), .proto = IPPROTO_TCP};
+	tripod_addr_parse(&l.key.src, "198.18.0.1");
+	tripod_addr_parse(&l.key.dst, VIP);
+	send_of(r, &l, true, SYN);
+	rack_run_ms(r, 10); // next hops are resolved
+	send_of(r, &l, false, SYN | ACK);
+	rack_run_ms(r, 10);
+	send_of(r, &l, true, ACK);
+	return l;
+}
+
+static uint64_t told(struct rack *r)
+{
+	return rack_counter(r, -1, C_log_records_tx);
+}
+
+static unsigned master_of(struct rack *r, const struct life *l)
+{
+	struct frame_spec s = {.src = "198.18.0.1", .dst = VIP, .sport = l->port, .dport = 80};
+
+	return rack_hash(r, &s, TRIPOD_INCOMING);
+}
+
+static unsigned backup_of(struct rack *r, const struct life *l)
+{
+	struct conn_view v;
+
+	for (unsigned i = 0; i < 3; i++)
+		if (i != master_of(r, l) && rack_node(r, i) && rack_conn(r, i, &l->key, &v))
+			return i;
+	fail_msg("no backup");
+	return 0;
+}
+
+static struct conn_view view_of(struct rack *r, unsigned node, const struct life *l)
+{
+	struct conn_view v;
+
+	assert_true(rack_conn(r, node, &l->key, &v));
+	return v;
+}
+
+static void close_of(struct rack *r, struct life *l)
+{
+	send_of(r, l, false, FIN | ACK);
+	send_of(r, l, true, ACK);
+	send_of(r, l, true, FIN | ACK);
+	send_of(r, l, false, ACK);
+}
+
+// Directions in the updates of node 0 to 63, in order.
+struct heard {
+	uint8_t parts[16];
+	unsigned n;
+};
+
+static bool hear(void *ctx, unsigned from, const struct frame *f)
+{
+	struct heard *heard = ctx;
+	struct wire_header h;
+	struct wire_log log = {0};
+	const uint8_t *message = f->data + 42;
+	size_t at = 0, size = f->len - 42u;
+
+	int head = wire_get_short(message, size, &h);
+	if (f->vlan != 30 || head < 0)
+		return false;
+	message += head;
+	size -= (size_t)head;
+	for (unsigned k = 0; k < h.count; k++) {
+		struct wire_record w;
+		int n = wire_get_record(message + at, size - at, &w, &log);
+		assert_true(n > 0 && heard->n < 16);
+		heard->parts[heard->n++] = w.parts;
+		at += (size_t)n;
+	}
+	return false;
+}
+
+// Four records: it is there, established, closing, closed. Its end needs no word.
+static void life__four_records(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	static struct heard heard;
+	heard.n = 0;
+	rack_tap(r, hear, &heard);
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l), backup = backup_of(r, &l);
+
+	assert_int_equal(told(r), 2);
+	assert_int_equal(view_of(r, backup, &l).tcp, TCP_ESTABLISHED);
+	send_of(r, &l, false, FIN | ACK);
+	assert_int_equal(told(r), 3);
+	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSING);
+	send_of(r, &l, true, ACK);
+	send_of(r, &l, true, FIN | ACK);
+	assert_int_equal(told(r), 3);
+	send_of(r, &l, false, ACK);
+	assert_int_equal(told(r), 4);
+	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSED);
+	assert_true(view_of(r, master, &l).acked & 1ull << backup);
+	rack_run_ms(r, CLOSED_MS + GRAIN_MS);
+	assert_int_equal(view_of(r, master, &l).state, CONN_TOMBSTONE);
+	assert_int_equal(view_of(r, backup, &l).state, CONN_LIVE);
+	rack_run_ms(r, CLOSED_MS / 4 + GRAIN_MS);
+	assert_int_equal(view_of(r, backup, &l).state, CONN_TOMBSTONE);
+	rack_run_ms(r, 6000);
+	assert_int_equal(node_shard(rack_node(r, master), 0)->store.used, 0);
+	assert_int_equal(node_shard(rack_node(r, backup), 0)->store.used, 0);
+	assert_int_equal(told(r), 4);
+	// All, then what has changed: the client's acknowledgement, the server's FIN, both at the end.
+	assert_int_equal(heard.n, 4);
+	assert_memory_equal(heard.parts, ((const uint8_t[]){7, 1, 2, 3}), 4);
+	rack_check(r);
+	rack_free(r);
+}
+
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	return from == *(unsigned *)ctx && f->vlan == 30 && f->data[45] == WIRE_LOG;
+}
+
+// A holder that has not acknowledged the close is told of the end.
+static void life__who_has_not_heard_of_the_close_is_told(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l), backup = backup_of(r, &l);
+
+	send_of(r, &l, false, FIN | ACK);
+	send_of(r, &l, true, ACK);
+	send_of(r, &l, true, FIN | ACK);
+	rack_tap(r, lose_logs, &master);
+	send_of(r, &l, false, ACK);
+	rack_run_ms(r, CLOSED_MS + GRAIN_MS);
+	assert_int_equal(view_of(r, master, &l).state, CONN_TOMBSTONE);
+	assert_int_equal(view_of(r, backup, &l).state, CONN_LIVE);
+	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSING);
+	rack_tap(r, NULL, NULL);
+	rack_run_ms(r, 500);
+	assert_int_equal(view_of(r, backup, &l).state, CONN_TOMBSTONE);
+	rack_free(r);
+}
+
+// The node dies amid the close: the next packets go on, and a half that was not told is closed by
+// silence.
+static void life__death_amid_the_close(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.seed = 6});
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l);
+	static struct rack_arrival a[64];
+
+	send_of(r, &l, false, FIN | ACK);
+	send_of(r, &l, true, ACK); // not told
+	rack_kill(r, master);
+	rack_run_ms(r, 300);
+	rack_arrivals(r, TRIPOD_INCOMING, a, 64);
+	rack_arrivals(r, TRIPOD_OUTGOING, a, 64);
+	send_of(r, &l, true, FIN | ACK);
+	rack_run_ms(r, 60);
+	send_of(r, &l, false, ACK);
+	rack_run_ms(r, 60);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 64), 1);
+	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 64), 1);
+	unsigned now = master_of(r, &l);
+	assert_true(now != master);
+	assert_int_equal(view_of(r, now, &l).tcp, TCP_CLOSED);
+	rack_free(r);
+}
+
+// The switch moves a connection amid its close while the old master lives: what that had not told yet
+// goes to the new one, which else would wait for a FIN that has passed.
+static void life__moved_amid_the_close(void **state)
+{
+	unsigned to_backup = 0;
+
+	for (unsigned n = 0; n < 8; n++) {
+		struct rack *r = rack_of((struct rack_conf){.seed = 7 + n});
+		struct life l = open_of(r, 1000);
+		unsigned master = master_of(r, &l), backup = backup_of(r, &l);
+
+		send_of(r, &l, false, FIN | ACK);
+		send_of(r, &l, true, ACK);
+		send_of(r, &l, true, FIN | ACK); // this and the last are not told
+		assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSING);
+		rack_port(r, master, false);
+		send_of(r, &l, false, ACK);
+		rack_run_ms(r, 60);
+		unsigned now = master_of(r, &l);
+		assert_true(now != master);
+		to_backup += now == backup; // the other node would ask, and be told all
+		send_of(r, &l, false, ACK); // the last, once more
+		rack_run_ms(r, 60);
+		assert_int_equal(view_of(r, now, &l).tcp, TCP_CLOSED);
+		rack_free(r);
+	}
+	assert_true(to_backup >= 2);
+}
+
+// With the directions on two nodes, each hears all flags of the other, and the end is told.
+static void life__parted_directions_close(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.split = true, .seed = 9});
+	unsigned parted = 0;
+
+	for (uint16_t port = 1000; port < 1016; port++) {
+		struct life l = open_of(r, port);
+		struct conn_view v = view_of(r, master_of(r, &l), &l);
+		parted += v.master[0] != v.master[1];
+		close_of(r, &l);
+		for (unsigned i = 0; i < 3; i++)
+			if (rack_conn(r, i, &l.key, &v))
+				assert_int_equal(v.tcp, TCP_CLOSED);
+	}
+	assert_true(parted > 3);
+	rack_run_ms(r, CLOSED_MS * 5 / 4 + 6000 + 2 * GRAIN_MS);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(node_shard(rack_node(r, i), 0)->store.used, 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+static bool lose_between(void *ctx, unsigned from, const struct frame *f)
+{
+	const unsigned *pair = ctx;
+	return from == pair[0] && f->vlan == 30 && f->data[5] == pair[1] + 1;
+}
+
+// What another node has to tell a backup may be lost: who handles one direction only, and knows of the
+// end, does not take for granted that all do.
+static void life__parted_directions_end_is_told(void **state)
+{
+	unsigned parted = 0;
+
+	for (unsigned n = 0; n < 8; n++) {
+		struct rack *r = rack_of((struct rack_conf){
+			.split = true, .seed = 20 + n, .nodes = 4, .backups = 3});
+		struct life l = open_of(r, 1000);
+		struct conn_view v = view_of(r, master_of(r, &l), &l);
+		unsigned third = 0;
+		if (v.master[0] == v.master[1]) {
+			rack_free(r);
+			continue;
+		}
+		while (third == v.master[0] || third == v.master[1])
+			third++;
+		send_of(r, &l, false, FIN | ACK);
+		send_of(r, &l, true, ACK);
+		send_of(r, &l, true, FIN | ACK);
+		unsigned pair[2] = {v.master[1], third};
+		rack_tap(r, lose_between, pair);
+		send_of(r, &l, false, ACK);
+		rack_run_ms(r, 20);
+		assert_int_equal(view_of(r, v.master[0], &l).tcp, TCP_CLOSED);
+		assert_int_equal(view_of(r, third, &l).tcp, TCP_CLOSING);
+		rack_run_ms(r, CLOSED_MS + GRAIN_MS);
+		assert_int_equal(view_of(r, third, &l).state, CONN_TOMBSTONE);
+		rack_free(r);
+		parted++;
+	}
+	assert_true(parted >= 3);
+}
+
+// An address and port that the master has given to the next connection are free on the backup, too,
+// although what they were of is not forgotten there.
+static void life__what_has_ended_makes_way(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l), backup = !master;
+	struct shard *s = node_shard(rack_node(r, backup), 0);
+	struct conn_view v;
+
+	close_of(r, &l);
+	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSED);
+	// Another connection whose answers look the same, as a source NAT makes it.
+	uint32_t i = 1;
+	while (store_conn(&s->store, i)->state != CONN_LIVE)
+		i++;
+	struct conn *c = store_conn(&s->store, i);
+	uint64_t before = rack_counter(r, backup, C_log_records_refused);
+	struct shard *m = node_shard(rack_node(r, master), 0);
+	uint32_t k = 1;
+	while (store_conn(&m->store, k)->state != CONN_LIVE)
+		k++;
+	m->now_ns = rack_now_ns(r);
+	assert_true(conn_free(m, k));
+	struct life next = {.port = 2000, .seq = {5000, 70000}, .key = l.key};
+	next.key.sport = htons(2000);
+	for (uint16_t port = 2000; master_of(r, &next) != master; port++) {
+		next.port = port;
+		next.key.sport = htons(port);
+	}
+	send_of(r, &next, true, SYN);
+	rack_run_ms(r, 10);
+	// ... made so by hand on the backup, where the old one still is.
+	store_unindex_conn(&s->store, i, 1);
+	c->dir[1].key.dport = htons(next.port);
+	assert_int_equal(store_index_conn(&s->store, i, 1), 0);
+	send_of(r, &next, false, SYN | ACK);
+	rack_run_ms(r, 10);
+	assert_true(rack_conn(r, backup, &next.key, &v));
+	assert_false(rack_conn(r, backup, &l.key, &v));
+	assert_int_equal(rack_counter(r, backup, C_log_records_refused), before);
+	rack_check(r);
+	rack_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(life__four_records),
+		cmocka_unit_test(life__who_has_not_heard_of_the_close_is_told),
+		cmocka_unit_test(life__death_amid_the_close),
+		cmocka_unit_test(life__moved_amid_the_close),
+		cmocka_unit_test(life__parted_directions_close),
+		cmocka_unit_test(life__parted_directions_end_is_told),
+		cmocka_unit_test(life__what_has_ended_makes_way),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

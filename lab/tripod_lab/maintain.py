@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Maintenance without breaking anything: drain a node, stop it, bring it back, add one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Callable
+
+from . import LabError, lab, nodes
+from .run import wait_for
+from .topology import Lab
+
+DRAIN_S = 120.0
+STOP_S = 30.0  # a stop drains first, for as long as the configuration says
+POLL_S = 0.05
+
+# What a step tells: node's number, what it has come to, further facts.
+Tell = Callable[[int, str, dict], None]
+
+
+def _answer(process: nodes.NodeProcess, verb: str) -> dict:
+    answer = process.ctl(verb)
+    if answer is None:
+        raise LabError(f"{process.node.name} does not answer: tripod-lab status")
+    return answer
+
+
+def drain(process: nodes.NodeProcess, wait_s: float | None) -> dict:
+    """Tells the node to drain; waits until nothing arrives there any more, if told to."""
+    answer = _answer(process, "drain")
+    if wait_s is None:
+        return answer
+
+    def drained() -> bool:
+        nonlocal answer
+        answer = _answer(process, "drain")
+        return answer["phase"] == "drained"
+
+    wait_for(f"the drain of {process.node.name}", wait_s, drained, POLL_S,
+             lambda: f"phase {answer['phase']}, {answer['owed']} copies under way, last packet "
+                     f"{answer['workload_age_ms']} ms ago")
+    return answer
+
+
+def undrain(process: nodes.NodeProcess) -> dict:
+    return _answer(process, "undrain")
+
+
+def stop(process: nodes.NodeProcess) -> None:
+    """Ends the node in order."""
+    pid = process.pid
+    if pid is None:
+        raise LabError(f"{process.node.name} is dead already")
+    os.kill(pid, signal.SIGTERM)
+    wait_for(f"the end of {process.node.name}", STOP_S, lambda: process.pid is None, 0.01)
+
+
+def next_to_add(the: Lab) -> nodes.NodeProcess:
+    """The first node that has never been started."""
+    for node in the.nodes:
+        process = nodes.NodeProcess(the, node)
+        if not process.pid_file.exists():
+            return process
+    raise LabError(f"all {the.n_nodes} nodes of lab {the.name} have been started: "
+                   "tripod-lab up --nodes N --start M leaves some for later")
+
+
+def add(the: Lab, say: lab.Say, wait_s: float | None) -> nodes.NodeProcess:
+    with lab.locked(the.name, say):
+        lab.load(the.name)  # still there?
+        process = next_to_add(the)
+        process.start()
+    if wait_s is not None:
+        lab.wait_ready(the, [process], say, wait_s)
+    return process
+
+
+def rolling_restart(the: Lab, say: lab.Say, tell: Tell, wait_s: float) -> None:
+    """Each running node in turn: everything is given away, the process ends, starts, and takes
+    traffic again, before the next one's turn comes."""
+    processes = [p for p in (nodes.NodeProcess(the, n) for n in the.nodes) if p.pid is not None]
+    if len(processes) < 2:
+        raise LabError("a node can be restarted without a gap only where another goes on")
+    for process in processes:
+        began = time.monotonic()
+
+        def step(what: str, **facts: object) -> None:
+            facts["after_ms"] = round((time.monotonic() - began) * 1000)
+            tell(process.node.id, what, facts)
+
+        answer = drain(process, wait_s)
+        step("drained", mastered=answer["mastered"], connections=answer["connections"])
+        stop(process)
+        step("stopped")
+        with lab.locked(the.name, say):
+            lab.load(the.name)
+            process.start()
+        lab.wait_ready(the, [process], lambda text: None, wait_s)
+        status = _answer(process, "status")
+        step("ready", connections=status["connections"])

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What must be true whatever happens. Apart from the code under test: it sees what nodes emit, what
+// hosts experience, and the tables of nodes as they lie in memory; it asks no node for its opinion.
+//
+//   check_emit.c  every packet that a node emits towards hosts
+//   check_conn.c  what hosts tell of connections: broken ones, and which of those the contract excuses
+//   check_walk.c  all tables, now and then: versions never go back, nothing is reborn, copies are equal
+//   check.c       what is known of each connection; violations; the end
+//
+// README.md says which checker promises what.
+#pragma once
+
+#include "core/store.h"
+#include "sim/options.h"
+
+struct world;
+struct shard;
+struct step;
+struct hosts_event;
+
+#define VIOLATIONS_MAX 8 // told of one run
+
+struct violation {
+	char checker[16];
+	char what[240];
+	char *trace; // malloc'd
+	uint64_t at_ns;
+};
+
+// What is known of the lives of one key. Packets and records of the highest incarnation count.
+struct check_conn {
+	struct tripod_tuple key; // of the initiator's packets
+	uint64_t hash;
+	uint64_t incarnation; // highest seen in a packet or record
+	uint64_t once; // hash of the reversed tuple and all write-once fields, with once_of
+	uint64_t once_of; // incarnation
+	uint64_t emitters; // nodes that have emitted packets of it
+	struct {
+		uint16_t epoch; // highest under which a packet was emitted
+		uint8_t node; // ... first by this one
+		uint8_t last; // node that emitted last; 255: none
+		uint64_t first_ns, moved_ns; // of that epoch; when last changed
+	} dir[2];
+	uint64_t older_ns; // when packets of a life above once_of were first seen
+	uint64_t opening; // write-once fields of its last life before an answer
+	uint8_t opener; // node that emitted it
+	uint64_t twice_ns; // when another node opened it with other fields
+	uint64_t answered_ns; // first packet back to the initiator
+	uint64_t alone_ns; // a node failed that had the only copy
+	uint32_t
+		seen; // the last walk that found any record of `incarnation`, those overdue included
+	uint32_t walk; // number of the last walk that found a record of `incarnation`; 0: none
+	uint32_t quiet; // walks in a row that found its copies wrong, and unchanged
+	uint64_t parts, parts_before; // sums over its records, this walk and the last
+	uint32_t older_walk; // number of the last walk that found a record of an older life
+	uint8_t copies, wrong; // of this walk
+	bool mastered; // of this walk: by a node that has a record
+	bool failed; // of this walk: all that have one have failed before
+	uint8_t tcp; // of this walk: enum tcp_state
+	struct conn_version best[3]; // of this walk
+};
+
+struct check_failure {
+	uint64_t at_ns, end_ns; // end_ns: of a partition
+	uint8_t node, kind;
+};
+#define CHECK_FAILURES 512
+
+struct snap { // a record at the last walk
+	uint64_t hash, incarnation;
+	struct conn_version part[3];
+	uint8_t state;
+};
+
+struct check_live { // a connection that hosts have established
+	struct tripod_tuple key; // as the responder sees it
+	uint64_t id;
+};
+
+struct checker {
+	struct violation violation[VIOLATIONS_MAX];
+	unsigned n_violations; // may exceed VIOLATIONS_MAX
+
+	struct check_conn *conn; // open addressing
+	uint32_t conn_room, conn_n;
+	struct snap *snap[SIM_NODES_MAX]; // workers x (capacity + 1)
+	uint32_t walk; // number of the present one, from 1
+	bool quiet; // nothing is opened, and all faults are over
+	struct check_failure failure[CHECK_FAILURES];
+	unsigned n_failures;
+	struct check_live *live; // open addressing by key
+	uint32_t live_room, live_n;
+
+	const char *watch; // part of the text of a key; NULL: none
+	struct tripod_tuple watched; // that key, once packets of it have been seen
+	char watched_at[SIM_NODES_MAX][160]; // what each node had of it
+
+	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
+	uint64_t longest_stall_ns;
+};
+
+void check_init(struct world *w);
+void check_free(struct world *w);
+// tuples: for the trace.
+void check_violation(struct world *w, const char *checker, const struct tripod_tuple *tuples,
+	unsigned n_tuples, const char *format, ...) __attribute__((format(printf, 5, 6)));
+struct check_conn *check_conn_of(struct world *w, const struct tripod_tuple *key); // made if new
+// A record or packet of this life: is it a newer one?
+void check_life(struct world *w, struct check_conn *k, uint64_t incarnation);
+bool check_limits_hit(struct world *w); // has any node counted that a limit was too small?
+uint64_t check_hash(const void *data, size_t size, uint64_t seed);
+bool check_newer(const struct conn_version *a, const struct conn_version *b);
+
+void check_node_started(struct world *w, unsigned i);
+void check_node_gone(struct world *w, unsigned i);
+void check_failure(struct world *w, unsigned i, enum fault_kind kind); // before it happens
+void check_partition_over(struct world *w);
+void check_step(struct world *w, unsigned i, unsigned worker, const struct step *step);
+void check_watch(
+	struct world *w, unsigned i); // tells when a node's record of the watched key changes
+void check_hosts(struct world *w, const struct hosts_event *e);
+void check_walk(struct world *w);
+void check_tables(struct world *w); // each table agrees with itself
+bool check_empty(struct world *w, bool report); // the end: nothing is left
+uint64_t check_once(const struct shard *s, const struct conn *c);

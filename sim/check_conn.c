@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the hosts experience. A broken connection is a violation unless the contract excuses it; the
+// rules are written down in README.md, and no others may be added here.
+#include <stdlib.h>
+
+#include "sim/check.h"
+#include "sim/world.h"
+
+// ---- NAT: no two live connections share what the responder sees ----
+
+static uint32_t live_slot(const struct checker *c, const struct tripod_tuple *key)
+{
+	uint32_t at = (uint32_t)check_hash(key, sizeof(*key), 2) & (c->live_room - 1);
+
+	while (c->live[at].id != 0 && !tripod_tuple_equal(&c->live[at].key, key))
+		at = (at + 1) & (c->live_room - 1);
+	return at;
+}
+
+static void live_remove(struct checker *c, uint32_t at)
+{
+	c->live[at].id = 0;
+	c->live_n--;
+	// Those behind it move up, so that no search ends too early.
+	for (uint32_t next = (at + 1) & (c->live_room - 1); c->live[next].id != 0;
+		next = (next + 1) & (c->live_room - 1)) {
+		struct check_live moved = c->live[next];
+		c->live[next].id = 0;
+		c->live[live_slot(c, &moved.key)] = moved;
+	}
+}
+
+static void live_grow(struct checker *c)
+{
+	struct check_live *old = c->live;
+	uint32_t room = c->live_room;
+
+	c->live_room *= 2;
+	c->live = calloc(c->live_room, sizeof(*c->live));
+	if (c->live == NULL)
+		abort();
+	for (uint32_t i = 0; i < room; i++) {
+		if (old[i].id != 0)
+			c->live[live_slot(c, &old[i].key)] = old[i];
+	}
+	free(old);
+}
+
+static void live_add(struct world *w, const struct hosts_event *e)
+{
+	struct checker *c = &w->check;
+	char text[TRIPOD_TUPLE_STRLEN];
+
+	if (e->peer.proto == 0)
+		return;
+	if (2 * c->live_n > c->live_room)
+		live_grow(c);
+	uint32_t at = live_slot(c, &e->peer);
+	if (c->live[at].id != 0 && c->live[at].id != e->id) {
+		struct tripod_tuple keys[2] = {e->opening, e->peer};
+		check_violation(w, "nat", keys, 2, "two live connections reach the responder as %s",
+			tripod_tuple_format(&e->peer, text, sizeof(text)));
+		return;
+	}
+	c->live_n += c->live[at].id == 0;
+	c->live[at] = (struct check_live){e->peer, e->id};
+}
+
+static void live_end(struct checker *c, const struct hosts_event *e)
+{
+	if (e->peer.proto == 0)
+		return;
+	uint32_t at = live_slot(c, &e->peer);
+	if (c->live[at].id == e->id)
+		live_remove(c, at);
+}
+
+// ---- Failures ----
+
+static bool copy_elsewhere(struct world *w, unsigned i, const struct conn *c)
+{
+	const struct tripod_tuple *key = &c->dir[0].key;
+	unsigned k = toeplitz_worker(toeplitz_tuple(key), w->o.workers);
+
+	for (unsigned n = 0; n < w->o.nodes; n++) {
+		if (n == i || w->node[n].state != NODE_UP || w->faults.node[n].bad)
+			continue;
+		const struct store *s = &node_shard(w->node[n].node, k)->store;
+		struct store_hit hit = store_find(s, key, store_hash(s, key));
+		if (hit.what == STORE_CONN && store_conn(s, hit.index)->state == CONN_LIVE &&
+			store_conn(s, hit.index)->incarnation == c->incarnation)
+			return true;
+	}
+	return false;
+}
+
+void check_failure(struct world *w, unsigned i, enum fault_kind kind)
+{
+	struct checker *c = &w->check;
+
+	c->failure[c->n_failures++ % CHECK_FAILURES] = (struct check_failure){
+		.at_ns = w->now_ns, .node = (uint8_t)i, .kind = (uint8_t)kind};
+	if (w->node[i].node == NULL)
+		return;
+	for (unsigned k = 0; k < w->o.workers; k++) {
+		const struct store *s = &node_shard(w->node[i].node, k)->store;
+		for (uint32_t r = 1; r <= s->capacity; r++) {
+			const struct conn *conn = store_conn(s, r);
+			if (conn->state != CONN_LIVE || copy_elsewhere(w, i, conn))
+				continue;
+			struct check_conn *known = check_conn_of(w, &conn->dir[0].key);
+			if (known->incarnation == conn->incarnation)
+				known->alone_ns = w->now_ns;
+		}
+	}
+}
+
+void check_partition_over(struct world *w)
+{
+	struct checker *c = &w->check;
+
+	for (unsigned f = 0; f < c->n_failures && f < CHECK_FAILURES; f++) {
+		if (c->failure[f].kind == FAULT_PARTITION && c->failure[f].end_ns == 0)
+			c->failure[f].end_ns = w->now_ns;
+	}
+}
+
+// ---- Broken connections ----
+
+// From a change to its copy: the batch waits, the worker sleeps, the frame flies, the other reads it.
+static uint64_t window_ns(const struct world *w)
+{
+	uint64_t flight = 2 * (w->o.latency_ns + w->o.jitter_ns) + w->o.queue_us * 1000ull;
+
+	return w->o.flush_us * 1000ull + 2000ull * (w->o.late_us + w->o.poll_us) + flight +
+	       w->o.reorder_us * 1000ull;
+}
+
+bool check_limits_hit(struct world *w)
+{
+	static const enum counter limits[] = {C_drop_table_full, C_drop_embryonic_full,
+		C_drop_wait_full, C_drop_ring_full, C_drop_relay_limit, C_pulls_limited,
+		C_log_records_refused, C_log_queue_full, C_drop_index_full, C_drop_neighbour_full};
+	uint64_t all[COUNTERS], sum = w->totals.nic_drops;
+
+	world_counters(w, all);
+	for (unsigned i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		sum += all[limits[i]];
+	return sum > 0;
+}
+
+// README.md, "What is excused".
+static const char *excuse(struct world *w, const struct hosts_event *e)
+{
+	const struct check_conn *k = check_conn_of(w, &e->opening);
+	uint64_t window = window_ns(w);
+
+	if (w->o.beyond)
+		return "more failures than k were asked for";
+	if (w->o.durability == DURABILITY_NONE)
+		return "nothing is replicated";
+	if (w->o.tiny && check_limits_hit(w))
+		return "a limit was hit";
+	if (k->twice_ns != 0 && w->now_ns < k->twice_ns + 2 * SEC)
+		return "two nodes opened it before it was answered";
+	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
+		uint64_t age = k->alone_ns - k->answered_ns;
+		if (k->answered_ns == 0 || age <= window)
+			return "answered within T of the failure of its only holder";
+		if ((w->o.fabric_loss > 0 || options_fault(&w->o, FAULT_LOSS)) && age <= 500 * MS)
+			return "its log was lost before the failure of its only holder";
+	}
+	for (unsigned f = 0; f < w->check.n_failures && f < CHECK_FAILURES; f++) {
+		const struct check_failure *x = &w->check.failure[f];
+		uint64_t end = x->end_ns == 0 ? w->now_ns : x->end_ns + SEC;
+		if (x->kind != FAULT_PARTITION)
+			continue;
+		uint64_t times[] = {
+			k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns};
+		for (unsigned t = 0; t < 4; t++) {
+			if (times[t] + window >= x->at_ns && times[t] <= end)
+				return "moved or opened while nodes were cut off";
+		}
+	}
+	return NULL;
+}
+
+static void broken(struct world *w, const struct hosts_event *e)
+{
+	struct tripod_tuple keys[2] = {e->opening, e->peer};
+	char text[TRIPOD_TUPLE_STRLEN];
+
+	w->check.broken++;
+	const char *why = excuse(w, e);
+	tripod_tuple_format(&e->opening, text, sizeof(text));
+	if (why != NULL) {
+		w->check.excused++;
+		trace_note(&w->trace, w->now_ns, 255, "broken, excused (%s): %.60s", why, text);
+		return;
+	}
+	check_violation(w, "broken", keys, e->peer.proto != 0 ? 2 : 1,
+		"%s %s: %s (established %.3f s, last progress %.3f s)", hosts_kind_name(e->kind),
+		text, e->why, (double)e->established_ns / 1e9, (double)e->last_progress_ns / 1e9);
+}
+
+void check_hosts(struct world *w, const struct hosts_event *e)
+{
+	struct tripod_tuple keys[2] = {e->opening, e->peer};
+	char text[TRIPOD_TUPLE_STRLEN];
+
+	trace_mix(&w->trace, e->id ^ (uint64_t)e->what << 56);
+	switch (e->what) {
+	case HOSTS_ESTABLISHED:
+		w->check.connections++;
+		live_add(w, e);
+		break;
+	case HOSTS_DONE:
+	case HOSTS_REFUSED:
+		live_end(&w->check, e);
+		break;
+	case HOSTS_BROKEN:
+		live_end(&w->check, e);
+		broken(w, e);
+		break;
+	case HOSTS_CORRUPT:
+		live_end(&w->check, e);
+		w->check.corrupt++;
+		check_violation(w, "corrupt", keys, e->id != 0 ? 2 : 0, "%s %s: %s",
+			hosts_kind_name(e->kind),
+			e->id != 0 ? tripod_tuple_format(&e->opening, text, sizeof(text)) : "",
+			e->why);
+		break;
+	}
+	if (e->longest_stall_ns > w->check.longest_stall_ns)
+		w->check.longest_stall_ns = e->longest_stall_ns;
+}

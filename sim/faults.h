@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What goes wrong in a run: drawn one after the other, each with its end, within the contract unless
+// asked to go beyond.
+//
+// The contract (README.md): at most k nodes fail within one repair time, and at least one node that
+// was whole before stays. A node that stands still, is cut off, or loses most frames has failed, and
+// is whole again one repair time after it is back. Nobody fails while nodes are cut off from each
+// other, and nobody is cut off while not all are whole, because the switch would send flows to nodes
+// that cannot ask for them.
+#pragma once
+
+#include "sim/options.h"
+
+#define FAULTS_MAX 256 // of one run
+
+struct world;
+
+struct fault {
+	enum fault_kind kind;
+	uint8_t node, worker, stage;
+	bool one_way, active;
+	uint64_t began_ns, ends_ns; // ends_ns: of an active one, when it would end
+	uint64_t side; // FAULT_PARTITION: the nodes that are cut off
+};
+
+struct faults {
+	struct fault list[FAULTS_MAX];
+	unsigned n, skipped; // not drawn because the contract had no room
+	uint64_t repair_ns;
+	bool partitioned, reconfiguring;
+	struct {
+		bool bad;
+		uint64_t failed_ns; // last
+		uint64_t back_ns; // since when it is up again; 0: it has never failed
+	} node[SIM_NODES_MAX];
+};
+
+void faults_init(struct world *w); // late nodes are not there yet
+void faults_begin(struct world *w); // of the safety phase
+void faults_event(struct world *w, uint32_t serial, unsigned node);
+void faults_heal(struct world *w); // ends what is under way, and starts who is not there
+// One fault now, whatever the contract says. ms: how long; 0: until faults_heal(). Returns its number,
+// or 0: there is no room for more.
+unsigned faults_make(struct world *w, enum fault_kind kind, unsigned node, unsigned ms);
+bool faults_whole(struct world *w, unsigned i);

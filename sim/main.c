@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// tripod-sim: runs of a simulated rack. Verbs: run, sweep.
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sim/replay.h"
+#include "sim/sizes.h"
+#include "sim/sweep.h"
+
+struct command {
+	bool sweep, json, trace, hash, options;
+	uint64_t seed, first, last;
+	unsigned jobs, stop_after;
+	const char *sizes, *pcap, *watch;
+	struct overrides fixed;
+	char fixed_text[384]; // what repeats it
+};
+
+static void usage(FILE *to)
+{
+	fputs("usage: tripod-sim run --seed S [options]\n"
+	      "       tripod-sim sweep --seeds A..B [--jobs J] [options]\n"
+	      "\n"
+	      "A rack of up to 48 gateways in one process: the core and the network functions of\n"
+	      "tripodd, on real packets, in virtual time, with a switch, links that lose, hosts\n"
+	      "that talk TCP and UDP through it, and nodes that die. One seed, one history.\n"
+	      "First things go wrong, within what the rack promises; then nothing does any more,\n"
+	      "and everything must come to its end. Checkers watch all the time. Whatever the\n"
+	      "options below do not fix is drawn from the seed.\n"
+	      "\n"
+	      "The rack:\n"
+	      "  --nodes N           2 to 48\n"
+	      "  --k K               copies of a connection beside its master's, 0 to 10\n"
+	      "  --workers W         of each node, 1 to 4\n"
+	      "  --durability D      async, sync, none\n"
+	      "  --switch MODEL      modulo, two-stage, resilient: how the switch picks a port\n"
+	      "  --hash FIELDS       outside-endpoint, symmetric, 5-tuple: what it hashes\n"
+	      "What happens:\n"
+	      "  --faults LIST       of kill, freeze, stall, partition, flap, loss, dup, reorder,\n"
+	      "                      corrupt, restart, add, drain, reconfigure; all; none\n"
+	      "  --duration TIME     of the safety phase, in virtual time: 20s, 500ms\n"
+	      "  --beyond            more failures at one time than the contract has room for\n"
+	      "  --sizes FILE        flow sizes: a value and its cumulative probability a line\n"
+	      "  --pcap FILE         connections as in this capture\n"
+	      "What is told:\n"
+	      "  --json              one object instead of text\n"
+	      "  --trace             everything as it happens (run)\n"
+	      "  --watch TEXT        what each node has of the first connection whose key\n"
+	      "                      contains it, such as 198.18.0.7:1234 (run)\n"
+	      "  --show-options      what the seed has drawn (run)\n"
+	      "  --stop-after N      end the sweep after N seeds with violations\n"
+	      "  --version, --help\n"
+	      "\n"
+	      "Exit status: 0 no violation, 1 violations, 2 usage or a file that cannot be read.\n"
+	      "\n"
+	      "Examples:\n"
+	      "  tripod-sim sweep --seeds 1..200 --jobs 2\n"
+	      "  tripod-sim run --seed 17 --nodes 4 --faults kill,loss --trace | less\n",
+		to);
+}
+
+static _Noreturn void refuse(const char *what, const char *value)
+{
+	fprintf(stderr, "tripod-sim: %s%s%s\nTry tripod-sim --help\n", what,
+		value != NULL ? " " : "", value != NULL ? value : "");
+	exit(2);
+}
+
+static uint64_t number(const char *name, const char *text, uint64_t least, uint64_t most)
+{
+	char *end, what[96];
+
+	errno = 0;
+	unsigned long long v = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || v < least || v > most) {
+		snprintf(what, sizeof(what), "%s takes a number from %llu to %llu, not", name,
+			(unsigned long long)least, (unsigned long long)most);
+		refuse(what, text);
+	}
+	return v;
+}
+
+static int word(const char *name, const char *text, size_t len, const char *const *words)
+{
+	char what[192];
+	size_t used;
+
+	for (int i = 0; words[i] != NULL; i++) {
+		if (strlen(words[i]) == len && strncmp(words[i], text, len) == 0)
+			return i;
+	}
+	used = (size_t)snprintf(what, sizeof(what), "%s takes", name);
+	for (int i = 0; words[i] != NULL && used < sizeof(what); i++)
+		used += (size_t)snprintf(
+			what + used, sizeof(what) - used, "%s %s", i == 0 ? "" : ",", words[i]);
+	if (used < sizeof(what))
+		snprintf(what + used, sizeof(what) - used, "; not");
+	refuse(what, text);
+}
+
+static int64_t faults(const char *text)
+{
+	int64_t mask = 0;
+
+	if (strcmp(text, "all") == 0)
+		return (1 << FAULT_KINDS) - 1;
+	if (strcmp(text, "none") == 0)
+		return 0;
+	for (;;) {
+		size_t len = strcspn(text, ",");
+		mask |= 1ll << word("--faults", text, len, fault_names);
+		if (text[len] == '\0')
+			return mask;
+		text += len + 1;
+	}
+}
+
+static uint64_t duration(const char *text)
+{
+	static const struct {
+		const char *unit;
+		uint64_t ns;
+	} units[] = {{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"", 1000000000}};
+	char *end;
+
+	errno = 0;
+	unsigned long long v = strtoull(text, &end, 10);
+	for (unsigned i = 0; i < 4; i++) {
+		if (end != text && errno == 0 && strcmp(end, units[i].unit) == 0 && v > 0 &&
+			v <= 3600000000000ull / units[i].ns)
+			return v * units[i].ns;
+	}
+	refuse("--duration takes a time of at most an hour, such as 20s or 500ms, not", text);
+}
+
+static void seeds(struct command *c, const char *text)
+{
+	const char *dots = strstr(text, "..");
+	char first[32];
+
+	if (dots == NULL || (size_t)(dots - text) >= sizeof(first))
+		refuse("--seeds takes a range, such as 1..1000, not", text);
+	snprintf(first, sizeof(first), "%.*s", (int)(dots - text), text);
+	c->first = number("--seeds", first, 0, INT64_MAX);
+	c->last = number("--seeds", dots + 2, c->first, INT64_MAX);
+}
+
+enum {
+	NODES = 256,
+	K,
+	WORKERS,
+	DURABILITY,
+	SWITCH,
+	HASH,
+	FAULTS,
+	DURATION,
+	BEYOND,
+	SIZES,
+	PCAP,
+	SEED,
+	SEEDS,
+	JOBS,
+	STOP,
+	JSON,
+	TRACE,
+	WATCH,
+	OPTIONS,
+	TRACE_HASH,
+	VERSION,
+	HELP
+};
+static const struct option longs[] = {
+	{"nodes", required_argument, NULL, NODES},
+	{"k", required_argument, NULL, K},
+	{"workers", required_argument, NULL, WORKERS},
+	{"durability", required_argument, NULL, DURABILITY},
+	{"switch", required_argument, NULL, SWITCH},
+	{"hash", required_argument, NULL, HASH},
+	{"faults", required_argument, NULL, FAULTS},
+	{"duration", required_argument, NULL, DURATION},
+	{"beyond", no_argument, NULL, BEYOND},
+	{"sizes", required_argument, NULL, SIZES},
+	{"pcap", required_argument, NULL, PCAP},
+	{"seed", required_argument, NULL, SEED},
+	{"seeds", required_argument, NULL, SEEDS},
+	{"jobs", required_argument, NULL, JOBS},
+	{"stop-after", required_argument, NULL, STOP},
+	{"json", no_argument, NULL, JSON},
+	{"trace", no_argument, NULL, TRACE},
+	{"watch", required_argument, NULL, WATCH},
+	{"show-options", no_argument, NULL, OPTIONS},
+	{"trace-hash", no_argument, NULL, TRACE_HASH},
+	{"version", no_argument, NULL, VERSION},
+	{"help", no_argument, NULL, HELP},
+	{},
+};
+
+// What belongs to the command that repeats a seed.
+static void fixed_add(struct command *c, const char *name, const char *value)
+{
+	size_t used = strlen(c->fixed_text);
+
+	snprintf(c->fixed_text + used, sizeof(c->fixed_text) - used, "%s--%s%s%s",
+		used > 0 ? " " : "", name, value != NULL ? " " : "", value != NULL ? value : "");
+}
+
+static void fix(struct command *c, int option, const char *v)
+{
+	static const char *const durabilities[] = {"none", "async", "sync", NULL};
+	struct overrides *f = &c->fixed;
+
+	switch (option) {
+	case NODES:
+		f->nodes = (int)number("--nodes", v, 2, SIM_NODES_MAX);
+		break;
+	case K:
+		f->k = (int)number("--k", v, 0, 10);
+		break;
+	case WORKERS:
+		f->workers = (int)number("--workers", v, 1, SIM_WORKERS_MAX);
+		break;
+	case DURABILITY:
+		f->durability = word("--durability", v, strlen(v), durabilities);
+		break;
+	case SWITCH:
+		f->model = word("--switch", v, strlen(v), ecmp_model_names);
+		break;
+	case HASH:
+		f->fields = word("--hash", v, strlen(v), ecmp_fields_names);
+		break;
+	case FAULTS:
+		f->faults = faults(v);
+		break;
+	case DURATION:
+		f->duration_ns = duration(v);
+		break;
+	case BEYOND:
+		f->beyond = true;
+		break;
+	case SIZES:
+		c->sizes = v;
+		break;
+	default:
+		c->pcap = v;
+		break;
+	}
+}
+
+static void tell(struct command *c, int option, const char *v)
+{
+	switch (option) {
+	case SEED:
+		c->seed = number("--seed", v, 0, INT64_MAX);
+		break;
+	case SEEDS:
+		seeds(c, v);
+		break;
+	case JOBS:
+		c->jobs = (unsigned)number("--jobs", v, 1, 64);
+		break;
+	case STOP:
+		c->stop_after = (unsigned)number("--stop-after", v, 1, 1000000);
+		break;
+	case JSON:
+		c->json = true;
+		break;
+	case TRACE:
+		c->trace = true;
+		break;
+	case WATCH:
+		c->watch = v;
+		break;
+	case OPTIONS:
+		c->options = true;
+		break;
+	case TRACE_HASH:
+		c->hash = true;
+		break;
+	case VERSION:
+		printf("tripod-sim %s\n", TRIPOD_VERSION);
+		exit(0);
+	case HELP:
+		usage(stdout);
+		exit(0);
+	default:
+		fprintf(stderr, "Try tripod-sim --help\n");
+		exit(2);
+	}
+}
+
+static void read_command(struct command *c, int argc, char **argv)
+{
+	bool seed = false, range = false;
+	int option, at;
+
+	while ((option = getopt_long(argc, argv, "", longs, &at)) != -1) {
+		if (option >= NODES && option <= PCAP) {
+			fix(c, option, optarg);
+			fixed_add(c, longs[at].name, optarg);
+		} else {
+			tell(c, option, optarg);
+		}
+		seed |= option == SEED;
+		range |= option == SEEDS;
+	}
+	if (argc == optind)
+		refuse("say run or sweep", NULL);
+	if (argc - optind > 1)
+		refuse("one verb at a time; what is", argv[optind + 1]);
+	c->sweep = strcmp(argv[optind], "sweep") == 0;
+	if (!c->sweep && strcmp(argv[optind], "run") != 0)
+		refuse("no such verb:", argv[optind]);
+	if (c->sweep ? !range || seed : !seed || range)
+		refuse(c->sweep ? "sweep needs --seeds A..B" : "run needs --seed S", NULL);
+}
+
+static void load_files(struct command *c)
+{
+	char error[512];
+
+	if (c->sizes != NULL &&
+		(c->fixed.sizes = sizes_load(c->sizes, error, sizeof(error))) == NULL)
+		refuse(error, NULL);
+	if (c->pcap != NULL &&
+		(c->fixed.replay = replay_load(c->pcap, error, sizeof(error))) == NULL)
+		refuse(error, NULL);
+}
+
+static int run(const struct command *c)
+{
+	uint64_t hash;
+	struct options o;
+
+	options_draw(&o, c->seed, &c->fixed);
+	if (c->options || !c->json)
+		options_print(&o, c->json ? stderr : stdout);
+	struct sweep_watch watch = {c->trace ? stdout : NULL, c->watch};
+	json_t *report = sweep_one(c->seed, &c->fixed, c->fixed_text, &watch, &hash);
+	report_finish(report);
+	if (c->json) {
+		report_strip(report);
+		json_dumpf(report, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else {
+		report_print(report, stdout);
+	}
+	if (c->hash)
+		printf("trace %016llx\n", (unsigned long long)hash);
+	bool bad = json_array_size(json_object_get(report, "violations")) > 0;
+	json_decref(report);
+	return bad;
+}
+
+static int sweep(const struct command *c)
+{
+	struct sweep s = {
+		.first = c->first,
+		.last = c->last,
+		.jobs = c->jobs,
+		.fixed = &c->fixed,
+		.fixed_text = c->fixed_text,
+		.progress = isatty(STDERR_FILENO),
+		.stop_after = c->stop_after,
+	};
+	json_t *sum = sweep_run(&s);
+
+	if (c->json) {
+		report_strip(sum);
+		json_dumpf(sum, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else {
+		report_print(sum, stdout);
+	}
+	bool bad = json_array_size(json_object_get(sum, "violations")) > 0;
+	json_decref(sum);
+	return bad;
+}
+
+int main(int argc, char **argv)
+{
+	struct command c = {.jobs = 1, .fixed = OVERRIDES_NONE};
+
+	read_command(&c, argc, argv);
+	load_files(&c);
+	return c.sweep ? sweep(&c) : run(&c);
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""tripod-sim as a command: one seed is one history, what it says is complete, mistakes are refused.
+
+    sim_test.py TRIPOD_SIM
+"""
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SIM = sys.argv.pop(1)
+KEYS = """seeds violations connections broken broken_beyond_contract pulls takeovers
+    epoch_conflicts tombstone_hits reconfigured relays restarts control_ratio""".split()
+
+
+def sim(*args):
+    return subprocess.run([SIM, *args], capture_output=True, text=True, timeout=300)
+
+
+class Run(unittest.TestCase):
+    def test_one_seed_is_one_history(self):
+        args = ("run", "--seed", "5", "--nodes", "4", "--duration", "2s", "--trace-hash")
+        one, two = sim(*args), sim(*args)
+        self.assertIn("\ntrace ", one.stdout)
+        self.assertEqual(one.stdout, two.stdout)
+        self.assertEqual(one.returncode, two.returncode)
+        other = sim("run", "--seed", "6", *args[3:])
+        self.assertNotEqual(one.stdout.split("trace")[-1], other.stdout.split("trace")[-1])
+
+    def test_json(self):
+        done = sim("run", "--seed", "2", "--nodes", "3", "--faults", "none", "--duration", "1s",
+                   "--json")
+        report = json.loads(done.stdout)
+        for key in KEYS:
+            self.assertIn(key, report)
+        self.assertEqual(report["seeds"], 1)
+        self.assertGreater(report["connections"], 20)
+        self.assertGreater(report["control_ratio"], 0)
+
+    def test_trace_and_watch(self):
+        done = sim("run", "--seed", "2", "--nodes", "3", "--faults", "none", "--duration", "1s",
+                   "--trace", "--watch", "198.18.")
+        self.assertIn("port up", done.stdout)
+        self.assertIn(" holders ", done.stdout)
+
+    def test_violations_are_told(self):
+        """Nothing is replicated, and a node dies: connections break, and nothing is excused but
+        by that."""
+        done = sim("run", "--seed", "3", "--nodes", "2", "--k", "0", "--faults", "kill",
+                   "--duration", "6s", "--json")
+        report = json.loads(done.stdout)
+        self.assertEqual(done.returncode, 1 if report["violations"] else 0)
+
+    def test_beyond(self):
+        done = sim("run", "--seed", "23", "--nodes", "5", "--k", "1", "--faults", "kill",
+                   "--duration", "8s", "--beyond", "--json")
+        report = json.loads(done.stdout)
+        self.assertGreater(report["broken"], 0)
+        self.assertEqual(report["broken_beyond_contract"], 0)
+
+
+class Sweep(unittest.TestCase):
+    def test_sum(self):
+        one = json.loads(sim("run", "--seed", "8", "--nodes", "3", "--faults", "none",
+                             "--duration", "1s", "--json").stdout)
+        two = json.loads(sim("run", "--seed", "9", "--nodes", "3", "--faults", "none",
+                             "--duration", "1s", "--json").stdout)
+        both = json.loads(sim("sweep", "--seeds", "8..9", "--jobs", "2", "--nodes", "3",
+                              "--faults", "none", "--duration", "1s", "--json").stdout)
+        self.assertEqual(both["seeds"], 2)
+        self.assertEqual(both["connections"], one["connections"] + two["connections"])
+        self.assertEqual(both["packets"], one["packets"] + two["packets"])
+
+
+class Usage(unittest.TestCase):
+    def test_help(self):
+        done = sim("--help")
+        self.assertEqual(done.returncode, 0)
+        for option in ("--seed", "--faults", "--switch", "--beyond", "--pcap"):
+            self.assertIn(option, done.stdout)
+        self.assertIn("tripod-sim", sim("--version").stdout)
+
+    def test_mistakes(self):
+        for args in ([], ["walk"], ["run"], ["sweep", "--seed", "1"], ["run", "--seeds", "1..2"],
+                     ["run", "--seed", "x"], ["run", "--seed", "1", "--nodes", "1"],
+                     ["run", "--seed", "1", "--nodes", "49"], ["run", "--seed", "1", "--k", "11"],
+                     ["run", "--seed", "1", "--faults", "kill,flood"],
+                     ["run", "--seed", "1", "--switch", "round-robin"],
+                     ["run", "--seed", "1", "--duration", "5h"],
+                     ["sweep", "--seeds", "5..4"], ["sweep", "--seeds", "5"],
+                     ["run", "--seed", "1", "--sizes", "/nonexistent"],
+                     ["run", "--seed", "1", "--pcap", "/nonexistent"], ["run", "sweep"]):
+            done = sim(*args)
+            self.assertEqual(done.returncode, 2, args)
+            self.assertIn("tripod-sim", done.stderr, args)
+            self.assertEqual(done.stdout, "", args)
+
+    def test_a_bad_file_is_named(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".cdf") as f:
+            f.write("1 0.5\nnonsense\n")
+            f.flush()
+            done = sim("run", "--seed", "1", "--sizes", f.name)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f.name, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
