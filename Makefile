@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test bench lint soak fuzz install clean
+.PHONY: help build demo test bench lint soak fuzz verify install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,6 +43,10 @@ soak: ## simulate seed after seed until a violation or ^C (ARGS="--seeds 1..1000
 fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30)
 	@devtools/setup build clang
 	@devtools/fuzz $(ARGS)
+
+verify: ## check the model of the protocol with larger bounds than make test (minutes to hours)
+	@devtools/setup build
+	@verify/run --full
 
 install: ## install below PREFIX (/usr/local; DESTDIR is heeded)
 	@devtools/setup build

@@ -138,6 +138,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->embryonic = number(limits, "embryonic");
 	n->waiting = number(limits, "waiting");
 	n->sync_packets = number(limits, "sync_packets");
+	n->requests = number(limits, "requests");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
 	n->index_keys = number(limits, "index_keys");

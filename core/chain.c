@@ -33,6 +33,21 @@ static uint16_t chain_align(const struct tripod_nf *nf)
 	return (uint16_t)(lowest == 0 || lowest > 8 ? 8 : lowest);
 }
 
+// The marks of requests, which the shared part has if an NF of the chain takes any.
+static int add_marks(struct chain *chain)
+{
+	uint16_t base = (uint16_t)((chain->state_size + 3) & ~3);
+
+	if (base + CHAIN_MARKS_SIZE > CHAIN_STATE_MAX ||
+		!add_run(chain->run, &chain->n_runs, base, CHAIN_MARKS_SIZE))
+		return -ENOSPC;
+	chain->requests = true;
+	chain->marks = base;
+	chain->wire_size += CHAIN_MARKS_SIZE;
+	chain->state_size = (uint16_t)(base + CHAIN_MARKS_SIZE);
+	return 0;
+}
+
 int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance)
 {
 	if (chain->n == CHAIN_NFS_MAX)
@@ -60,7 +75,7 @@ int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance)
 		.n_counters = (uint8_t)count_counters(nf),
 	};
 	chain->state_size = (uint16_t)end;
-	return 0;
+	return nf->on_request == NULL || chain->requests ? 0 : add_marks(chain);
 }
 
 // ---- Descriptions ----
@@ -115,6 +130,12 @@ static void put_nf(struct sink *k, const struct tripod_nf *nf)
 		put_number(k, f->offset);
 		put_number(k, f->size);
 		put_number(k, (uint32_t)f->class);
+	}
+	if (nf->on_request != NULL) {
+		put_text(k, CHAIN_REQUESTS);
+		put_number(k, 0);
+		put_number(k, 0);
+		put_number(k, 0);
 	}
 	put_number(k, UINT32_MAX); // no field's name is this long: ends the table
 }
@@ -231,6 +252,20 @@ void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf)
 		memcpy(nf + chain->run[i].offset, in, chain->run[i].size);
 		in += chain->run[i].size;
 	}
+}
+
+void chain_update(const struct chain *chain, const uint8_t *from, uint8_t *nf)
+{
+	for (unsigned i = 0; i < chain->n_runs; i++)
+		memcpy(nf + chain->run[i].offset, from + chain->run[i].offset, chain->run[i].size);
+}
+
+void chain_forget_soft(const struct chain *chain, uint8_t *nf)
+{
+	uint8_t wire[CHAIN_STATE_MAX];
+
+	chain_pack(chain, nf, wire);
+	chain_unpack(chain, wire, nf);
 }
 
 bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b)

@@ -33,12 +33,23 @@ struct chain_run {
 	uint16_t offset, size; // in conn.nf[]
 };
 
+// The last request of a node that has been applied to a connection (core/hpsms/request.c).
+struct chain_mark {
+	uint32_t seq; // 0: none
+	uint32_t who; // low bits of its boot, and its node
+};
+#define CHAIN_MARKS 4 // nodes whose last one is known
+#define CHAIN_REQUESTS "requests taken" // in a description; no field is called so
+#define CHAIN_MARKS_SIZE (CHAIN_MARKS * sizeof(struct chain_mark))
+
 struct chain {
 	uint64_t id;
 	unsigned n;
 	struct chain_nf nf[CHAIN_NFS_MAX];
-	uint16_t state_size; // bytes of all NFs' states together
-	uint16_t wire_size; // bytes of their replicated fields together
+	uint16_t state_size; // bytes of all NFs' states together, and of the marks
+	uint16_t wire_size; // bytes of their replicated fields together, and of the marks
+	bool requests; // an NF takes some: a record has marks
+	uint16_t marks; // where they lie, in conn.nf[]; a multiple of 4
 	const char *text; // canonical configuration
 	// Of a build with older layouts: its records are kept as that chain's, and it runs no packet.
 	const struct chain *as;
@@ -127,6 +138,9 @@ bool chain_read(const struct chain *chain, const uint8_t *in, uint8_t *nf);
 // in the order of chain and field tables; wire_size bytes. Unpack leaves soft bytes zero.
 void chain_pack(const struct chain *chain, const uint8_t *nf, uint8_t *out);
 void chain_unpack(const struct chain *chain, const uint8_t *in, uint8_t *nf);
+// Copies the replicated bytes of one state into another, whose soft bytes stay.
+void chain_update(const struct chain *chain, const uint8_t *from, uint8_t *nf);
+void chain_forget_soft(const struct chain *chain, uint8_t *nf); // they become zero
 // true when a write-once byte differs between two records' states: never, unless something is
 // broken.
 bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b);

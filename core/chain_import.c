@@ -43,6 +43,11 @@ static int check_layout(const struct tripod_nf *nf)
 	return 0;
 }
 
+// The layout's NF takes requests. Nothing runs here: connections are kept as those of another chain.
+static void never(struct tripod_call *c, const void *data, size_t size)
+{
+}
+
 // An NF that is nothing but a layout; NULL: it cannot be one, or there is no room.
 static const struct tripod_nf *read_layout(const struct chain_nf_description *d, struct arena *a)
 {
@@ -61,13 +66,19 @@ static const struct tripod_nf *read_layout(const struct chain_nf_description *d,
 	s.at = d->fields;
 	for (uint32_t i = 0; i < d->n_fields; i++) {
 		uint32_t len = number(&s);
-		f[i].name = text(&s, len, a);
+		f->name = text(&s, len, a);
 		uint32_t offset = number(&s), size = number(&s), class = number(&s);
 		if (offset > CHAIN_STATE_MAX || size > CHAIN_STATE_MAX)
 			return NULL;
-		f[i].offset = (uint16_t)offset;
-		f[i].size = (uint16_t)size;
-		f[i].class = class > TRIPOD_SOFT ? TRIPOD_SOFT + 1 : class;
+		if (strcmp(f->name, CHAIN_REQUESTS) == 0) {
+			f->name = NULL;
+			nf->on_request = never;
+			continue;
+		}
+		f->offset = (uint16_t)offset;
+		f->size = (uint16_t)size;
+		f->class = class > TRIPOD_SOFT ? TRIPOD_SOFT + 1 : class;
+		f++;
 	}
 	return check_layout(nf) == 0 ? nf : NULL;
 }
@@ -126,6 +137,8 @@ bool chain_read(const struct chain *chain, const uint8_t *in, uint8_t *nf)
 	}
 	chain_unpack(chain, in, old);
 	memset(nf, 0, as->state_size);
+	if (chain->requests && as->requests)
+		memcpy(nf + as->marks, old + chain->marks, CHAIN_MARKS_SIZE);
 	for (unsigned i = 0; i < as->n; i++) {
 		const struct tripod_nf *from = chain->nf[i].nf, *to = as->nf[i].nf;
 		const uint8_t *state = old + chain->nf[i].state_offset;

@@ -182,6 +182,51 @@ static void import__translates(void **state)
 	work_free(&w);
 }
 
+static void on_request(struct tripod_call *c, const void *data, size_t size)
+{
+}
+
+// The marks of requests come along, wherever each build has them.
+static void import__marks(void **state)
+{
+	struct tripod_nf first = BUILD_1, second = BUILD_2;
+	first.on_request = second.on_request = on_request;
+	struct chain old = chain_of(&first), new = chain_of(&second), plain = chain_of(&BUILD_2),
+		     got;
+	struct work w = work_of(&old, 16384);
+	uint8_t from[CHAIN_STATE_MAX] = {0}, wire[CHAIN_STATE_MAX], to[CHAIN_STATE_MAX];
+
+	assert_int_equal(import_chain(&w, &got, &new), 0);
+	assert_true(got.id == old.id);
+	assert_int_equal(got.wire_size, old.wire_size);
+	assert_int_not_equal(old.marks, new.marks);
+	for (unsigned i = 0; i < CHAIN_MARKS_SIZE; i++)
+		from[old.marks + i] = (uint8_t)(i + 1);
+	chain_pack(&old, from, wire);
+	memset(to, 0xee, sizeof(to));
+	assert_true(chain_read(&got, wire, to));
+	assert_memory_equal(to + new.marks, from + old.marks, CHAIN_MARKS_SIZE);
+	// A build that takes none any more has no place for them.
+	assert_int_equal(import_chain(&w, &got, &plain), 0);
+	assert_true(got.id == old.id);
+	memset(to, 0xee, sizeof(to));
+	assert_true(chain_read(&got, wire, to));
+	assert_int_equal(to[plain.state_size], 0xee);
+	work_free(&w);
+	// What an older one did not have begins with none.
+	w = work_of(&plain, 16384);
+	struct tripod_nf third = BUILD_2;
+	third.on_request = on_request;
+	struct chain later = chain_of(&third);
+	assert_int_equal(import_chain(&w, &got, &later), 0);
+	chain_pack(&plain, from, wire);
+	memset(to, 0xee, sizeof(to));
+	assert_true(chain_read(&got, wire, to));
+	for (unsigned i = 0; i < CHAIN_MARKS_SIZE; i++)
+		assert_int_equal(to[later.marks + i], 0);
+	work_free(&w);
+}
+
 static void import__refuses(void **state)
 {
 	struct chain old = chain_of(&BUILD_1), new = chain_of(&BUILD_2), got;
@@ -397,6 +442,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(import__translates),
+		cmocka_unit_test(import__marks),
 		cmocka_unit_test(import__refuses),
 		cmocka_unit_test(import__overlapping_fields),
 		cmocka_unit_test(import__property),

@@ -88,6 +88,17 @@ static void check_pack(const struct chain *chain, struct rng *rng)
 		assert_int_equal(back[i], class_of(chain, i) == TRIPOD_SOFT ? 0 : state[i]);
 	for (unsigned i = chain->state_size; i < sizeof(back); i++)
 		assert_int_equal(back[i], 0xdd);
+	memset(back, 0xdd, sizeof(back));
+	chain_update(chain, state, back);
+	for (unsigned i = 0; i < sizeof(back); i++)
+		assert_int_equal(back[i],
+			i >= chain->state_size || class_of(chain, i) == TRIPOD_SOFT ? 0xdd
+										    : state[i]);
+	chain_forget_soft(chain, back);
+	for (unsigned i = 0; i < sizeof(back); i++)
+		assert_int_equal(back[i], i >= chain->state_size              ? 0xdd
+					  : class_of(chain, i) == TRIPOD_SOFT ? 0
+									      : state[i]);
 	// Exactly the write-once bytes make a difference.
 	assert_false(chain_write_once_differs(chain, state, back));
 	for (unsigned i = 0; i < chain->state_size; i++) {
@@ -193,6 +204,47 @@ static void chain_add__limits(void **unused)
 	assert_int_equal(chain.n_runs, CHAIN_RUNS_MAX);
 }
 
+static void on_request(struct tripod_call *c, const void *data, size_t size)
+{
+}
+
+// A chain with NFs that take requests has room for marks, once, and it is replicated.
+static void chain_add__marks(void **unused)
+{
+	struct tripod_nf one = {.name = "one", .state_size = 6};
+	struct tripod_nf two = {.name = "two", .state_size = 3, .on_request = on_request};
+	struct tripod_nf three = {.name = "three", .state_size = 8, .on_request = on_request};
+	struct chain chain = {0};
+	uint8_t state[CHAIN_STATE_MAX], wire[CHAIN_STATE_MAX], back[CHAIN_STATE_MAX];
+
+	assert_int_equal(chain_add(&chain, &one, NULL), 0);
+	assert_false(chain.requests);
+	assert_int_equal(chain_add(&chain, &two, NULL), 0);
+	assert_true(chain.requests);
+	assert_int_equal(chain.marks, 12);
+	assert_int_equal(chain_add(&chain, &three, NULL), 0);
+	assert_int_equal(chain.marks, 12);
+	assert_int_equal(chain.nf[2].state_offset, 12 + CHAIN_MARKS_SIZE + 4);
+	assert_int_equal(chain.wire_size, CHAIN_MARKS_SIZE);
+	for (unsigned i = 0; i < sizeof(state); i++)
+		state[i] = (uint8_t)(i + 1);
+	chain_pack(&chain, state, wire);
+	memset(back, 0xee, sizeof(back));
+	chain_unpack(&chain, wire, back);
+	for (unsigned i = 0; i < chain.state_size; i++)
+		assert_int_equal(back[i], i >= 12 && i < 12 + CHAIN_MARKS_SIZE ? state[i] : 0);
+	assert_false(chain_write_once_differs(&chain, state, back));
+
+	struct tripod_nf large = two;
+	large.state_size = CHAIN_STATE_MAX - CHAIN_MARKS_SIZE + 1;
+	chain = (struct chain){0};
+	assert_int_equal(chain_add(&chain, &large, NULL), -ENOSPC);
+	large.state_size--;
+	chain = (struct chain){0};
+	assert_int_equal(chain_add(&chain, &large, NULL), 0);
+	assert_int_equal(chain.state_size, CHAIN_STATE_MAX);
+}
+
 static uint64_t id_of(const struct tripod_nf *const *nfs, unsigned n, const char *text)
 {
 	struct chain chain = {0};
@@ -228,6 +280,9 @@ static void chain_seal__id(void **unused)
 	c.state_size += 8;
 	assert_true(id != id_of(changed, 2, "text"));
 	c = b;
+	c.on_request = on_request;
+	assert_true(id != id_of(changed, 2, "text"));
+	c = b;
 	struct tripod_field fields[4];
 	memcpy(fields, PAIR_FIELDS, sizeof(fields));
 	c.fields = fields;
@@ -260,6 +315,8 @@ static void chain_describe__property(void **unused)
 		unsigned n = rng_below(&rng, CHAIN_NFS_MAX + 1);
 		for (unsigned i = 0; i < n; i++) {
 			make_nf(&nfs[i], &rng, i);
+			if (rng_below(&rng, 4) == 0)
+				nfs[i].nf.on_request = on_request;
 			if (chain_add(&chain, &nfs[i].nf, NULL) != 0)
 				break;
 		}
@@ -307,6 +364,7 @@ int main(void)
 		cmocka_unit_test(chain_pack__property),
 		cmocka_unit_test(chain_describe__property),
 		cmocka_unit_test(chain_add__joins_neighbours),
+		cmocka_unit_test(chain_add__marks),
 		cmocka_unit_test(chain_add__limits),
 		cmocka_unit_test(chain_seal__id),
 	};

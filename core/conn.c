@@ -348,6 +348,9 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 	unsigned changed = 1u << dir;
 
 	count(s, C_takeovers);
+	// What this node had learned when it handled the connection before is of that time.
+	if (!(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
+		chain_forget_soft(conn_chain(s, c), c->nf);
 	r->part[dir] = (struct conn_version){
 		.epoch = (uint16_t)(r->part[dir].epoch + !DEFECT(epoch)),
 		.writer = s->conf->id,

@@ -124,6 +124,15 @@
 		"NAT ports refused: one of this node's former life may still be in use elsewhere") \
 	X(join_timeouts, "starts that took traffic before all members had sent their copies")      \
 	X(nf_write_refused, "state writes by an NF on a node that may not write")                  \
+	X(requests_tx,                                                                             \
+		"changes of a connection's state asked of the node that writes it, repetitions "   \
+		"included")                                                                        \
+	X(requests_applied, "changes that another node has asked for, applied here")               \
+	X(requests_ended, "changes asked for whose connection ended first")                        \
+	X(request_busy, "requests of NFs refused: one of that connection is under way")            \
+	X(request_full, "requests of NFs refused: too many are under way")                         \
+	X(request_misdirected,                                                                     \
+		"requests received for what is not written, or not known, here; they come again")  \
 	X(timer_full, "NF timers refused: all in use")                                             \
 	X(handoffs, "packets handed to another worker of this node")                               \
 	X(icmp_errors_tx, "ICMP errors sent by the gateway")                                       \

@@ -68,6 +68,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	conn_init(s, a);
 	pull_init(s, a);
 	sync_init(s, a);
+	request_init(s, a);
 	index_shard_init(s, a);
 	peers_init(s, a, conf);
 }

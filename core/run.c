@@ -14,6 +14,7 @@ struct run {
 	uint32_t conn;
 	uint8_t dir;
 	bool init, changed, terminated;
+	bool requested; // on_request() is running
 };
 
 static struct run run_begin(struct shard *s, uint32_t i, unsigned dir, bool init)
@@ -71,6 +72,12 @@ static void hold(struct run *r, struct shard *s, struct tripod_packet *p, unsign
 	c->flags |= CONN_HELD;
 }
 
+// Only the shared part's writer changes it, and ends the connection.
+static bool may_write(const struct run *r, const struct shard *s)
+{
+	return r->init || store_repl(&s->store, r->conn)->part[PART_SHARED].writer == s->conf->id;
+}
+
 // What the NFs did beside their verdicts takes effect when the packet has passed.
 static void run_end(struct run *r, struct shard *s)
 {
@@ -80,15 +87,10 @@ static void run_end(struct run *r, struct shard *s)
 		repl_changed(s, r->conn, 1u << PART_SHARED);
 	if (!r->terminated || c->state != CONN_LIVE)
 		return;
-	if (store_repl(&s->store, r->conn)->part[PART_SHARED].writer == s->conf->id) {
+	if (may_write(r, s))
 		conn_close(s, r->conn, TRIPOD_TERMINATED);
-	} else {
-		// Only the shared part's master ends a connection: the reset flag of a direction that
-		// is handled here asks it.
-		unsigned dir = conn_masters(c, r->dir) ? r->dir : !r->dir;
-		c->dir[dir].tcp.flags |= TCP_DIR_RST;
-		repl_changed(s, r->conn, 1u << dir);
-	}
+	else
+		request_terminate(s, r->conn);
 }
 
 enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir,
@@ -152,6 +154,17 @@ void run_timer(struct shard *s, uint32_t i, unsigned nf)
 	run_end(&r, s);
 }
 
+void run_request(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size)
+{
+	struct run r = run_begin(s, i, 0, false);
+
+	run_enter(&r, nf);
+	r.requested = true;
+	r.changed = true; // that it has been applied, if nothing else
+	r.chain->nf[nf].nf->on_request(&r.call, data, size);
+	run_end(&r, s);
+}
+
 // Takes the packets of record i that this NF holds (nf < 0: any NF) off their list, oldest first. They
 // go on, or are lost, later in this step or in the next: many at once are more than one step's output.
 static void held_end(struct shard *s, uint32_t i, int nf, bool go_on)
@@ -200,7 +213,7 @@ void *tripod_state_rw(struct tripod_call *call)
 	struct run *r = (struct run *)call;
 	struct shard *s = call->shard;
 
-	if (!r->init && store_repl(&s->store, r->conn)->part[PART_SHARED].writer != s->conf->id) {
+	if (!may_write(r, s)) {
 		count(s, C_nf_write_refused);
 		return NULL;
 	}
@@ -211,6 +224,30 @@ void *tripod_state_rw(struct tripod_call *call)
 void *tripod_state_soft(struct tripod_call *call)
 {
 	return ((struct conn *)call->conn)->nf + call->state_offset;
+}
+
+int tripod_request(struct tripod_call *call, const void *data, size_t size)
+{
+	struct run *r = (struct run *)call;
+	struct shard *s = call->shard;
+	const struct tripod_nf *nf = r->chain->nf[call->nf].nf;
+
+	if (nf->on_request == NULL || size > TRIPOD_REQUEST_MAX || r->requested)
+		return -EINVAL;
+	// Also where this node has come to write: what was asked first is applied first.
+	if (request_under_way(s, r->conn)) {
+		count(s, C_request_busy);
+		return -EBUSY;
+	}
+	if (!may_write(r, s))
+		return request_new(s, r->conn, call->nf, data, size);
+	uint8_t from_initiator = call->from_initiator;
+	r->requested = true;
+	call->from_initiator = 1; // as where there is no packet
+	nf->on_request(call, data, size);
+	call->from_initiator = from_initiator;
+	r->requested = false;
+	return 0;
 }
 
 uint64_t tripod_random(struct tripod_call *call)

@@ -602,6 +602,11 @@ static void run__state_survives_a_takeover(void **state)
 	assert_int_equal(writes, 11);
 	assert_int_equal(refused, 11);
 	assert_int_equal(rack_counter(r, -1, C_nf_write_refused), 11);
+	// Nor does what the other node writes take away what is soft here.
+	udp_back(r, 1, 1);
+	rack_run_ms(r, 50);
+	assert_int_equal(refused, 12);
+	assert_int_equal(soft_sum, 11);
 	rack_kill(r, master);
 	rack_run_ms(r, 300);
 	udp(r, 1, 1);

@@ -759,6 +759,7 @@ static void tick(struct shard *s)
 		repl_repair(s);
 	next = min64(next, pull_tick(s));
 	next = min64(next, sync_tick(s));
+	next = min64(next, request_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
 		next = min64(next, control_tick(s));
@@ -809,6 +810,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->sync.ready != 0)
 		sync_run(s);
 	repl_lack_flush(s);
+	request_flush(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);

@@ -15,6 +15,7 @@
 //   hpsms/repair.c   copies that were lost are made again
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
 //   hpsms/fetch.c    chains that peers have and this node has not
@@ -31,6 +32,7 @@
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
 #include "core/icmp.h"
 #include "core/node.h"
@@ -249,6 +251,7 @@ struct shard {
 	uint64_t repair_next; // members whose queue was full: looked after in the next round
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
 	struct sync sync;
+	struct requests requests;
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
@@ -494,6 +497,8 @@ enum run_result run_chain(struct shard *s, struct tripod_packet *p, uint32_t i, 
 	unsigned skip, bool init);
 void run_close(struct shard *s, uint32_t i, enum tripod_reason why);
 void run_timer(struct shard *s, uint32_t i, unsigned nf);
+// By the shared part's writer, of an NF that takes requests.
+void run_request(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size);
 void run_forget(struct shard *s, uint32_t i); // held packets and timers of a record that goes
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
@@ -591,6 +596,19 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 bool repl_repair(struct shard *s); // true: more to do
 // A round of repair begins. marks: it waits for a joining member, or a drain.
 void repl_repair_start(struct shard *s, bool marks);
+
+// ---- hpsms/request.c ----
+void request_init(struct shard *s, struct arena *a);
+// Where another node writes the shared part of record i: has it run on_request() of an NF. The
+// connection has none under way. 0 or -ENOSPC.
+int request_new(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size);
+bool request_under_way(struct shard *s, uint32_t i); // of record i's connection
+void request_terminate(struct shard *s, uint32_t i); // ... has it end the connection
+uint64_t request_tick(struct shard *s); // repeats them; returns when next
+void request_flush(struct shard *s); // sends what is open
+void request_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void request_applied_rx(
+	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
 
 // ---- hpsms/sync.c ----
 void sync_init(struct shard *s, struct arena *a);

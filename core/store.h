@@ -54,7 +54,7 @@ enum conn_flag {
 // The line of one direction. d = 0: packets of the initiator; d = 1: of the responder.
 struct conn_dir {
 	struct tripod_tuple key; // of this direction's packets as they arrive
-	struct tcp_dir tcp; // other protocols: zero but for flags
+	struct tcp_dir tcp; // other protocols: zero
 	tick_t seen; // last packet of this direction, here or (published) at its master
 	uint16_t next_hop; // soft: neighbour slot of where its packets leave to, 0 unknown
 	uint16_t next_hop_check; // soft: generation of that slot

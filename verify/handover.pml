@@ -96,6 +96,7 @@ byte sw = 0;		// where the switch sends the flow
 byte cst = OPENS, cwo = 0, life = 0, pk;
 byte pn = NOBODY, paw;	// paw: mask of who has not answered
 bool pf;		// one answer has come
+bool stuck;		// the last packet was lost: the client repeats it when time has passed
 byte rn = NOBODY;	// node that is to handle the packet now
 bool rw;		// ... once more, after a pull
 bool pq;		// ghost: the packet was sent when all was quiet
@@ -279,7 +280,7 @@ inline handle()
 		if
 		:: pk == SYN -> open(j, 0); serve(j)
 		:: pk != SYN && !again -> pull(j)
-		:: else -> printf("%d drops: nobody knows it\n", j)
+		:: else -> stuck = 1; printf("%d drops: nobody knows it\n", j)
 		fi
 	:: n[j].st == TOMB ->
 		if
@@ -292,7 +293,8 @@ inline handle()
 	:: has_live(j) && n[j].unc && !again -> pull(j)
 #ifndef NO_ASK_WHEN_CLOSED
 	:: has_live(j) && !n[j].unc && !again && n[j].fin && pk != SYN -> pull(j)
-	:: has_live(j) && again && n[j].fin && pk != SYN -> printf("%d drops: closed\n", j)
+	:: has_live(j) && again && n[j].fin && pk != SYN ->
+		stuck = 1; printf("%d drops: closed\n", j)
 	:: has_live(j) && (!n[j].unc || again) && !(n[j].fin && pk != SYN) ->
 #else
 	:: has_live(j) && (!n[j].unc || again) ->
@@ -562,6 +564,9 @@ inline empty_bag(x)
 // Nothing that x owes can be sent now.
 #define told(x) (n[x].up != UP || !(((n[x].owes & 1) && hears(x, 0)) || ((n[x].owes & 2) && hears(x, 1)) || \
 	((n[x].owes & 4) && hears(x, 2))))
+// As far as time alone brings things: who is away comes back, what is owed is sent and arrives.
+#define here(x) (n[x].up == UP && !n[x].cut)
+#define settled (bag_empty && told(0) && told(1) && told(2) && here(0) && here(1) && here(2))
 #define well(x) (n[x].up == UP && !n[x].cut && n[x].ready && n[x].owes == 0)
 #define quiet (well(0) && well(1) && well(2) && bag_empty && idle && pn == NOBODY && \
 	!lacks(0) && !lacks(1) && !lacks(2))
@@ -595,6 +600,7 @@ inline client_sends()
 	:: cst == OPEN && life < CLOSES -> pk = FIN
 	fi;
 	pq = quiet;
+	stuck = 0;
 	printf("client: %d (0 SYN 1 DATA 2 FIN) to %d, quiet %d\n", pk, sw, (pq -> 1 : 0));
 	if
 	:: pq -> check_quiet()
@@ -733,7 +739,8 @@ progress_served:
 		served = 0
 
 	// The client has one packet under way at most.
-	:: atomic { idle && pn == NOBODY && usable(sw) && cst != ENDED && !n[sw].must_free ->
+	:: atomic { idle && pn == NOBODY && usable(sw) && cst != ENDED && !n[sw].must_free &&
+			(!stuck || settled) ->
 		client_sends() }
 	// Ports are used again when what was said of the life before has arrived (flush_us, and the way).
 	:: d_step { idle && cst == ENDED && life < CLOSES && bag_empty && told(0) && told(1) && told(2) ->

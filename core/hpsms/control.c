@@ -645,6 +645,10 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		none_rx(s, h, body, len);
 	else if (h->type == WIRE_LACK)
 		repl_lack_rx(s, h->from_node, h, body, len);
+	else if (h->type == WIRE_REQUEST)
+		request_rx(s, h, body, len);
+	else if (h->type == WIRE_APPLIED)
+		request_applied_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)
 		index_rx(s, h, body, len);
 	else if (h->type == WIRE_SNAPSHOT)

@@ -54,9 +54,10 @@ uint64_t place_missing(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint64_t holders = store_repl(&s->store, i)->holders, missing = 0;
-	// Who has not this connection's chain is no backup for it.
-	uint64_t among =
-		shard_takers(s) & s->chain_nodes[c->chain] & shard_responsive(s) & ~s->refusing;
+	// Who has not this connection's chain is no backup for it. Who misses heartbeats is none as long as
+	// there are others.
+	uint64_t takers = shard_takers(s) & s->chain_nodes[c->chain];
+	uint64_t answer = takers & shard_responsive(s), among = answer & ~s->refusing;
 	uint64_t coming = s->live & ~s->draining & ~s->ports;
 	// The copy that leaves with this node makes one more necessary.
 	unsigned n = s->conf->backups + (s->draining & shard_self(s) ? 1 : 0);
@@ -70,9 +71,12 @@ uint64_t place_missing(const struct shard *s, uint32_t i)
 	}
 	missing |= 1ull << conn_opener(c) & s->joining;
 	missing &= among & ~holders;
-	unsigned copies = (unsigned)__builtin_popcountll((holders | missing) & among);
-	if (copies < n)
-		missing |= place_rendezvous(
-			s, &c->dir[0].key, among & ~(holders | missing), n - copies);
+	for (unsigned late = 0; late < 2; late++) {
+		uint64_t counted = late ? takers : answer, free = counted & ~s->refusing;
+		unsigned copies = (unsigned)__builtin_popcountll((holders | missing) & counted);
+		if (copies < n)
+			missing |= place_rendezvous(
+				s, &c->dir[0].key, free & ~(holders | missing), n - copies);
+	}
 	return missing;
 }

@@ -112,7 +112,8 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 		return SHARED_UNREAD;
 	if (chain_write_once_differs(chain, nf, c->nf))
 		return SHARED_DIFFERS;
-	memcpy(c->nf, nf, chain->state_size);
+	// What is soft here goes with the direction that is handled here, whoever writes the rest.
+	chain_update(chain, nf, c->nf);
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
@@ -408,6 +409,9 @@ static bool merge(
 		conn_close(s, i, TRIPOD_TERMINATED);
 		return false;
 	}
+	// Nor does who names a former writer of the shared part: it has come to hold a copy since.
+	stale |= (w->parts & 1u << PART_SHARED) && w->version[PART_SHARED].writer != s->conf->id &&
+		 (int16_t)(r->part[PART_SHARED].epoch - w->version[PART_SHARED].epoch) > 0;
 	// Claims of one epoch: the sender's has lost, and it may not know.
 	bool lost = false;
 	for (unsigned p = 0; p < PARTS; p++)
@@ -431,12 +435,7 @@ static bool merge(
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
-	bool reset = (c->dir[0].tcp.flags | c->dir[1].tcp.flags) & TCP_DIR_RST;
-	if (reset && r->part[PART_SHARED].writer == s->conf->id && c->state == CONN_LIVE &&
-		c->dir[0].key.proto != IPPROTO_TCP)
-		conn_close(s, i, TRIPOD_TERMINATED);
-	else
-		conn_rewheel(s, i);
+	conn_rewheel(s, i);
 	return !lost;
 }
 

@@ -268,6 +268,26 @@ static void repl__state_of_a_foreign_chain(void **state)
 	rack_free(r);
 }
 
+// Who has a copy and names a former writer of the shared part has missed the change: it is told.
+static void repl__former_writer_is_corrected(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct wire_record w = record_of(r, 1, 1, 3);
+
+	forge(r, 1, 0, &w);
+	rack_run_ms(r, 20);
+	uint64_t sent = rack_counter(r, 0, C_log_records_tx);
+	forge(r, 1, 0, &w); // the same once more
+	rack_run_ms(r, 20);
+	assert_int_equal(rack_counter(r, 0, C_log_records_tx), sent);
+	w.version[PART_SHARED].epoch = 2;
+	forge(r, 1, 0, &w);
+	rack_run_ms(r, 20);
+	assert_int_equal(rack_counter(r, 0, C_log_records_tx), sent + 1);
+	assert_int_equal(find(r, 0, 1, NULL)->part[PART_SHARED].epoch, 3);
+	rack_free(r);
+}
+
 static void repl__impossible_records(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
@@ -842,6 +862,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(repl__forged_record_is_kept),
 		cmocka_unit_test(repl__state_of_a_foreign_chain),
+		cmocka_unit_test(repl__former_writer_is_corrected),
 		cmocka_unit_test(repl__impossible_records),
 		cmocka_unit_test(repl__a_number_counts_once),
 		cmocka_unit_test(repl__messages_of_others),

@@ -362,6 +362,124 @@ static void sync__reused_while_waiting(void **state)
 	scene_close(&x);
 }
 
+// A third holder that is behind could take over with what the connection was before: it is waited for,
+// although k others have acknowledged.
+static void sync__every_holder_is_waited_for(void **state)
+{
+	struct scene x;
+	struct conn_view v;
+	uint64_t others = 0;
+
+	for (unsigned seed = 20; __builtin_popcountll(others) != 2; seed++) {
+		if (seed > 20)
+			scene_close(&x);
+		scene_open(&x, (struct rack_conf){.nodes = 5, .backups = 1, .seed = seed});
+		rack_port(x.r, x.master, false);
+		flow_from_client(x.r, &x.f, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 10);
+		rack_run_ms(x.r, 50);
+		assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 1);
+		x.master = master_of(x.r, &x.f);
+		assert_true(rack_conn(x.r, x.master, &x.f.key, &v));
+		others = v.holders & ~(1ull << x.master);
+	}
+	x.silent = others & -others;
+	flow_from_client(x.r, &x.f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 0);
+	rack_run_ms(x.r, 50);
+	assert_true(rack_conn(x.r, x.master, &x.f.key, &v));
+	assert_true(v.acked & others);
+	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 0);
+	x.silent = 0;
+	rack_run_ms(x.r, 150);
+	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 1);
+	scene_close(&x);
+}
+
+// ---- A member without room ----
+
+#define ROOM_FOR 64 // records a node
+
+static bool lose_refusals(void *ctx, unsigned from, const struct frame *f)
+{
+	return ctx != NULL && f->vlan == 30 && f->len > 45 && f->data[45] == WIRE_REFUSED;
+}
+
+static unsigned node_of(struct rack *r, unsigned n)
+{
+	struct flow f = flow_of(n, "10.1.0.101");
+
+	return master_of(r, &f);
+}
+
+// A rack in which node 1 has no room, and the answer of a connection of node 0 on its way.
+static struct rack *without_room(struct rack_conf c, bool lose, struct flow *f)
+{
+	static bool yes = true;
+	unsigned n = 0, opened = 0;
+
+	c.sync = true;
+	c.connections = ROOM_FOR;
+	struct rack *r = rack_of(c);
+	rack_tap(r, lose_refusals, lose ? &yes : NULL);
+	for (; opened < ROOM_FOR; n++) {
+		struct flow other = flow_of(n, "10.1.0.101");
+		if (node_of(r, n) != 1)
+			continue;
+		flow_from_client(r, &other, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 1);
+		opened++;
+	}
+	assert_int_equal(node_shard(rack_node(r, 1), 0)->store.used, ROOM_FOR);
+	while (node_of(r, n) != 0)
+		n++;
+	*f = flow_of(n, "10.1.0.101");
+	flow_from_client(r, f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 5);
+	arrived(r, TRIPOD_INCOMING, NULL);
+	flow_from_server(r, f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 100);
+	assert_true(rack_counter(r, 1, C_log_records_refused) > 0);
+	return r;
+}
+
+// What is not kept is not acknowledged, whether or not its sender hears that it was refused.
+static void sync__refused_is_not_acknowledged(void **state)
+{
+	struct flow f;
+
+	for (unsigned lose = 0; lose < 2; lose++) {
+		struct rack *r = without_room(
+			(struct rack_conf){.nodes = 2, .backups = 1, .sync_timeout_ms = 300}, lose,
+			&f);
+		assert_int_equal(arrived(r, TRIPOD_INCOMING, NULL), 0);
+		rack_run_ms(r, 300);
+		assert_int_equal(rack_counter(r, 0, C_drop_sync_timeout), 1);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+static void sync__refused_by_one_of_two(void **state)
+{
+	struct flow f;
+	struct rack *r = without_room((struct rack_conf){.nodes = 3, .backups = 2}, false, &f);
+
+	// The other one has acknowledged; two were promised.
+	assert_int_equal(rack_copies(r, &f.key), 2);
+	assert_int_equal(arrived(r, TRIPOD_INCOMING, NULL), 0);
+	rack_free(r);
+}
+
+static void sync__refused_and_given_to_another(void **state)
+{
+	struct flow f;
+	struct rack *r =
+		without_room((struct rack_conf){.nodes = 4, .backups = 1, .seed = 30}, false, &f);
+
+	assert_int_equal(arrived(r, TRIPOD_INCOMING, NULL), 1);
+	assert_int_equal(rack_copies(r, &f.key), 2);
+	rack_free(r);
+}
+
 static void sync__without_backups(void **state)
 {
 	struct rack_conf c = {.nodes = 3, .workers = 1, .seed = 12, .sync = true};
@@ -543,6 +661,10 @@ int main(void)
 		cmocka_unit_test(sync__no_room_to_wait),
 		cmocka_unit_test(sync__moved_while_waiting),
 		cmocka_unit_test(sync__reused_while_waiting),
+		cmocka_unit_test(sync__every_holder_is_waited_for),
+		cmocka_unit_test(sync__refused_is_not_acknowledged),
+		cmocka_unit_test(sync__refused_by_one_of_two),
+		cmocka_unit_test(sync__refused_and_given_to_another),
 		cmocka_unit_test(sync__without_backups),
 		cmocka_unit_test(sync__each_service_its_promise),
 		cmocka_unit_test(sync__none_in_a_rack_of_async),

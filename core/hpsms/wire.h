@@ -33,7 +33,9 @@ enum wire_type {
 	WIRE_REFUSED = 10, // to who sent records: keys of those that the sender could not keep
 	WIRE_LACK = 11, // records that an UPDATE named and the sender has not: hashes of their keys
 	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
-	WIRE_TYPE_MAX = WIRE_GREET,
+	WIRE_REQUEST = 13, // changes that the shared part's writer is asked for
+	WIRE_APPLIED = 14, // answer: those that all copies have
+	WIRE_TYPE_MAX = WIRE_APPLIED,
 };
 
 struct wire_header {
@@ -162,6 +164,26 @@ int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
 #define WIRE_TUPLE_MAX 40 // bytes of the largest
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+
+// ---- wire_request.c ----
+#define WIRE_REQUEST_TERMINATE 0xff // nf: the connection is to end; no data
+struct wire_request {
+	uint64_t hash; // store_hash() of the key of direction 0
+	uint64_t incarnation;
+	uint32_t seq; // of the sender's, not 0
+	uint8_t nf; // position in the chain
+	uint8_t size;
+	uint8_t data[TRIPOD_REQUEST_MAX];
+};
+struct wire_applied {
+	uint64_t hash, incarnation;
+	uint32_t seq; // of the request
+};
+#define WIRE_REQUEST_ITEM_MAX 40 // bytes of the largest of either
+int wire_put_request(uint8_t *buf, size_t size, const struct wire_request *r);
+int wire_get_request(const uint8_t *buf, size_t len, struct wire_request *r);
+int wire_put_applied(uint8_t *buf, size_t size, const struct wire_applied *a);
+int wire_get_applied(const uint8_t *buf, size_t len, struct wire_applied *a);
 
 #define WIRE_CHAIN_CHUNK 1024 // bytes
 struct wire_chain_ask {

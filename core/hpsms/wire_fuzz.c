@@ -33,6 +33,8 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct tripod_tuple tuple;
 		struct wire_chain_ask chain_ask;
 		struct wire_chain chain;
+		struct wire_request request;
+		struct wire_applied applied;
 		uint64_t hash;
 	} u;
 	int n, put;
@@ -52,6 +54,14 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_LACK:
 		n = wire_get_hash(data, len, &u.hash);
 		put = n < 0 ? n : wire_put_hash(again, sizeof(again), u.hash);
+		break;
+	case WIRE_REQUEST:
+		n = wire_get_request(data, len, &u.request);
+		put = n < 0 ? n : wire_put_request(again, sizeof(again), &u.request);
+		break;
+	case WIRE_APPLIED:
+		n = wire_get_applied(data, len, &u.applied);
+		put = n < 0 ? n : wire_put_applied(again, sizeof(again), &u.applied);
 		break;
 	case WIRE_INDEX:
 		n = wire_get_delta(data, len, count, &u.delta);

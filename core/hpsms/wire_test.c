@@ -152,6 +152,14 @@ static void header__per_type(void **state)
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
 	h.to_node = 0;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_REQUEST;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // to which worker?
+	h.to_worker = 1;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_APPLIED;
+	h.count = 0;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // of nothing
+	h.count = 1;
 	h.type = WIRE_HELLO;
 	h.to_node = WIRE_ANY;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // to whom?
@@ -346,11 +354,87 @@ static void prop__tuples(void **state)
 	}
 }
 
+static struct wire_request some_request(struct rng *r)
+{
+	struct wire_request q = {
+		.hash = rng_next(r),
+		.incarnation = rng_next(r) >> rng_below(r, 64),
+		.seq = (uint32_t)rng_next(r) | 1,
+		.nf = (uint8_t)rng_below(r, CHAIN_NFS_MAX + 1),
+	};
+	if (q.nf == CHAIN_NFS_MAX)
+		q.nf = WIRE_REQUEST_TERMINATE;
+	else
+		q.size = (uint8_t)rng_below(r, TRIPOD_REQUEST_MAX + 1);
+	for (unsigned i = 0; i < q.size; i++)
+		q.data[i] = (uint8_t)rng_next(r);
+	return q;
+}
+
+static void request__bytes_as_documented(void **state)
+{
+	static const uint8_t want[] = {
+		1, 2, 3, 4, 5, 6, 7, 8, 0xac, 2, 9, 10, 11, 12, 3, 2, 0xaa, 0xbb};
+	struct wire_request q = {0x0102030405060708, 300, 0x090a0b0c, 3, 2, {0xaa, 0xbb}}, got;
+	struct wire_applied a = {q.hash, q.incarnation, q.seq}, heard;
+	uint8_t b[WIRE_REQUEST_ITEM_MAX];
+
+	assert_int_equal(wire_put_request(b, sizeof(b), &q), sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+	assert_int_equal(wire_put_applied(b, sizeof(b), &a), 14);
+	assert_memory_equal(b, want, 14);
+	assert_int_equal(wire_put_applied(b, 13, &a), -ENOSPC);
+	for (size_t len = 0; len < 14; len++)
+		assert_int_equal(wire_get_applied(want, len, &heard), -EINVAL);
+	assert_int_equal(wire_get_applied(want, sizeof(want), &heard), 14);
+	assert_true(heard.hash == a.hash && heard.incarnation == 300 && heard.seq == a.seq);
+	memset(b + 10, 0, 4);
+	assert_int_equal(wire_get_applied(b, 14, &heard), -EINVAL);
+	a.seq = 0;
+	assert_int_equal(wire_put_applied(b, sizeof(b), &a), -EINVAL);
+
+	memcpy(b, want, sizeof(want));
+	b[14] = CHAIN_NFS_MAX;
+	assert_int_equal(wire_get_request(b, sizeof(want), &got), -EINVAL);
+	b[14] = WIRE_REQUEST_TERMINATE; // has no data
+	assert_int_equal(wire_get_request(b, sizeof(want), &got), -EINVAL);
+	b[15] = 0;
+	assert_int_equal(wire_get_request(b, sizeof(want), &got), 16);
+	memcpy(b, want, sizeof(want));
+	b[15] = TRIPOD_REQUEST_MAX + 1;
+	assert_int_equal(wire_get_request(b, sizeof(b), &got), -EINVAL);
+	memcpy(b, want, sizeof(want));
+	memset(b + 10, 0, 4); // seq
+	assert_int_equal(wire_get_request(b, sizeof(want), &got), -EINVAL);
+	q.size = TRIPOD_REQUEST_MAX + 1;
+	assert_int_equal(wire_put_request(b, sizeof(b), &q), -EINVAL);
+}
+
+static void prop__requests(void **state)
+{
+	struct rng r = {SEED};
+	printf("seed %u\n", SEED);
+	for (unsigned i = 0; i < 20000; i++) {
+		struct wire_request q = some_request(&r), got;
+		uint8_t b[WIRE_REQUEST_ITEM_MAX];
+		int n = wire_put_request(b, sizeof(b), &q);
+		assert_in_range(n, 15, WIRE_REQUEST_ITEM_MAX);
+		assert_int_equal(wire_put_request(b, (size_t)n - 1, &q), -ENOSPC);
+		for (int len = 0; len < n; len++)
+			assert_int_equal(wire_get_request(b, (size_t)len, &got), -EINVAL);
+		assert_int_equal(wire_get_request(b, sizeof(b), &got), n);
+		assert_true(got.hash == q.hash && got.incarnation == q.incarnation);
+		assert_true(got.seq == q.seq && got.nf == q.nf && got.size == q.size);
+		assert_memory_equal(got.data, q.data, sizeof(q.data));
+	}
+}
+
 static uint16_t make_message(uint8_t *b, struct rng *r)
 {
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
-		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN};
+		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN,
+		WIRE_REQUEST, WIRE_APPLIED};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
@@ -385,6 +469,8 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_chain_ask chain_ask = {rng_next(r) | 1, (uint32_t)rng_next(r)};
 		static const uint8_t piece[100] = {1, 2, 3};
 		struct wire_chain chunk = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
+		struct wire_request request = some_request(r);
+		struct wire_applied applied = {request.hash, request.incarnation, request.seq};
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
 		else if (h.type == WIRE_INDEX)
@@ -397,6 +483,10 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			n = wire_put_chain_ask(b + len, room, &chain_ask);
 		else if (h.type == WIRE_CHAIN)
 			n = wire_put_chain(b + len, room, &chunk);
+		else if (h.type == WIRE_REQUEST)
+			n = wire_put_request(b + len, room, &request);
+		else if (h.type == WIRE_APPLIED)
+			n = wire_put_applied(b + len, room, &applied);
 		else if (h.type == WIRE_GREET)
 			n = wire_put_greet(b + len, room, &greet);
 		else if (h.type == WIRE_LOG)
@@ -444,6 +534,8 @@ int main(void)
 		cmocka_unit_test(greet__round_trip_and_ranges),
 		cmocka_unit_test(tuple__canonical),
 		cmocka_unit_test(prop__tuples),
+		cmocka_unit_test(request__bytes_as_documented),
+		cmocka_unit_test(prop__requests),
 		cmocka_unit_test(prop__fuzz_target),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,6 +245,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.sync_forward = r->conf.sync_forward,
 		.sync_timeout_ms = r->conf.sync_timeout_ms ? r->conf.sync_timeout_ms : 1000,
 		.sync_packets = r->conf.sync_packets ? r->conf.sync_packets : 512,
+		.requests = r->conf.requests ? r->conf.requests : 512,
 		.refuse_short = r->conf.refuse_short,
 		.backups = (uint8_t)r->conf.backups,
 		.peer_workers =

@@ -104,6 +104,29 @@ static void check_waiting(struct finding *at, const struct shard *s)
 	equal(at, "pulls under way", s->pulls_asking, pulls);
 }
 
+static void check_requests(struct finding *at, const struct shard *s)
+{
+	const struct requests *q = &s->requests;
+	uint32_t listed = 0, hashed = 0, free = 0;
+
+	for (uint32_t i = q->oldest; i != 0; i = q->pool[i].newer) {
+		listed++;
+		if (!q->pool[i].asks && !q->pool[i].terminate)
+			fail(at, "request for nothing", i, 0);
+		if (q->pool[i].next_ns < q->due_ns)
+			fail(at, "request that nobody will look at in time", i, 0);
+	}
+	for (unsigned h = 0; h < REQUEST_HASH; h++) {
+		for (uint32_t i = q->hash[h]; i != 0; i = q->pool[i].chain)
+			hashed++;
+	}
+	for (uint32_t i = q->free; i != 0; i = q->pool[i].chain)
+		free++;
+	equal(at, "requests in the list", q->used, listed);
+	equal(at, "requests in the hash table", q->used, hashed);
+	equal(at, "free places for requests", free, s->conf->requests - q->used);
+}
+
 // What is announced are keys of records here.
 static void check_announced(struct finding *at, const struct shard *s)
 {
@@ -147,6 +170,7 @@ bool tables_check(const struct shard *s, char *why, size_t size)
 	check_index(at, st, keys + aliases);
 	check_wheel(at, st, used);
 	check_waiting(at, s);
+	check_requests(at, s);
 	check_announced(at, s);
 	return !finding.wrong;
 }

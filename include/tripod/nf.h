@@ -46,6 +46,8 @@ enum tripod_durability {
 	TRIPOD_UNSAID, // as the rack is configured
 };
 
+#define TRIPOD_REQUEST_MAX 16 // bytes of what a tripod_request() carries
+
 // When a byte of state may change, which decides what is replicated (docs/nf-guide.md).
 enum tripod_field_class {
 	TRIPOD_WRITE_ONCE, // fixed in on_init; equal on every node for ever. Replicated.
@@ -104,6 +106,11 @@ struct tripod_nf {
 	// The timer set by tripod_timer_set() has run out. May be NULL.
 	void (*on_timer)(struct tripod_call *c);
 
+	// A tripod_request() of this NF has arrived where the connection's shared state is written:
+	// tripod_state_rw() is not NULL here. There is no packet. The data is what another node sent, and
+	// aligned like a byte; check it before use. May be NULL: then nothing can be requested.
+	void (*on_request)(struct tripod_call *c, const void *data, size_t size);
+
 	// Makes this NF's state of one that a build with an older layout has replicated: `old` has that
 	// build's old_size bytes, with fields where they were then, soft ones zero; `state` is zeroed.
 	// 0, or negative when that layout is not known. Reads and writes nothing else. NULL: no older
@@ -151,7 +158,7 @@ extern const char *const tripod_durabilities[];
 enum tripod_durability tripod_env_durability(
 	struct tripod_nf_env *env, const struct tripod_conf *conf);
 
-// ---- In on_init, on_packet, on_close, on_timer ----
+// ---- In on_init, on_packet, on_close, on_timer, on_request ----
 
 struct tripod_call {
 	const void *instance; // what load() returned
@@ -160,7 +167,8 @@ struct tripod_call {
 	// Tuple of the connection's first packet as it entered the chain: what the initiator asked for.
 	const struct tripod_tuple *opening;
 	uint64_t now_ns; // time of this burst; monotonic, not a date
-	uint8_t from_initiator; // the packet was sent by the side that opened the connection
+	// The packet was sent by the side that opened the connection; 1 where there is no packet.
+	uint8_t from_initiator;
 	uint8_t nf; // position in the chain
 	uint16_t state_offset;
 	void *shard; // the framework's
@@ -178,11 +186,20 @@ static inline void tripod_count(struct tripod_call *c, unsigned counter)
 }
 
 // Writable state; the change is replicated. NULL when this node may not change it now (the
-// initiator's direction is another node's): counted, try again on a later packet, or send a
-// request once the framework has it. Never NULL in on_init.
+// initiator's direction is another node's): counted, try again on a later packet, or use
+// tripod_request(). Never NULL in on_init and on_request.
 void *tripod_state_rw(struct tripod_call *c);
 // Writable state for soft fields only: nothing is replicated.
 void *tripod_state_soft(struct tripod_call *c);
+
+// Has this NF's on_request() run on the node that writes the connection's state. If that is this node,
+// it runs within the call, and what it changes is a change like any other. Else it runs soon, exactly
+// once, whichever nodes die meanwhile, unless this one does or the connection ends first; what it changes
+// comes here as other changes do. The packet under way does not wait for it. 0, or
+//	-EBUSY   one of this connection is under way (some 10 ms); try again on a later packet. Counted.
+//	-ENOSPC  too many are under way on this worker. Counted.
+//	-EINVAL  more than TRIPOD_REQUEST_MAX bytes, no on_request, or called from it
+int tripod_request(struct tripod_call *c, const void *data, size_t size);
 
 // Uniform 64 bits from the worker's seeded generator.
 uint64_t tripod_random(struct tripod_call *c);
@@ -197,7 +214,8 @@ bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tup
 // What this connection is promised, in on_init alone. If several NFs say something, the strongest
 // holds; if none does, what the rack is configured to.
 void tripod_durability(struct tripod_call *c, enum tripod_durability level);
-// The connection ends after this packet, on all nodes.
+// The connection ends after this packet, on all nodes. Where this node does not write its state, the
+// one that does is asked to end it: until then some more packets may come.
 void tripod_terminate(struct tripod_call *c);
 // Both directions are to be handled by one node: packets that arrive at another are relayed to it.
 void tripod_pin(struct tripod_call *c);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "nf/testkit/testkit.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,10 +50,17 @@ struct testkit {
 	unsigned n_held;
 	struct held held[TRIPOD_HOLD_MAX];
 
+	// What an NF has asked of the node that writes, and has not arrived there.
+	struct {
+		bool under_way;
+		uint8_t nf, size;
+		uint8_t data[TRIPOD_REQUEST_MAX];
+	} request;
+
 	// The callback under way.
 	struct tripod_tuple arrived; // of the packet sent
 	bool rw, soft; // the NF asked for writable state
-	bool in_init;
+	bool in_init, in_request;
 
 	// Faults.
 	bool not_writable, starve;
@@ -240,6 +248,7 @@ static void forget(struct testkit *t)
 	memset(t->state, 0, sizeof(t->state));
 	memset(t->timer_ns, 0, sizeof(t->timer_ns));
 	t->n_held = 0;
+	t->request.under_way = false;
 }
 
 static void add_output(struct testkit *t, const char *what, const struct tripod_packet *p)
@@ -463,6 +472,7 @@ void testkit_takeover(struct testkit *t)
 	memset(t->counters, 0, sizeof(t->counters));
 	memset(t->timer_ns, 0, sizeof(t->timer_ns));
 	t->n_held = 0;
+	t->request.under_way = false;
 	if (++t->conf.slot == t->conf.slots)
 		t->conf.slot = 0;
 	t->rng.state = rng_next(&t->rng);
@@ -508,6 +518,32 @@ const char *testkit_advance(struct testkit *t, uint64_t ms)
 		settle(t);
 	}
 	t->now_ns = end_ns;
+	return settle(t);
+}
+
+// on_request() of NF number i, where it may write.
+static void run_request(struct testkit *t, struct tripod_call *c, const void *data, size_t size)
+{
+	uint8_t copy[TRIPOD_REQUEST_MAX]; // it may have crossed the wire
+
+	memcpy(copy, data, size);
+	t->in_request = true;
+	t->chain.nf[c->nf].nf->on_request(c, copy, size);
+	t->in_request = false;
+}
+
+const char *testkit_deliver(struct testkit *t)
+{
+	uint8_t before[CHAIN_STATE_MAX];
+
+	begin_step(t);
+	if (!t->request.under_way)
+		return "nothing";
+	t->request.under_way = false;
+	struct tripod_call c = call_of(t, t->request.nf, true);
+	begin_watch(t, before, false);
+	run_request(t, &c, t->request.data, t->request.size);
+	end_watch(t, t->request.nf, before);
 	return settle(t);
 }
 
@@ -575,10 +611,40 @@ static struct testkit *kit(const struct tripod_call *c)
 void *tripod_state_rw(struct tripod_call *c)
 {
 	struct testkit *t = kit(c);
-	if (t->not_writable && !t->in_init)
+	if (t->not_writable && !t->in_init && !t->in_request)
 		return NULL;
 	t->rw = true;
 	return t->state + c->state_offset;
+}
+
+int tripod_request(struct tripod_call *c, const void *data, size_t size)
+{
+	struct testkit *t = kit(c);
+	const struct tripod_nf *nf = t->chain.nf[c->nf].nf;
+
+	if (nf->on_request == NULL || size > TRIPOD_REQUEST_MAX || t->in_request) {
+		violate(t, nf->name, "made a request ",
+			t->in_request            ? "from on_request"
+			: nf->on_request == NULL ? "and has no on_request"
+						 : "of more bytes than it may have");
+		return -EINVAL;
+	}
+	if (t->request.under_way)
+		return -EBUSY;
+	if (!t->not_writable || t->in_init) {
+		uint8_t from_initiator = c->from_initiator;
+		c->from_initiator = 1;
+		run_request(t, c, data, size);
+		c->from_initiator = from_initiator;
+		return 0;
+	}
+	if (t->starve)
+		return -ENOSPC;
+	t->request.under_way = true;
+	t->request.nf = c->nf;
+	t->request.size = (uint8_t)size;
+	memcpy(t->request.data, data, size);
+	return 0;
 }
 
 void *tripod_state_soft(struct tripod_call *c)

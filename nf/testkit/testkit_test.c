@@ -28,6 +28,11 @@ struct script {
 	enum tripod_verdict init, verdict;
 	void (*on_init)(struct tripod_call *c, struct tripod_packet *p);
 	void (*on_packet)(struct tripod_call *c, struct tripod_packet *p);
+	void (*on_request)(struct tripod_call *c);
+	unsigned requests;
+	size_t size;
+	uint8_t data[TRIPOD_REQUEST_MAX];
+	int error; // of the last tripod_request()
 };
 static struct script script;
 
@@ -63,6 +68,15 @@ static void on_timer(struct tripod_call *c)
 	tripod_release(c);
 }
 
+static void on_request(struct tripod_call *c, const void *data, size_t size)
+{
+	script.requests++;
+	script.size = size;
+	memcpy(script.data, data, size);
+	if (script.on_request != NULL)
+		script.on_request(c);
+}
+
 static const struct tripod_nf first = {.abi = TRIPOD_NF_ABI,
 	.name = "first",
 	.summary = "a test's",
@@ -73,7 +87,8 @@ static const struct tripod_nf first = {.abi = TRIPOD_NF_ABI,
 	.on_init = on_init,
 	.on_packet = on_packet,
 	.on_close = on_close,
-	.on_timer = on_timer};
+	.on_timer = on_timer,
+	.on_request = on_request};
 
 // The second in the chain leaves a trace of the order: the port grows by one.
 static enum tripod_verdict second_packet(struct tripod_call *c, struct tripod_packet *p)
@@ -406,6 +421,88 @@ static void testkit_take__available(void **unused)
 	testkit_free(t);
 }
 
+static void ask_for(struct tripod_call *c, struct tripod_packet *p)
+{
+	script.error = tripod_request(c, "abc", 3);
+}
+
+static void write_durable(struct tripod_call *c)
+{
+	struct state *w = tripod_state_rw(c);
+	if (w != NULL)
+		w->durable = 77;
+}
+
+static void ask_again(struct tripod_call *c)
+{
+	script.error = tripod_request(c, "abc", 3);
+}
+
+static void ask_too_much(struct tripod_call *c, struct tripod_packet *p)
+{
+	script.error = tripod_request(c, "12345678901234567", 17);
+}
+
+static void end_it(struct tripod_call *c)
+{
+	tripod_terminate(c);
+}
+
+static void testkit_deliver__requests(void **unused)
+{
+	struct testkit *t = start();
+	script.on_packet = ask_for;
+	script.on_request = write_durable;
+	assert_string_equal(testkit_send(t, SYN), FORWARDED); // runs at once
+	assert_int_equal(script.error, 0);
+	assert_int_equal(script.requests, 1);
+	assert_int_equal(script.size, 3);
+	assert_memory_equal(script.data, "abc", 3);
+	assert_string_equal(testkit_deliver(t), "nothing");
+
+	testkit_writable(t, false);
+	script.requests = 0;
+	assert_string_equal(testkit_send(t, DATA), FORWARDED);
+	assert_int_equal(script.error, 0);
+	assert_string_equal(testkit_send(t, DATA), FORWARDED);
+	assert_int_equal(script.error, -EBUSY);
+	assert_int_equal(script.requests, 0);
+	assert_string_equal(testkit_deliver(t), "");
+	assert_int_equal(script.requests, 1);
+	assert_int_equal(((const struct state *)testkit_state(t, "first"))->durable, 77);
+	assert_string_equal(testkit_deliver(t), "nothing");
+
+	testkit_send(t, DATA);
+	testkit_takeover(t); // the node that asked is gone
+	assert_string_equal(testkit_deliver(t), "nothing");
+	testkit_starve(t, true);
+	testkit_send(t, DATA);
+	assert_int_equal(script.error, -ENOSPC);
+	testkit_starve(t, false);
+	script.on_request = end_it;
+	testkit_send(t, DATA);
+	assert_string_equal(testkit_deliver(t), "");
+	assert_false(testkit_connected(t));
+	testkit_free(t);
+}
+
+static void testkit_deliver__violations(void **unused)
+{
+	struct testkit *t = start();
+	script.on_packet = ask_too_much;
+	assert_non_null(strstr(testkit_send(t, SYN), "violation: first made a request of more"));
+	assert_int_equal(script.error, -EINVAL);
+	script.on_packet = ask_for;
+	script.on_request = ask_again;
+	assert_non_null(strstr(testkit_send(t, DATA), "violation: first made a request from"));
+	assert_int_equal(script.error, 0); // of the outer one
+	testkit_writable(t, false);
+	assert_string_equal(testkit_send(t, DATA), FORWARDED);
+	assert_non_null(strstr(testkit_deliver(t), "violation: first made a request from"));
+	assert_int_equal(script.error, -EINVAL);
+	testkit_free(t);
+}
+
 static void testkit_errors__report(void **unused)
 {
 	char *report = testkit_errors("- first: {}\n- third: {}\n", NULL);
@@ -431,6 +528,8 @@ int main(void)
 		cmocka_unit_test(tripod_emit__to_sender),
 		cmocka_unit_test(tripod_terminate__closes),
 		cmocka_unit_test(testkit_take__available),
+		cmocka_unit_test(testkit_deliver__requests),
+		cmocka_unit_test(testkit_deliver__violations),
 		cmocka_unit_test(testkit_errors__report),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
