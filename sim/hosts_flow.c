@@ -250,7 +250,8 @@ void hosts_flow_rx(struct hosts *h, enum tripod_direction side, const struct hos
 	if (tripod_tuple_equal(&sends, &c->e.opening))
 		answered(h, c, &d, p->payload_len);
 	else if (c->phase == PHASE_OPENING)
-		h->totals.late++; // never answered, it was promised nothing: to its socket, a stranger
+		h->totals
+			.late++; // never answered, it was promised nothing: to its socket, a stranger
 	else
 		hosts_end_conn(
 			h, c, HOSTS_BROKEN, "mapping changed: an answer came from elsewhere");
