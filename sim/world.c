@@ -7,7 +7,8 @@
 
 #define BEGIN_NS (100 * SEC) // nodes have been able to forget what was before
 #define WALK_NS (250 * MS)
-#define START_MAX_NS (40 * SEC) // until all ports are up: a half of NAT ports may have to clear first
+#define START_MAX_NS                                                                               \
+	(40 * SEC) // until all ports are up: a half of NAT ports may have to clear first
 #define UNANSWERED_NS (4 * SEC) // by then what nobody answers is forgotten (rackfile.c)
 #define QUIET_NS (5 * SEC) // of the liveness phase, before connections are closed
 #define FINISH_MAX_NS (90 * SEC) // until hosts have closed all
