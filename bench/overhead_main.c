@@ -157,12 +157,10 @@ static json_t *json_of(const struct overhead_result *r)
 
 static void tell(const struct overhead_result *r)
 {
-	double records = 0, bytes = 0;
+	double bytes = 0;
 
-	for (unsigned op = 0; op < OVERHEAD_OPS; op++) {
-		records += r->records[op];
+	for (unsigned op = 0; op < OVERHEAD_OPS; op++)
 		bytes += r->record_bytes[op];
-	}
 	printf("%5u %7u %8.1f %8.1f %8.1f %8.1f %7.2f %7.2f %7.2f %8.2f %8.2f %8.1f %6.0f %6.0f\n",
 		r->nodes, r->rate, r->log_bytes, bytes, r->head_bytes, r->ack_bytes, r->records[0],
 		r->records[1], r->records[2], r->messages, r->acks, r->announced_bytes,

@@ -168,6 +168,8 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		return;
 	if (opens && s->stale_rx)
 		shard_drop(s, p, C_drop_stale);
+	else if (opens && p->tuple.proto != IPPROTO_TCP && shard_deaf(s) && shard_replicates(s))
+		shard_drop(s, p, C_drop_deaf);
 	else if (opens)
 		conn_open(s, p, 0, 0);
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
@@ -219,6 +221,10 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (conn_uncertain(s, c, dir)) {
+		if (shard_deaf(s) && shard_replicates(s)) {
+			shard_drop(s, p, C_drop_deaf);
+			return false;
+		}
 		if (others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
 			pull_check(s, p, store_hash(&s->store, &p->tuple)))
 			return false;

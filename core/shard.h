@@ -226,6 +226,8 @@ struct shard {
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
 	uint64_t unsettled_ns; // until then, unknown UDP asks first
+	uint64_t
+		deaf_until_ns; // until then, that no member is heard says nothing: this node was away
 	uint64_t busy[NODES_MAX]; // bit w: channel to worker w has something to do
 	uint64_t busy_nodes;
 	struct pull *pulls;
@@ -387,6 +389,12 @@ static inline uint64_t incarnation_above(uint64_t above, unsigned more, unsigned
 static inline uint64_t shard_responsive(const struct shard *s)
 {
 	return s->live & ~atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
+}
+
+// This node has just stood still and hears nobody yet: others may be there, and have what was here.
+static inline bool shard_deaf(const struct shard *s)
+{
+	return s->now_ns < s->deaf_until_ns && s->live == 1ull << s->conf->id;
 }
 
 // May connections be known elsewhere?

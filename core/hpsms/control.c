@@ -129,6 +129,7 @@ void control_doubt(struct shard *s)
 {
 	s->valid_from = s->now;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	s->deaf_until_ns = s->now_ns + 3 * s->conf->heartbeat_ms * MS;
 }
 
 static uint8_t hello_flags(const struct member *m)
@@ -279,6 +280,9 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	if (s->worker == 0)
 		index_peer(s, m->node, m->live, rebooted);
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	// It was here all the time and this node did not hear it: it may have taken over meanwhile.
+	if (changed && m->live && !rebooted)
+		control_doubt(s);
 	if (rebooted) {
 		s->repair_reboot |= bit;
 		s->joining |= bit;

@@ -283,11 +283,10 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 
 	if (!s->peer[node].live)
 		return;
-	// Nobody can know better than the master itself; nor than a holder whose master is gone, or is
-	// the one who asks.
+	// Nobody can know better than the master itself; nor than a holder whose master is gone. That it
+	// is the one who asks says nothing: it asks because another may have taken over meanwhile.
 	unsigned master = r->part[dir].writer;
-	bool final =
-		conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master) || master == node;
+	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
