@@ -62,7 +62,8 @@
 	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
 	X(drop_relay_limit, "more packets to relay than allowed")                                  \
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
-	X(drop_stale, "openings that lay there while this node stood still")                       \
+	X(drop_stale,                                                                              \
+		"openings, or packets of another worker, that lay in a queue that stood still")    \
 	X(drop_deaf, "this node was away and hears no member yet that could tell of it")           \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \

@@ -117,7 +117,10 @@ static void hand_to(struct shard *s, const struct tripod_packet *p, unsigned wor
 {
 	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
 	m.frame.flags |= TRIPOD_PKT_HANDED | how;
-	if (!shard_post(s, worker, &m))
+	// The other worker has run meanwhile, and does not know how old the packet is.
+	if (s->stale_rx)
+		shard_drop(s, p, C_drop_stale);
+	else if (!shard_post(s, worker, &m))
 		shard_drop(s, p, C_drop_ring_full);
 	else
 		count(s, C_handoffs);
