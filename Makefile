@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test bench lint soak fuzz verify install clean
+.PHONY: help build demo test bench lint soak fuzz verify defects install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,10 +48,15 @@ verify: ## check the model of the protocol with larger bounds than make test (mi
 	@devtools/setup build
 	@verify/run --full
 
+defects: ## the test of the tests: each seeded mistake is found by the sweep (many minutes)
+	@devtools/setup build
+	@devtools/build build-defects -Ddefects=true
+	@meson test -C build-defects --no-rebuild --suite defects --print-errorlogs
+
 install: ## install below PREFIX (/usr/local; DESTDIR is heeded)
 	@devtools/setup build
 	@devtools/build build-release -Dbuildtype=release -Dwerror=false -Dc_args= -Dprefix=$(PREFIX)
 	@meson install -C build-release --no-rebuild --quiet
 
 clean: ## remove what was built
-	rm -rf build build-asan build-fuzz build-release
+	rm -rf build build-asan build-defects build-fuzz build-release

@@ -160,6 +160,20 @@ void conn_delete(struct shard *s, uint32_t i)
 	store_conn_free(&s->store, i);
 }
 
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed)
+{
+	struct store_hit hit = store_find(&s->store, reversed, store_hash(&s->store, reversed));
+
+	if (hit.what != STORE_CONN)
+		return;
+	const struct conn *c = store_conn(&s->store, hit.index);
+	bool ended = c->state == CONN_TOMBSTONE ||
+		     (c->dir[0].key.proto == IPPROTO_TCP &&
+			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
+	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1))
+		conn_free(s, hit.index);
+}
+
 // ---- Opening ----
 
 enum counter conn_error_counter(int error)

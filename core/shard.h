@@ -487,6 +487,9 @@ bool conn_free(struct shard *s, uint32_t i);
 // Both keys of a filled record go into the index (or to the worker that theirs hash to).
 int conn_index(struct shard *s, uint32_t i, bool final);
 bool conn_unindex(struct shard *s, uint32_t i); // false: a ring is full, try again later
+// What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
+// gives an address and port to the next as soon as it has forgotten the last.
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed);
 void conn_take_over(struct shard *s, uint32_t i, unsigned dir);
 void conn_answered(struct shard *s, uint32_t i);
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why); // by its master

@@ -127,22 +127,6 @@ static enum durability durability_of(const struct wire_record *w)
 					     : DURABILITY_ASYNC;
 }
 
-// What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
-// gives an address and port to the next as soon as it has forgotten the last.
-static void make_way(struct shard *s, const struct tripod_tuple *reversed)
-{
-	struct store_hit hit = store_find(&s->store, reversed, store_hash(&s->store, reversed));
-
-	if (hit.what != STORE_CONN)
-		return;
-	const struct conn *c = store_conn(&s->store, hit.index);
-	bool ended = c->state == CONN_TOMBSTONE ||
-		     (c->dir[0].key.proto == IPPROTO_TCP &&
-			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
-	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1))
-		conn_free(s, hit.index);
-}
-
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told.
 static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
@@ -188,7 +172,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
 	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
-	make_way(s, &w->reversed);
+	conn_make_way(s, &w->reversed);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
