@@ -278,6 +278,36 @@ static void loss__costs_what_was_lost(void **state)
 	assert_true(sum < 30 * 3);
 }
 
+// Loses what tells that a closed window is open again, each time once.
+static bool lose_opening(void *ctx, enum tripod_direction side, uint8_t *frame, uint16_t *len)
+{
+	unsigned *lost = ctx;
+	static bool closed[65536];
+	struct hosts_packet p;
+	hosts_packet_read(&p, side, frame, *len);
+	if (p.kind != HOSTS_PACKET_TCP || (p.flags & (HOSTS_SYN | HOSTS_RST)))
+		return true;
+	bool *was = &closed[ntohs(p.tuple.sport) ^ ntohs(p.tuple.dport) ^ side];
+	bool opens = *was && p.window > 0;
+	*was = p.window == 0;
+	*lost += opens;
+	return !opens;
+}
+
+static void loss__of_a_window_is_probed_for(void **state)
+{
+	unsigned lost = 0;
+	struct wire_conf f = {.seed = 2,
+		.hook = lose_opening,
+		.ctx = &lost,
+		.hosts = {.weight = {0, 0, 1}, .opens_per_s = 500, .give_up_ns = 2 * SECOND}};
+	struct wire *w = wire_new(&f);
+	struct hosts_totals t = run(w, 8 * SECOND);
+	all_well(w, &t);
+	assert_true(lost > 10 && t.probes >= lost);
+	wire_free(w);
+}
+
 // A round trip above the first time-out costs something at first, and not again and again.
 static void loss__is_not_assumed_on_long_ways(void **state)
 {
@@ -580,6 +610,7 @@ int main(void)
 		cmocka_unit_test(plans__keep_silent_connections_alive),
 		cmocka_unit_test(plans__are_of_the_sizes_asked_for),
 		cmocka_unit_test(loss__costs_what_was_lost),
+		cmocka_unit_test(loss__of_a_window_is_probed_for),
 		cmocka_unit_test(loss__is_not_assumed_on_long_ways),
 		cmocka_unit_test(limit__of_open_connections),
 		cmocka_unit_test(pause__opens_no_more),
