@@ -155,7 +155,8 @@ static void account(struct net *net, const struct frame *f)
 	const uint8_t *message = f->data + MESSAGE_AT;
 	uint16_t size = (uint16_t)(f->len - MESSAGE_AT);
 	struct wire_header h;
-	int head = wire_get_header(message, size, &h);
+	int head = wire_is_short(message, size) ? wire_get_short(message, size, &h)
+						: wire_get_header(message, size, &h);
 	double bytes = f->len + RIG_TAG;
 
 	if (!net->measuring || head < 0)

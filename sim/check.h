@@ -47,11 +47,15 @@ struct check_conn {
 	uint64_t twice_ns; // when another node opened it with other fields
 	uint64_t answered_ns; // first packet back to the initiator
 	uint64_t alone_ns; // a node failed that had the only copy
+	uint32_t
+		seen; // the last walk that found any record of `incarnation`, those overdue included
 	uint32_t walk; // number of the last walk that found a record of `incarnation`; 0: none
 	uint32_t quiet; // walks in a row that found its copies wrong, and unchanged
 	uint64_t parts, parts_before; // sums over its records, this walk and the last
 	uint32_t older_walk; // number of the last walk that found a record of an older life
 	uint8_t copies, wrong; // of this walk
+	bool mastered; // of this walk: by a node that has a record
+	bool failed; // of this walk: all that have one have failed before
 	uint8_t tcp; // of this walk: enum tcp_state
 	struct conn_version best[3]; // of this walk
 };
@@ -91,7 +95,7 @@ struct checker {
 	struct tripod_tuple watched; // that key, once packets of it have been seen
 	char watched_at[SIM_NODES_MAX][160]; // what each node had of it
 
-	uint64_t connections, broken, excused, corrupt, untied, stale_emissions;
+	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
 	uint64_t longest_stall_ns;
 };
 

@@ -61,7 +61,7 @@ void check_life(struct world *w, struct check_conn *k, uint64_t incarnation)
 	k->answered_ns = 0;
 	k->alone_ns = 0;
 	k->emitters = 0;
-	k->walk = 0;
+	k->walk = k->seen = 0;
 	for (unsigned d = 0; d < 2; d++) {
 		k->dir[d].epoch = 0;
 		k->dir[d].last = 255;

@@ -38,6 +38,15 @@ static void check_snap(struct world *w, unsigned i, struct snap *before, const s
 		(struct snap){hash, c->incarnation, {r->part[0], r->part[1], r->part[2]}, c->state};
 }
 
+// Its master would have ended it by now, if there is one: backups keep it for twice as long.
+static bool overdue(const struct world *w, const struct shard *s, const struct conn *c)
+{
+	tick_t now = tick_of(w->now_ns);
+	int32_t age = (int32_t)(now - c->dir[0].seen), other = (int32_t)(now - c->dir[1].seen);
+
+	return (age < other ? age : other) > (int32_t)ticks_of_ms(conn_timeout_ms(s, c));
+}
+
 // Against what other nodes have, and what was there before.
 static void check_known(struct world *w, unsigned i, const struct shard *s, const struct conn *c,
 	const struct conn_repl *r)
@@ -52,15 +61,20 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 		known->older_walk = k->walk;
 		return;
 	}
-	if (known->walk != 0 && known->walk + 1 < k->walk)
+	if (known->seen != 0 && known->seen + 1 < k->walk)
 		check_violation(w, "reborn", keys, 2,
 			"node %u: %s is there again, after it was gone", i, text_of(&keys[0]));
+	known->seen = k->walk;
+	if (overdue(w, s, c))
+		return;
 	if (known->walk != k->walk) {
 		known->walk = k->walk;
 		known->parts_before = known->parts;
 		known->parts = known->copies = known->wrong = 0;
 		memcpy(known->best, r->part, sizeof(known->best));
 		known->tcp = state;
+		known->mastered = false;
+		known->failed = true;
 	}
 	uint64_t once = check_once(s, c);
 	if (known->once_of == c->incarnation && known->once != once)
@@ -70,6 +84,8 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 	known->once_of = c->incarnation;
 	known->once = once;
 	known->copies++;
+	known->mastered |= r->part[PART_SHARED].writer == i;
+	known->failed &= w->faults.node[i].back_ns != 0;
 	for (unsigned p = 0; p < 3; p++) {
 		struct conn_version v = r->part[p];
 		v.handed = 0;
@@ -166,6 +182,11 @@ static void check_quiet(struct world *w)
 		struct check_conn *c = &k->conn[at];
 		if (c->key.proto == 0 || c->walk != k->walk)
 			continue;
+		// On nodes that were away when it ended, and heard of it too late: gone in a while.
+		if (!c->mastered && c->failed) {
+			k->zombies++;
+			continue;
+		}
 		bool few = c->copies < wanted && !w->o.tiny && w->o.durability != DURABILITY_NONE;
 		bool older = c->older_walk == k->walk;
 		bool wrong = (c->wrong != 0 || few || older) && c->parts == c->parts_before;

@@ -71,6 +71,7 @@ json_t *report_of(const struct world *w, const char *fixed)
 	put(o, "failures", c->n_failures);
 	put(o, "faults", w->faults.n);
 	put(o, "stale_emissions", c->stale_emissions);
+	put(o, "zombie_walks", c->zombies);
 	if (w->hosts != NULL)
 		hosts_totals(w->hosts, &t);
 	put(o, "packets", t.packets);

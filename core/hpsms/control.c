@@ -99,13 +99,27 @@ void control_transmit(
 	forward_control(s, f);
 }
 
+// Takes what the receiver knows out of a sealed message; its new length.
+static uint16_t shorten(struct frame *f, const struct wire_header *h)
+{
+	uint8_t *body = control_body(f), head[WIRE_SHORT_MAX];
+	int n = wire_put_short(head, sizeof(head), h);
+
+	if (n < 0)
+		abort(); // of a header that was sealed
+	uint16_t rest = h->length - WIRE_HEADER_SIZE;
+	memcpy(body, head, (size_t)n);
+	memmove(body + n, body + WIRE_HEADER_SIZE, rest);
+	return (uint16_t)(n + rest);
+}
+
 void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint16_t size)
 {
 	static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	const uint8_t *mac = h->to_node == WIRE_ANY ? everybody : s->peer[h->to_node].mac;
 
 	session_seal(s, h, control_body(f), size);
-	control_transmit(s, f, h->to_node, mac, h->length);
+	control_transmit(s, f, h->to_node, mac, h->type == WIRE_LOG ? shorten(f, h) : h->length);
 }
 
 // ---- Who is alive ----
@@ -648,12 +662,34 @@ static bool may_introduce(const struct shard *s, const struct wire_header *h)
 	       h->boot != s->node->members.m[h->from_node].boot_before;
 }
 
+// Completes the header h of a short message, which then stands in `whole` as it was sealed. false: it is
+// of another life of its sender, or for one of this node.
+static bool lengthen(const struct shard *s, struct wire_header *h, const uint8_t *rest,
+	uint8_t whole[WIRE_MESSAGE_MAX])
+{
+	uint64_t boot = s->peer[h->from_node].boot;
+
+	if ((uint8_t)h->boot != (uint8_t)boot || (uint8_t)h->to_boot != (uint8_t)s->conf->boot)
+		return false;
+	h->boot = boot;
+	h->to_boot = (uint32_t)s->conf->boot;
+	if (wire_put_header(whole, WIRE_HEADER_SIZE, h) < 0)
+		return false; // no boot has been heard yet
+	memcpy(whole + WIRE_HEADER_SIZE, rest, h->length - WIRE_HEADER_SIZE);
+	return true;
+}
+
 void control_rx(struct shard *s, struct tripod_packet *p)
 {
 	const uint8_t *message = tripod_packet_payload(p);
+	uint8_t whole[WIRE_MESSAGE_MAX];
 	struct wire_header h;
-	int head = wire_get_header(message, p->payload_len, &h);
+	bool is_short = wire_is_short(message, p->payload_len);
+	int head = is_short ? wire_get_short(message, p->payload_len, &h)
+			    : wire_get_header(message, p->payload_len, &h);
 
+	if (is_short)
+		h.cluster = s->conf->cluster; // the tag tells
 	if (head < 0 || !valid(s, p, &h)) {
 		shard_drop(s, p, C_drop_control_bad);
 		return;
@@ -670,12 +706,19 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 	}
 	if (pass_on(s, p, worker))
 		return;
+	if (is_short && !lengthen(s, &h, message + head, whole)) {
+		shard_drop(s, p, C_drop_control_stale);
+		return;
+	}
+	if (is_short) {
+		message = whole;
+		head = WIRE_HEADER_SIZE;
+	}
 	bool believed = s->peer[h.from_node].boot == h.boot;
 	if ((h.to_node != WIRE_ANY && h.to_boot != (uint32_t)s->conf->boot) ||
 		(!believed && !may_introduce(s, &h)))
 		count(s, C_drop_control_stale);
 	else if (believed ? session_open(s, &h, message) : session_proven(s, &h, message))
-		accepted(s, p, &h, message + head,
-			(uint16_t)(p->payload_len - head - WIRE_TAG_SIZE));
+		accepted(s, p, &h, message + head, (uint16_t)(h.length - head - WIRE_TAG_SIZE));
 	shard_done(s, p->buf);
 }

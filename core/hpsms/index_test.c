@@ -527,6 +527,80 @@ static void index__two_keys_of_one_fingerprint(void **state)
 	rack_free(r);
 }
 
+// ---- What seldom happens, by hand ----
+
+// A piece of a set that a later change has overtaken is not taken: what that took out would come back.
+static void index__overtaken_piece(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct index_member *m = &index_of(r, 0)->m[1], was = *m;
+	struct wire_snapshot w = {
+		.seq = 49, .total = 100, .first = 5, .places = 5, .n = 1, .fp = {1001}};
+	struct wire_header h = {.from_node = 1, .count = 1};
+	uint8_t b[64];
+
+	m->state = INDEX_COPYING;
+	m->copy_at = 5;
+	m->copy_total = 100;
+	m->applied = m->newest = 50;
+	for (; w.seq <= 50; w.seq++) {
+		int size = wire_put_snapshot(b, sizeof(b), &w);
+		index_copy_rx(shard_of(r, 0), &h, b, (uint16_t)size);
+		assert_int_equal(m->copy_at, w.seq < 50 ? 5 : 10);
+		assert_int_equal(index_map_find(&index_of(r, 0)->map, 1001) != 0, w.seq == 50);
+	}
+	*m = was;
+	rack_free(r);
+}
+
+// A member's answer counts when all changes before it are here.
+static void index__answer_before_its_changes(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct shard *s = shard_of(r, 0);
+	struct index *ix = index_of(r, 0);
+	struct wire_delta d = {.seq = ix->m[1].applied + 1,
+		.n_answers = 1,
+		.answer = {{0, (uint8_t)ix->round_begun}}};
+	struct wire_header h = {.from_node = 1};
+	uint8_t b[64];
+
+	ix->round_open = true;
+	ix->awaited = 2;
+	ix->m[1].missed_ns = s->now_ns; // has just been asked
+	index_rx(s, &h, b, (uint16_t)wire_put_delta(b, sizeof(b), &d));
+	assert_true(ix->awaited == 2);
+	d = (struct wire_delta){.seq = ix->m[1].applied + 1, .n = 1, .fp = {1001}};
+	h.count = 1;
+	index_rx(s, &h, b, (uint16_t)wire_put_delta(b, sizeof(b), &d));
+	assert_true(ix->awaited == 0);
+	rack_free(r);
+}
+
+// While somebody copies the set, what moves in it is told once more.
+static void index__moved_while_copied(void **state)
+{
+	for (unsigned copied = 0; copied < 2; copied++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+		struct index *ix = index_of(r, 0);
+		struct rng rng = {.state = 5};
+		unsigned changes = 0;
+		ix->own.n_buckets = 64;
+		ix->copied_ns = copied ? shard_of(r, 0)->now_ns : 0;
+		rack_run_ms(r, 1200 * !copied);
+		for (uint32_t i = 0; i < 230; i++) {
+			struct ring_message m = {.type = RING_INDEX,
+				.index = {.fp = {(uint32_t)rng_next(&rng) | 1}, .n = 1}};
+			index_ring(shard_of(r, 0), 1, &m);
+		}
+		for (unsigned k = 0; k < INDEX_HISTORY; k++)
+			changes += ix->history[k].n;
+		assert_int_equal(rack_counter(r, 0, C_index_adds), 230);
+		assert_int_equal(changes > 230, copied);
+		rack_free(r);
+	}
+}
+
 // ---- Limits ----
 
 // A table that is too small: who is not in it is asked itself, so that all are found all the same.
@@ -597,6 +671,9 @@ int main(void)
 		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
 		cmocka_unit_test(index__unanswered_connections_are_found),
 		cmocka_unit_test(index__two_keys_of_one_fingerprint),
+		cmocka_unit_test(index__overtaken_piece),
+		cmocka_unit_test(index__answer_before_its_changes),
+		cmocka_unit_test(index__moved_while_copied),
 		cmocka_unit_test(index__table_too_small),
 		cmocka_unit_test(index__set_too_small),
 	};

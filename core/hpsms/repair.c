@@ -5,7 +5,7 @@
 // rounds follow until nothing marked is left.
 #include "core/hpsms/repl.h"
 
-#define REPAIR_SCAN 256 // records looked at in one call
+#define REPAIR_SCAN 1024 // records looked at in one call
 
 void repl_repair_start(struct shard *s, bool marks)
 {

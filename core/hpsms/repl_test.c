@@ -480,7 +480,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 {
 	struct log *log = ctx;
 	const uint8_t *bytes = f->data;
-	if (f->vlan != 30 || f->len < BODY + WIRE_HEADER_SIZE)
+	if (f->vlan != 30 || f->len < BODY + 12)
 		return false;
 	uint8_t type = bytes[BODY + 3];
 
@@ -494,6 +494,36 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	memcpy(log->bytes[log->frames], bytes, f->len);
 	log->len[log->frames++] = f->len;
 	return true;
+}
+
+// Logs travel without what both ends know: what does not fit together is not taken for something else.
+static void repl__short_logs(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	static struct log log;
+
+	log = (struct log){.from = 0, .hold = true};
+	rack_tap(r, tap, &log);
+	for (unsigned n = 1; n < 12; n++)
+		established(r, n);
+	assert_true(log.frames > 3);
+	rack_tap(r, NULL, NULL);
+	for (unsigned i = 0; i < 4; i++) {
+		uint8_t *frame = log.bytes[i];
+		unsigned to = frame[5] - 1u, stale = i < 2;
+		uint64_t before[2] = {rack_counter(r, (int)to, C_drop_control_stale),
+			rack_counter(r, (int)to, C_drop_control_forged)};
+		assert_true(wire_is_short(frame + BODY, log.len[i] - BODY));
+		assert_true(log.len[i] < BODY + WIRE_HEADER_SIZE + 80);
+		frame[BODY + (i == 0 ? 7 : i == 1 ? 8 : i == 2 ? 10 : 13)] ^= 1; // boots; numbers
+		frames_fix(frame, log.len[i]);
+		rack_inject(r, to, 30, frame, log.len[i]);
+		rack_run_ms(r, 1);
+		assert_int_equal(rack_counter(r, (int)to, C_drop_control_stale), before[0] + stale);
+		assert_int_equal(
+			rack_counter(r, (int)to, C_drop_control_forged), before[1] + !stale);
+	}
+	rack_free(r);
 }
 
 // An update of a life of which nothing is known here: its sender is told.
@@ -815,6 +845,7 @@ int main(void)
 		cmocka_unit_test(repl__impossible_records),
 		cmocka_unit_test(repl__a_number_counts_once),
 		cmocka_unit_test(repl__messages_of_others),
+		cmocka_unit_test(repl__short_logs),
 		cmocka_unit_test(repl__nothing_is_reborn),
 		cmocka_unit_test(repl__copies_outlive_silence),
 		cmocka_unit_test(place__spread_and_stable),

@@ -8,6 +8,7 @@
 #include "core/node.h"
 
 #define MAGIC 0x5450 // "TP"
+#define MAGIC_SHORT 0x5470 // "Tp"
 #define HELLO_FIXED 18 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
 #define HELLO_FLAGS                                                                                \
@@ -116,6 +117,73 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 	if (h->length != len || !header_valid(h))
 		return -EINVAL;
 	return WIRE_HEADER_SIZE;
+}
+
+// ---- Short header ----
+
+bool wire_is_short(const uint8_t *buf, size_t len)
+{
+	return len >= 2 && wire_get16(buf) == MAGIC_SHORT;
+}
+
+int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h)
+{
+	uint8_t short_[WIRE_SHORT_MAX], *b = wire_put16(short_, MAGIC_SHORT);
+
+	if (!header_valid(h) || h->type != WIRE_LOG)
+		return -EINVAL;
+	*b++ = WIRE_VERSION;
+	*b++ = h->type;
+	*b++ = h->from_node;
+	*b++ = h->to_node;
+	*b++ = (uint8_t)(h->from_worker << 4 | h->to_worker);
+	*b++ = (uint8_t)h->boot;
+	*b++ = (uint8_t)h->to_boot;
+	*b++ = h->key;
+	b = wire_put_number(wire_put_number(b, h->counter), h->count);
+	b = wire_put_number(wire_put_number(b, h->seq), h->ack);
+	b = wire_put_number(b, h->ack_bits);
+	size_t n = (size_t)(b - short_);
+	if (size < n)
+		return -ENOSPC;
+	memcpy(buf, short_, n);
+	return (int)n;
+}
+_Static_assert(10 + 8 + 3 + 5 + 5 + WIRE_NUMBER_MAX == WIRE_SHORT_MAX, "a short header fits");
+
+int wire_get_short(const uint8_t *buf, size_t len, struct wire_header *h)
+{
+	const uint8_t *end = buf + len;
+	uint64_t count, seq, ack;
+
+	if (len < 10 || !wire_is_short(buf, len) || buf[2] != WIRE_VERSION || buf[3] != WIRE_LOG)
+		return -EINVAL;
+	*h = (struct wire_header){
+		.type = WIRE_LOG,
+		.from_node = buf[4],
+		.to_node = buf[5],
+		.from_worker = buf[6] >> 4,
+		.to_worker = buf[6] & 15,
+		.boot = buf[7],
+		.to_boot = buf[8],
+		.key = buf[9],
+	};
+	const uint8_t *b = wire_get_number(buf + 10, end, AUTH_COUNTER_MAX, &h->counter);
+	b = wire_get_number(b, end, UINT16_MAX, &count);
+	b = wire_get_number(b, end, UINT32_MAX, &seq);
+	b = wire_get_number(b, end, UINT32_MAX, &ack);
+	b = wire_get_number(b, end, UINT64_MAX, &h->ack_bits);
+	h->count = (uint16_t)count;
+	h->seq = (uint32_t)seq;
+	h->ack = (uint32_t)ack;
+	size_t whole = b == NULL ? 0 : WIRE_HEADER_SIZE + (size_t)(end - b);
+	if (whole > WIRE_MESSAGE_MAX)
+		return -EINVAL;
+	h->length = (uint16_t)whole;
+	// The rest of the boot is for who knows it; 0 would be none.
+	struct wire_header known = *h;
+	known.boot |= 1ull << 63;
+	return b != NULL && header_valid(&known) ? (int)(b - buf) : -EINVAL;
 }
 
 // ---- Hello ----

@@ -64,6 +64,13 @@ struct wire_header {
 int wire_put_header(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
 
+// A LOG on its way, without what both ends know: the receiver puts the header above before it looks at
+// the tag. cluster and length are not in it, and of boot and to_boot the lowest byte.
+#define WIRE_SHORT_MAX 41 // bytes
+bool wire_is_short(const uint8_t *buf, size_t len);
+int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h);
+int wire_get_short(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL
+
 struct wire_hello {
 	uint8_t workers;
 	uint8_t flags; // WIRE_HELLO_*

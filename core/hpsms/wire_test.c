@@ -88,6 +88,52 @@ static void header__wrong_fields(void **state)
 	assert_int_equal(wire_get_header(b, sizeof(good), &got), -EINVAL);
 }
 
+// A LOG on its way: what both ends know is left out.
+static void header__short(void **state)
+{
+	static const uint8_t want[] = {0x54, 0x70, 2, 2, 3, 5, 0x12, 0x00, 0x04, 9, // to the key
+		0x85, 2, 1, 0x8d, 0x98, 0xac, 0x50, 0xc0, 0xe0, 0x80, 0x81, 1, 1};
+	struct wire_header h = some_header(), got;
+	uint8_t b[64], rest = 16; // a tag behind it
+	h.key = 9;
+	h.counter = 261;
+	h.ack_bits = 1;
+	assert_int_equal(wire_put_short(b, sizeof(b), &h), sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+	assert_int_equal(wire_put_short(b, sizeof(want) - 1, &h), -ENOSPC);
+	assert_true(wire_is_short(b, sizeof(want)));
+	assert_int_equal(wire_get_short(b, sizeof(want) + rest, &got), sizeof(want));
+	assert_int_equal(got.length, WIRE_HEADER_SIZE + rest);
+	assert_true(got.seq == h.seq && got.ack == h.ack && got.ack_bits == 1);
+	assert_true(got.counter == 261 && got.key == 9 && got.count == 1);
+	assert_true(got.from_node == 3 && got.to_node == 5);
+	assert_true(got.from_worker == 1 && got.to_worker == 2);
+	assert_true(got.boot == 0 && got.to_boot == 4 && got.cluster == 0);
+	for (size_t len = 0; len < sizeof(want); len++)
+		assert_int_equal(wire_get_short(b, len, &got), -EINVAL);
+	static const struct {
+		unsigned at;
+		uint8_t value;
+	} wrong[] = {{0, 0x55}, {1, 0x50}, {2, 1}, {3, WIRE_PULL}, {4, 64}, {5, 64}, {5, 0xff},
+		{11, 0}, {12, 0}, {22, 0x80}};
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		memcpy(b, want, sizeof(want));
+		memset(b + sizeof(want), 0, rest);
+		b[wrong[i].at] = wrong[i].value;
+		assert_int_equal(wire_get_short(b, sizeof(want) + rest, &got), -EINVAL);
+	}
+	h.type = WIRE_NONE;
+	h.seq = 0;
+	assert_int_equal(wire_put_short(b, sizeof(b), &h), -EINVAL);
+	h = some_header();
+	h.counter = AUTH_COUNTER_MAX; // the longest
+	h.seq = h.ack = UINT32_MAX;
+	h.ack_bits = UINT64_MAX;
+	h.count = UINT16_MAX;
+	assert_int_equal(wire_put_short(b, sizeof(b), &h), WIRE_SHORT_MAX);
+	assert_int_equal(wire_get_short(b, WIRE_MESSAGE_MAX, &got), -EINVAL); // longer than any
+}
+
 static void header__per_type(void **state)
 {
 	uint8_t b[WIRE_HEADER_SIZE];
@@ -391,6 +437,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(header__bytes_as_documented),
 		cmocka_unit_test(header__wrong_fields),
+		cmocka_unit_test(header__short),
 		cmocka_unit_test(header__per_type),
 		cmocka_unit_test(hello__round_trip_and_ranges),
 		cmocka_unit_test(chain__round_trip_and_ranges),
