@@ -238,6 +238,8 @@ static bool note_chains(struct shard *s, const struct ring_message *m)
 		more |= holds && !(s->chain_nodes[k] & bit) && s->chain_used[k] > 0 && m->live;
 		set_bit(&s->chain_nodes[k], bit, holds);
 	}
+	if (more)
+		s->refusing &= ~bit; // what it refused may have been of that chain
 	return more;
 }
 
