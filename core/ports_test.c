@@ -84,7 +84,7 @@ static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
 	const unsigned message = 14 + 20 + 8;
 
-	return from == deaf && f->vlan == 30 && f->len > message + WIRE_HEADER_SIZE &&
+	return from == deaf && f->vlan == 30 && f->len > message + 3 &&
 	       f->data[message + 3] == WIRE_LOG;
 }
 
