@@ -111,290 +111,6 @@ void shard_again(struct shard *s, uint32_t w)
 	s->again_last = w;
 }
 
-// ---- One packet ----
-
-static void hand_to(struct shard *s, const struct tripod_packet *p, unsigned worker, uint8_t how)
-{
-	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
-	m.frame.flags |= TRIPOD_PKT_HANDED | how;
-	// The other worker has run meanwhile, and does not know how old the packet is.
-	if (s->stale_rx)
-		shard_drop(s, p, C_drop_stale);
-	else if (!shard_post(s, worker, &m))
-		shard_drop(s, p, C_drop_ring_full);
-	else
-		count(s, C_handoffs);
-}
-
-static bool is_echo_request(const struct tripod_packet *p)
-{
-	return p->data[p->l4] == (p->v6 ? 128 : 8);
-}
-
-// No record here. TCP opens with a SYN, everything else with its first packet, unless the
-// connection may be known elsewhere: then the packet waits for what the peers say.
-static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
-{
-	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
-		       (s->live & ~(1ull << s->conf->id)) != 0;
-	// While nothing moves, all who have a connection have told, but for the young ones of which no
-	// packet arrives here.
-	bool moving = shard_unsettled(s);
-	unsigned how = moving ? PULL_BLIND | PULL_ROUNDS : 0;
-	bool opens;
-
-	if (p->flags & TRIPOD_PKT_RELAYED) {
-		shard_drop(s, p, C_drop_relay_loop);
-		return;
-	}
-	switch (p->tuple.proto) {
-	case IPPROTO_TCP:
-		if (tcp_flags_bogus(p->tcp_flags)) {
-			shard_drop(s, p, C_drop_tcp_flags);
-			return;
-		}
-		opens = (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN;
-		can_ask = can_ask && !opens;
-		// A reset would end for good what is merely not known yet.
-		how |= PULL_BLIND |
-		       (s->conf->unknown_tcp_reset || index_behind(s) ? PULL_ROUNDS : 0);
-		break;
-	case IPPROTO_UDP:
-		opens = true;
-		break;
-	default:
-		opens = is_echo_request(p);
-		how |= opens ? 0 : PULL_BLIND;
-		break;
-	}
-	if (can_ask && pull_unknown(s, p, hash, how))
-		return;
-	if (opens && s->stale_rx)
-		shard_drop(s, p, C_drop_stale);
-	else if (opens && p->tuple.proto != IPPROTO_TCP && shard_deaf(s) && shard_replicates(s))
-		shard_drop(s, p, C_drop_deaf);
-	else if (opens)
-		conn_open(s, p, 0, 0);
-	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
-		forward_reset(s, p);
-	else
-		shard_drop(s, p, C_drop_unknown);
-}
-
-// A packet of a connection that has ended here and that it does not open. Its key may have a newer life
-// of which this node has not heard: the other direction's master has reopened it.
-static void ask_or_drop(struct shard *s, struct tripod_packet *p)
-{
-	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
-		       shard_replicates(s) && (s->live & ~(1ull << s->conf->id)) != 0;
-
-	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
-		shard_drop(s, p, C_drop_tcp_closed);
-}
-
-// A packet of a connection that has ended here.
-static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
-{
-	const struct conn *c = store_conn(&s->store, i);
-	uint64_t incarnation = c->incarnation, holders = store_repl(&s->store, i)->holders;
-	bool opens = p->tuple.proto == IPPROTO_TCP
-			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
-			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
-
-	count(s, C_tombstone_hits);
-	if (!opens)
-		ask_or_drop(s, p);
-	else if (p->flags & TRIPOD_PKT_RELAYED)
-		shard_drop(s, p, C_drop_tcp_closed);
-	else if (s->stale_rx)
-		shard_drop(s, p, C_drop_stale);
-	else if (!conn_free(s, i))
-		shard_drop(s, p, C_drop_ring_full);
-	else
-		conn_open(s, p, incarnation, holders);
-}
-
-// May this node handle the packet, although it is not (or not surely) the direction's master?
-// Takes the packet when it answers false.
-static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
-{
-	struct conn *c = store_conn(&s->store, i);
-	struct conn_repl *r = store_repl(&s->store, i);
-	unsigned master = r->part[dir].writer;
-	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
-
-	if (conn_uncertain(s, c, dir)) {
-		if (shard_deaf(s) && shard_replicates(s)) {
-			shard_drop(s, p, C_drop_deaf);
-			return false;
-		}
-		if (others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
-			pull_check(s, p, store_hash(&s->store, &p->tuple)))
-			return false;
-		c->dir[dir].seen = s->now;
-	}
-	if (conn_masters(c, dir))
-		return true;
-	if (p->flags & TRIPOD_PKT_RELAYED) {
-		shard_drop(s, p, C_drop_relay_loop);
-		return false;
-	}
-	// A record may name this node from a former life. It has not handled this one then.
-	bool master_lives = shard_responsive(s) & (1ull << master) & ~shard_self(s);
-	bool straggler = r->part[dir].handed && c->dir[dir].next_hop == 0 &&
-			 (uint16_t)((uint16_t)s->now - c->dir[dir].next_hop_check) <
-				 ticks_of_ms(STRAGGLER_MS);
-	bool master_stays = master_lives && !(s->draining & (1ull << master));
-	if ((master_lives && straggler) || (master_stays && (c->flags & CONN_PINNED))) {
-		forward_relay(s, p, master);
-		return false;
-	}
-	conn_take_over(s, i, dir);
-	// Both directions of a pinned connection go where the first of them goes.
-	if ((c->flags & CONN_PINNED) && !conn_masters(c, !dir) && !master_stays)
-		conn_take_over(s, i, !dir);
-	return true;
-}
-
-// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
-static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
-{
-	const struct conn *c = store_conn(&s->store, i);
-
-	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
-		return false;
-	// Before the packet changes anything: it would be dropped afterwards.
-	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
-		shard_drop(s, p, C_drop_sync_full);
-		return false;
-	}
-	return true;
-}
-
-// Have flags of direction dir grown that tell the holders nothing yet? What a copy needs them for is the
-// state of the connection, so they are sent when that changes: of a close, the first FIN and the last
-// acknowledgement. Where another node handles the other direction, it waits for each.
-static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uint8_t wscale)
-{
-	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1;
-	const struct tcp_dir *now = &c->dir[dir].tcp, *other = &c->dir[!dir].tcp;
-	struct tcp_dir was = {.flags = flags};
-
-	if ((c->flags & both) != both || now->wscale != wscale ||
-		((now->flags ^ flags) & (TCP_DIR_SYN | TCP_DIR_WSCALE)))
-		return false;
-	return dir == 0 ? tcp_state(&was, other) == tcp_state(now, other)
-			: tcp_state(other, &was) == tcp_state(other, now);
-}
-
-// false: the tracker refuses the packet, which is gone.
-static bool track(
-	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
-{
-	struct conn *c = store_conn(&s->store, i);
-	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
-
-	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
-	case TCP_OK:
-		return true;
-	case TCP_OK_CHANGED:
-		if (conn_durability(c) != DURABILITY_SYNC && tells_nothing(c, dir, flags, wscale))
-			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
-		else
-			*changed |= 1u << dir;
-		return true;
-	case TCP_OUT_OF_WINDOW:
-		shard_drop(
-			s, p, tcp_flags_bogus(p->tcp_flags) ? C_drop_tcp_flags : C_drop_tcp_window);
-		return false;
-	case TCP_AFTER_CLOSE:
-		ask_or_drop(s, p);
-		return false;
-	case TCP_REOPEN:
-		conn_close(s, i, TRIPOD_TCP_CLOSED);
-		closed(s, p, i);
-		return false;
-	}
-	return true;
-}
-
-void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
-{
-	struct conn *c = store_conn(&s->store, i);
-	unsigned changed = 0;
-
-	if (__builtin_expect(c->state != CONN_LIVE, 0)) {
-		closed(s, p, i);
-		return;
-	}
-	// One compare of flags for two rare things.
-	unsigned masters = CONN_MASTER_0 << dir;
-	if (__builtin_expect(
-		    (c->flags & (masters | CONN_SYNCING)) != masters || conn_uncertain(s, c, dir),
-		    0) &&
-		!exceptional(s, p, i, dir))
-		return;
-	if (__builtin_expect(p->ttl <= 1, 0)) {
-		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
-		shard_drop(s, p, C_drop_ttl);
-		return;
-	}
-	if (__builtin_expect(c->dir[1].key.proto == 0, 0)) {
-		shard_drop(s, p, C_drop_hold_full); // its first packet is still held by an NF
-		return;
-	}
-	if (p->tuple.proto == IPPROTO_TCP && !track(s, p, i, dir, &changed))
-		return;
-	c->dir[dir].seen = s->now;
-	if (__builtin_expect(dir == 1 && !(c->flags & CONN_ANSWERED), 0)) {
-		conn_answered(s, i);
-		changed |= 1u << dir;
-	}
-	enum run_result result = run_chain(s, p, i, dir, 0, false);
-	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {
-		repl_changed(s, i, changed);
-		conn_rewheel(s, i);
-	}
-	if (result == RUN_OUT)
-		forward_out(s, p, i, dir);
-}
-
-// hit: from store_prefetch_record(), or of no record.
-static void deliver(struct shard *s, struct tripod_packet *p, uint64_t hash, struct store_hit hit)
-{
-	if (__builtin_expect(!store_hit_right(&s->store, &hit, &p->tuple), 0))
-		hit = store_find(&s->store, &p->tuple, hash);
-	if (__builtin_expect(hit.what == STORE_CONN, 1)) {
-		shard_forward_conn(s, p, hit.index, hit.dir);
-	} else if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
-		hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
-	} else {
-		miss(s, p, hash);
-	}
-}
-
-// An ICMP error belongs to the connection that it quotes: any node with a copy carries it through
-// the rewriting, and nobody's role changes, since the switch hashed it on something else.
-static void icmp_error(struct shard *s, struct tripod_packet *p)
-{
-	uint64_t hash = store_hash(&s->store, &p->tuple);
-	struct store_hit hit = store_find(&s->store, &p->tuple, hash);
-	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
-
-	if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
-		hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
-		return;
-	}
-	if (hit.what == STORE_CONN && store_conn(&s->store, hit.index)->state == CONN_LIVE) {
-		forward_icmp_through(s, p, hit.index, hit.dir);
-		return;
-	}
-	bool asks = hit.what == STORE_MISS && others && shard_replicates(s) &&
-		    !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED));
-	if (!asks || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
-		shard_drop(s, p, C_drop_icmp_unknown);
-}
-
 // ---- A burst ----
 
 static bool mac_equal(const uint8_t *a, const uint8_t *b)
@@ -480,11 +196,11 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 		return false;
 	unsigned worker = toeplitz_worker(p->hash, conf->workers);
 	if (worker != s->worker && !(p->flags & TRIPOD_PKT_HANDED)) {
-		hand_to(s, p, worker, 0);
+		shard_hand_to(s, p, worker, 0);
 		return false;
 	}
 	if (kind == PARSE_ICMP_ERROR) {
-		icmp_error(s, p);
+		shard_icmp_error(s, p);
 		return false;
 	}
 	return true;
@@ -511,7 +227,7 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 		atomic_store_explicit(&s->workload_ns, s->now_ns, memory_order_relaxed);
 	store_prefetch_records(&s->store, hash, hit, n_flows);
 	for (unsigned i = 0; i < n_flows; i++)
-		deliver(s, &packets[i], hash[i], hit[i]);
+		shard_deliver(s, &packets[i], hash[i], hit[i]);
 }
 
 // ---- The step ----
@@ -691,7 +407,8 @@ static void run_again(struct shard *s)
 		} else if (w.conn != STORE_NONE)
 			go_on(s, &w);
 		else if (classify(s, &w.frame, &p))
-			deliver(s, &p, store_hash(&s->store, &p.tuple), (struct store_hit){0});
+			shard_deliver(
+				s, &p, store_hash(&s->store, &p.tuple), (struct store_hit){0});
 	}
 }
 

@@ -2,6 +2,7 @@
 // Inside a node: what one worker owns, and what its parts may ask of each other.
 //
 //   shard.c          the step: messages from other workers, the burst, due work
+//   deliver.c        one packet: who handles it, and through its connection
 //   conn.c           a connection's life: open, install, take over, close, expire
 //   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
@@ -431,6 +432,15 @@ void shard_wait_free(struct shard *s, uint32_t w);
 // The wait is over: the packet goes through once more, later in this step.
 void shard_again(struct shard *s, uint32_t w);
 bool shard_has_room(const struct shard *s); // this step may send and give back some more
+
+// ---- deliver.c ----
+// A packet of this worker: through its connection, to who has it, or dropped and counted. Takes it.
+// hit: from store_prefetch_record(), or of no record.
+void shard_deliver(struct shard *s, struct tripod_packet *p, uint64_t hash, struct store_hit hit);
+// An ICMP error that quotes p->tuple. Takes it.
+void shard_icmp_error(struct shard *s, struct tripod_packet *p);
+// To another worker of this node; how: TRIPOD_PKT_ALIAS or 0. Takes it.
+void shard_hand_to(struct shard *s, const struct tripod_packet *p, unsigned worker, uint8_t how);
 // Runs a packet of record i, direction dir, through tracking and chain, and out.
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir);
 
