@@ -481,6 +481,12 @@ void conn_expire(struct shard *s, uint32_t i)
 		conn_rewheel(s, i);
 		return;
 	}
+	// An end that this node, which was away, would tell of a connection that goes on elsewhere.
+	if (masters_shared(s, i) && !tcp_closed(c) && conn_uncertain(s, c, 0) &&
+		conn_uncertain(s, c, 1) && pull_validate(s, i)) {
+		store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
+		return;
+	}
 	if (masters_shared(s, i) && tcp_closed(c)) {
 		end(s, i, TRIPOD_TCP_CLOSED);
 		repl_ended(s, i);

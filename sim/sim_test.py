@@ -54,7 +54,7 @@ class Run(unittest.TestCase):
         self.assertEqual(done.returncode, 1 if report["violations"] else 0)
 
     def test_beyond(self):
-        done = sim("run", "--seed", "23", "--nodes", "5", "--k", "1", "--faults", "kill",
+        done = sim("run", "--seed", "39", "--nodes", "5", "--k", "1", "--faults", "kill",
                    "--duration", "8s", "--beyond", "--json")
         report = json.loads(done.stdout)
         self.assertGreater(report["broken"], 0)

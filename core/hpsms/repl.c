@@ -287,6 +287,7 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	// is the one who asks says nothing: it asks because another may have taken over meanwhile.
 	unsigned master = r->part[dir].writer;
 	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master);
+	final &= !conn_uncertain(s, c, dir); // this node was away itself
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
@@ -294,6 +295,16 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	else
 		repl_queue(s, i, node);
 	repl_busy(s, node, worker);
+}
+
+void repl_remind(struct shard *s, uint32_t i, unsigned node)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	repl_forget(r, node);
+	repl_queue(s, i, node);
+	s->peer[node].out[repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key)].urgent =
+		true;
 }
 
 struct settled {
@@ -396,6 +407,8 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		// Queued by the life before: this one is not answered yet.
 		if (conn->state == CONN_LIVE && !(conn->flags & CONN_REPLICATED))
 			continue;
+		if (conn->state == CONN_LIVE && conn_forgettable(s, conn) && pull_validate(s, i))
+			continue; // queued again when it is known to live
 		if (!add_record(s, i, node, worker, 0)) {
 			repl_queue(s, i, node);
 			break;

@@ -43,5 +43,4 @@ void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wir
 void repl_no_room(struct shard *s, uint32_t i, unsigned node);
 // A worker of a node could not make use of all records of this message.
 void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);
-void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_hold(struct shard *s, uint32_t i, unsigned node);

@@ -54,6 +54,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		if (c->flags & CONN_SYNCING)
 			sync_handed(s, i, d);
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
+		// Its packets are no longer seen here: what they may acknowledge, who takes them knows.
+		c->dir[d].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED;
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
 		r->part[d] = w->version[d];
@@ -516,6 +518,12 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 	repl_acks(s, h->from_node, h->from_worker, h);
 	if (h->seq == 0)
 		return;
+	if (s->stale_rx) {
+		// It has lain here while this worker stood still, perhaps for longer than ends are
+		// remembered: what it tells of may have ended everywhere. What still lives is sent again.
+		count(s, C_drop_control_stale);
+		return;
+	}
 	repl_busy(s, h->from_node, h->from_worker);
 	if (channel_check(c, h->seq) != CHANNEL_NEW) {
 		channel_received(c, h->seq, s->now_ns);
