@@ -40,8 +40,10 @@ static bool responsible(const struct shard *s, uint32_t i)
 // The shared part of record i has lost its writer: from now on this node looks after it, and says so.
 static void adopt(struct shard *s, uint32_t i)
 {
-	struct conn_version *v = &store_repl(&s->store, i)->part[PART_SHARED];
+	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *v = &r->part[PART_SHARED];
 
+	r->former = 0;
 	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
 	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
