@@ -133,8 +133,10 @@ static bool look_at(struct shard *s, uint32_t i)
 
 	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
-	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
-		conn_durability(c) == DURABILITY_NONE)
+	// Unanswered, it is given no copies; but those who have one, or an older life, are told.
+	bool answered = c->flags & CONN_ANSWERED;
+	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
+		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = responsible(s, i);
@@ -146,7 +148,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
 	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
 	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 || orphan ||
-		(gives && place_missing(s, i) != 0)) {
+		(answered && gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);
