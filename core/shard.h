@@ -223,7 +223,7 @@ struct shard {
 	uint64_t draining; // of them, those that give away what they have
 	uint64_t joining; // of them, those that have not been sent yet what they should hold
 	uint32_t drain; // number of this node's drain, 0: none
-	bool joined; // this node has everything for which its start waited
+	bool hears; // this node has run for long enough to have heard all that are there
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away

@@ -30,8 +30,8 @@ static bool responsible(const struct shard *s, uint32_t i)
 
 	if (writer == s->conf->id)
 		return true;
-	if (shard_phase(s) < NODE_READY)
-		return false; // nor does a node that joins: the others do not count on it yet
+	if (ready_hearing(s->node, s->now_ns))
+		return false; // nor does a node that has just started: others may be there
 	if ((sane(s) & 1ull << writer) || (unsigned)__builtin_ctzll(holders) != s->conf->id)
 		return false;
 	return true;
@@ -167,7 +167,8 @@ static void round_end(struct shard *s)
 	bool more = s->repair_next != 0 || s->repair_owed != 0;
 
 	atomic_store_explicit(&s->owed, s->repair_owed, memory_order_relaxed);
-	if (!more) {
+	// Whoever has just started may not know yet who else is to be sent what it has.
+	if (!more && !ready_hearing(s->node, s->now_ns)) {
 		for (uint64_t left = s->joining; left != 0; left &= left - 1) {
 			unsigned node = (unsigned)__builtin_ctzll(left);
 			atomic_store_explicit(
