@@ -513,6 +513,9 @@ void shard_step(struct shard *s, struct step *step)
 	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
 	// again since. An old SYN would open another life of a connection that goes on elsewhere.
 	s->stale_rx |= s->now_ns - s->last_step_ns > patience_ns(s->conf);
+	// And so long that tombstones may be gone of what has ended meanwhile: half, for the others first have
+	// to see that this node is back.
+	s->old_rx |= s->now_ns - s->last_step_ns > s->conf->tombstone_ms * MS / 2;
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -523,7 +526,9 @@ void shard_step(struct shard *s, struct step *step)
 		s->counters[C_rx_bytes] += step->rx[i].len;
 	burst(s, step->rx, step->n_rx);
 	// What is not full was the last that lay there.
-	s->stale_rx = s->stale_rx && (step->n_rx == STEP_BURST || step->more);
+	bool more = step->n_rx == STEP_BURST || step->more;
+	s->stale_rx = s->stale_rx && more;
+	s->old_rx = s->old_rx && more;
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
 	else if (s->overdue && shard_has_room(s))

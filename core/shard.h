@@ -202,6 +202,7 @@ struct shard {
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience
+	bool old_rx; // ... and records that may be of what has been forgotten since
 	struct rng rng;
 	struct timers timers;
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Whose word on a connection counts, and who looks after its copies: records that come at bad moments.
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
 
+#include "core/testing/flows.h"
 #include "core/testing/forge.h"
 
 static struct rack *rack_of(struct rack_conf c)
@@ -63,10 +65,203 @@ static void claims__of_a_former_life(void **state)
 	rack_free(r);
 }
 
+// ---- The end ----
+
+static uint64_t deaf; // nodes that get no logs
+static unsigned mute = NODES_MAX; // a node whose logs get lost
+
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	const unsigned message = 14 + 20 + 8;
+
+	if (f->vlan != 30 || f->len <= message + 6 || f->data[message + 3] != WIRE_LOG)
+		return false;
+	return from == mute || (deaf >> f->data[message + 5] & 1);
+}
+
+static uint32_t index_of(struct rack *r, unsigned node, const struct tripod_tuple *key)
+{
+	struct store *st = &node_shard(rack_node(r, node), 0)->store;
+
+	return store_find_hash(st, store_hash(st, key));
+}
+
+static enum conn_state state_of(struct rack *r, unsigned node, const struct tripod_tuple *key)
+{
+	uint32_t i = index_of(r, node, key);
+
+	return i == STORE_NONE ? CONN_FREE
+			       : store_conn(&node_shard(rack_node(r, node), 0)->store, i)->state;
+}
+
+// Opens a flow of which node 0 is the master, and returns a node with a copy.
+static unsigned open_at_0(struct rack *r, struct flow *f)
+{
+	for (unsigned n = 0; n < 64; n++) {
+		assert_int_equal(flows_open(r, f, n, 1, "10.1.0.101"), 1);
+		struct conn_view v;
+		if (rack_conn(r, 0, &f->key, &v) && (v.flags & CONN_MASTER_0))
+			return (unsigned)__builtin_ctzll(v.holders & ~1ull);
+	}
+	fail();
+	return 0;
+}
+
+static struct rack *rack_of_lossy(struct rack_conf c)
+{
+	struct rack *r = rack_of(c);
+
+	deaf = 0;
+	mute = NODES_MAX;
+	rack_tap(r, lose_logs, NULL);
+	return r;
+}
+
+// A member that lives, and does not hear of the end, keeps its copy. Whoever has ended the connection does
+// not forget before that one has heard, or has had time enough.
+static void claims__end_is_told(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.nodes = 2});
+	struct flow f[2];
+
+	for (unsigned n = 0; n < 2; n++) {
+		assert_int_equal(open_at_0(r, &f[n]), 1);
+		deaf = 1u << 1;
+		conn_close(node_shard(rack_node(r, 0), 0), index_of(r, 0, &f[n].key),
+			TRIPOD_TERMINATED);
+		rack_run_ms(r, n == 0 ? 12000 : 38000);
+		assert_int_equal(state_of(r, 0, &f[n].key), CONN_TOMBSTONE);
+		assert_int_equal(state_of(r, 1, &f[n].key), CONN_LIVE);
+		if (n == 1)
+			rack_run_ms(r, 4000); // patience has an end
+		deaf = 0;
+		rack_run_ms(r, 1500);
+		assert_int_equal(state_of(r, 0, &f[n].key), CONN_FREE);
+		assert_int_equal(rack_counter(r, 0, C_tombstones_untold), n);
+		assert_int_equal(state_of(r, 1, &f[n].key), n == 0 ? CONN_TOMBSTONE : CONN_LIVE);
+	}
+	rack_check(r);
+	rack_free(r);
+}
+
+// What acknowledges the record as it was before it ended here does not acknowledge the end.
+static void claims__late_acknowledgement_of_the_living(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.backups = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct flow f;
+
+	open_at_0(r, &f);
+	uint32_t i = index_of(r, 0, &f.key);
+	const struct conn_repl *l = store_repl(&s->store, i);
+	assert_int_equal(holders_with(l, HOLDER_ACKED), 7);
+	struct wire_record w = {.op = WIRE_BURY,
+		.key = f.key,
+		.hash = store_hash(&s->store, &f.key),
+		.incarnation = store_conn(&s->store, i)->incarnation};
+	uint64_t sent = rack_counter(r, 0, C_log_messages_tx);
+	repl_changed(s, i, 1);
+	while (rack_counter(r, 0, C_log_messages_tx) < sent + 2)
+		rack_step(r);
+	forge(r, 1, 0, &w);
+	assert_int_equal(store_conn(&s->store, i)->state, CONN_TOMBSTONE);
+	rack_run_ms(r, 1); // now they acknowledge what was sent before
+	assert_false(holder_is(l, HOLDER_ACKED, 2));
+	rack_free(r);
+}
+
+// The master stands still, its connection goes on elsewhere, and it hears nothing of that. It does not end
+// for its own silence what it is in doubt about, and it tells nobody how it was.
+static void claims__silence_of_who_was_away(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.nodes = 2, .udp_ms = 2000});
+	const struct frame_spec ask = {.proto = IPPROTO_UDP,
+		.src = "198.18.0.1",
+		.dst = FLOWS_VIP,
+		.sport = 1000,
+		.dport = 80,
+		.payload_len = 8};
+	const struct frame_spec answer = {.proto = IPPROTO_UDP,
+		.src = "10.1.0.101",
+		.dst = "198.18.0.1",
+		.sport = 8080,
+		.dport = 1000,
+		.payload_len = 8};
+	unsigned m = rack_hash(r, &ask, TRIPOD_INCOMING);
+
+	rack_send(r, TRIPOD_INCOMING, &ask);
+	rack_run_ms(r, 30);
+	rack_send(r, TRIPOD_OUTGOING, &answer);
+	rack_run_ms(r, 30);
+	struct tripod_tuple key = forge_key(1);
+	key.proto = IPPROTO_UDP;
+	assert_int_equal(rack_copies(r, &key), 2);
+	rack_freeze(r, m);
+	deaf = 1ull << m;
+	for (unsigned n = 0; n < 12; n++) {
+		rack_run_ms(r, 200);
+		rack_send(r, TRIPOD_INCOMING, &ask);
+	}
+	rack_port(r, m, false); // its flows stay where they are
+	rack_thaw(r, m);
+	rack_run_ms(r, 60);
+	assert_int_equal(state_of(r, !m, &key), CONN_LIVE);
+	deaf = 0;
+	for (unsigned n = 0; n < 12; n++) {
+		rack_run_ms(r, 200);
+		rack_send(r, TRIPOD_INCOMING, &ask);
+	}
+	rack_run_ms(r, 60);
+	assert_int_equal(state_of(r, !m, &key), CONN_LIVE);
+	assert_int_equal(state_of(r, m, &key), CONN_LIVE);
+	assert_int_equal(rack_counter(r, -1, C_connections_closed_timeout), 0);
+	rack_free(r);
+}
+
+static unsigned hashes_to(struct rack *r, unsigned n)
+{
+	struct flow f = flow_of(n, "10.1.0.101");
+
+	return rack_hash(r,
+		&(struct frame_spec){.src = f.client,
+			.dst = FLOWS_VIP,
+			.sport = f.port,
+			.dport = 80,
+			.tcp_flags = TRIPOD_TCP_SYN},
+		TRIPOD_INCOMING);
+}
+
+// A node stands still for longer than tombstones last. The copies that were on their way to it are of what
+// may have been forgotten since: they are not taken, and sent again as what they have become.
+static void claims__copies_that_lay_there(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct flow f[2];
+	unsigned first = 0;
+
+	while (hashes_to(r, first) != 0 || hashes_to(r, first + 1) != 0)
+		first++;
+	rack_freeze(r, 1);
+	assert_int_equal(flows_open(r, f, first, 2, "10.1.0.101"), 2); // and the PUTs lie there
+	rack_run_ms(r, 500);
+	conn_close(node_shard(rack_node(r, 0), 0), index_of(r, 0, &f[0].key), TRIPOD_TERMINATED);
+	rack_run_ms(r, 6000);
+	assert_int_equal(state_of(r, 0, &f[0].key), CONN_FREE);
+	rack_thaw(r, 1);
+	rack_run_ms(r, 500);
+	assert_int_equal(state_of(r, 1, &f[0].key), CONN_FREE);
+	assert_int_equal(state_of(r, 1, &f[1].key), CONN_LIVE);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(claims__of_a_former_life),
+		cmocka_unit_test(claims__end_is_told),
+		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
+		cmocka_unit_test(claims__silence_of_who_was_away),
+		cmocka_unit_test(claims__copies_that_lay_there),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
 }

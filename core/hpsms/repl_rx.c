@@ -281,10 +281,17 @@ struct source {
 	uint32_t seq;
 };
 
-static void buried(struct shard *s, uint32_t i, enum tripod_reason why)
+// Somebody says that it has ended. What this node has said of it before and others acknowledge yet is not
+// that: of the end they know from who says so, or are told when they come back.
+static void buried(struct shard *s, uint32_t i, const struct source *from, enum tripod_reason why)
 {
-	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+	struct conn *c = store_conn(&s->store, i);
+
+	if (c->flags & CONN_SYNCING)
 		sync_forget(s, i);
+	c->stamp++;
+	holders_mark_only(
+		store_repl(&s->store, i), HOLDER_ACKED, repl_self(s) | 1ull << from->node);
 	conn_bury(s, i, why);
 }
 
@@ -320,7 +327,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
-			buried(s, i, (enum tripod_reason)w->reason);
+			buried(s, i, from, (enum tripod_reason)w->reason);
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
 		return true;
@@ -452,7 +459,7 @@ static bool record_known(struct shard *s, uint32_t i, const struct wire_record *
 	}
 	if (w->op == WIRE_BURY) {
 		count(s, C_tombstones);
-		buried(s, i, (enum tripod_reason)w->reason);
+		buried(s, i, from, (enum tripod_reason)w->reason);
 		return true;
 	}
 	return merge(s, i, w, from);
