@@ -254,6 +254,61 @@ static void claims__copies_that_lay_there(void **state)
 	rack_free(r);
 }
 
+// ---- Answers ----
+
+static uint8_t heads[64]; // of the first records of the LOGs that node 0 sends to node 2
+static unsigned n_heads;
+
+static bool note_heads(void *ctx, unsigned from, const struct frame *f)
+{
+	const uint8_t *message = f->data + 14 + 20 + 8;
+	uint16_t len = (uint16_t)(f->len - (14 + 20 + 8));
+	struct wire_header h;
+
+	if (f->vlan != 30 || from != 0 || !wire_is_short(message, len))
+		return false;
+	int at = wire_get_short(message, len, &h);
+	if (at > 0 && h.to_node == 2 && h.count > 0 && n_heads < 64)
+		heads[n_heads++] = message[at];
+	return false;
+}
+
+static uint8_t answer_of_0(struct rack *r, const struct tripod_tuple *key)
+{
+	struct wire_header h = forge_header(r, 2, 0, WIRE_PULL);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, WIRE_TUPLE_MAX, key);
+
+	n_heads = 0;
+	h.to_worker = WIRE_ANY;
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	forge_send(r, 2, 0, message, h.length);
+	rack_run_ms(r, 1);
+	assert_int_equal(n_heads, 1);
+	return heads[0];
+}
+
+// A master that was away does not say that nobody can know better, before it has made sure.
+static void claims__answer_of_who_was_away(void **state)
+{
+	enum { ANSWER = 0x10, FINAL = 0x20 };
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct flow f;
+
+	rack_tap(r, note_heads, NULL);
+	open_at_0(r, &f);
+	assert_int_equal(answer_of_0(r, &f.key) & (ANSWER | FINAL), ANSWER | FINAL);
+	rack_freeze(r, 0);
+	rack_run_ms(r, 300);
+	rack_thaw(r, 0);
+	rack_run_ms(r, 1);
+	assert_int_equal(answer_of_0(r, &f.key) & (ANSWER | FINAL), ANSWER);
+	rack_run_ms(r, 300);
+	assert_int_equal(flows_exchange(r, &f, 1), 1); // asks, and knows
+	assert_int_equal(answer_of_0(r, &f.key) & (ANSWER | FINAL), ANSWER | FINAL);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +317,7 @@ int main(void)
 		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
 		cmocka_unit_test(claims__silence_of_who_was_away),
 		cmocka_unit_test(claims__copies_that_lay_there),
+		cmocka_unit_test(claims__answer_of_who_was_away),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
 }

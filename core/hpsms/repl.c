@@ -300,9 +300,11 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	if (!s->peer[node].live)
 		return;
 	// Nobody can know better than the master itself; nor than a holder whose master is gone. That it
-	// is the one who asks says nothing: it asks because another may have taken over meanwhile.
+	// is the one who asks says nothing: it asks because another may have taken over meanwhile. Nor does
+	// the word of a node that was away and has heard nothing of it since.
 	unsigned master = r->part[dir].writer;
-	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master);
+	bool final = (conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master)) &&
+		     !conn_uncertain(s, c, dir);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
