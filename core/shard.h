@@ -602,6 +602,9 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node);
 void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
+// Where record i is a tombstone, and the node that asks may still have the living: it is told of the end,
+// which answers it. false: it is not so.
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);

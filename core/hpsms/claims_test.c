@@ -309,6 +309,34 @@ static void claims__answer_of_who_was_away(void **state)
 	rack_free(r);
 }
 
+// It makes sure before it uses what it remembers, and the other one has the tombstone of it: that is an
+// answer, and the packet stays here.
+static void claims__what_has_ended_elsewhere(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.nodes = 2});
+	static struct rack_arrival a[8];
+	struct flow f;
+
+	open_at_0(r, &f);
+	deaf = 1;
+	rack_port(r, 0, false);
+	assert_int_equal(flows_exchange(r, &f, 1), 1); // node 1 has taken it over
+	conn_close(node_shard(rack_node(r, 1), 0), index_of(r, 1, &f.key), TRIPOD_TERMINATED);
+	rack_run_ms(r, 100);
+	rack_port(r, 0, true);
+	rack_port(r, 1, false);
+	assert_int_equal(state_of(r, 0, &f.key), CONN_LIVE);
+	control_doubt(node_shard(rack_node(r, 0), 0));
+	rack_run_ms(r, 5);
+	deaf = 0;
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 3);
+	assert_int_equal(state_of(r, 0, &f.key), CONN_TOMBSTONE);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 8), 0);
+	assert_int_equal(rack_counter(r, 0, C_pulls_answered), 1);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +346,7 @@ int main(void)
 		cmocka_unit_test(claims__silence_of_who_was_away),
 		cmocka_unit_test(claims__copies_that_lay_there),
 		cmocka_unit_test(claims__answer_of_who_was_away),
+		cmocka_unit_test(claims__what_has_ended_elsewhere),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
 }

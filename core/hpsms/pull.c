@@ -629,7 +629,7 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		   store_conn(&s->store, hit.index)->dir[1].key.proto != 0) {
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
-	} else {
+	} else if (hit.what != STORE_CONN || !repl_answer_end(s, hit.index, node)) {
 		pull_say(s, WIRE_NONE, key, node, worker, 0);
 	}
 }

@@ -314,6 +314,20 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	repl_busy(s, node, worker);
 }
 
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	unsigned worker = repl_worker(s, node, &c->dir[0].key);
+
+	if (c->state != CONN_TOMBSTONE || !(r->holders & 1ull << node) ||
+		holder_is(r, HOLDER_ACKED, node))
+		return false;
+	repl_queue(s, i, node);
+	s->peer[node].out[worker].urgent = true;
+	return true;
+}
+
 struct settled {
 	struct shard *s;
 	unsigned node;

@@ -474,6 +474,19 @@ static uint32_t find(const struct shard *s, const struct wire_record *w)
 	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
 }
 
+// Packets of record i may wait for what others know of it.
+static void end_answers(struct shard *s, uint32_t i, const struct source *from)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	for (unsigned d = 0; d < 2; d++) {
+		if (c->state == CONN_TOMBSTONE)
+			pull_found(s, &c->dir[d].key, true, from->node);
+		else
+			pull_none(s, &c->dir[d].key, from->node);
+	}
+}
+
 // false: it is not kept here as the sender believes. Then its message is not acknowledged: an
 // acknowledgement says that there is a copy.
 static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
@@ -484,6 +497,8 @@ static bool record_rx(struct shard *s, const struct wire_record *w, const struct
 	count(s, C_log_records_rx);
 	if (i != STORE_NONE) {
 		kept = record_known(s, i, w, from, final);
+		if (w->op == WIRE_BURY && s->pulls_asking > 0)
+			end_answers(s, i, from);
 	} else if (w->op == WIRE_UPDATE) {
 		say_lack(s, w->hash, from->node, from->worker);
 		return false;
