@@ -65,6 +65,38 @@ static void claims__of_a_former_life(void **state)
 	rack_free(r);
 }
 
+// Who writes a part must know of all copies, or some would miss what it writes. Whoever has given one
+// says so when a record comes that does not list it.
+static void claims__unlisted_holder(void **state)
+{
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+		struct shard *s = node_shard(rack_node(r, 1), 0);
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		struct conn *c;
+
+		w.version[1].writer = 1;
+		forge(r, 0, 1, &w);
+		struct conn_repl *l = forge_find(r, 1, 1, &c);
+		conn_hold(s, l, 1ull << 3);
+		if (how != 1) // else a backup, who knows of it from hearsay
+			c->flags |= CONN_MASTER_1;
+		if (how == 2) // one more would not be kept up to date
+			w.holders = 0x3fff3;
+		w.version[PART_SHARED].version++;
+		forge(r, 0, 1, &w);
+		rack_run_ms(r, 20);
+		const struct conn_repl *told = forge_find(r, 0, 1, NULL);
+		if (how == 0) {
+			assert_non_null(told);
+			assert_true(told->holders & 1u << 3);
+		} else {
+			assert_null(told);
+		}
+		rack_free(r);
+	}
+}
+
 // ---- The end ----
 
 static uint64_t deaf; // nodes that get no logs
@@ -341,6 +373,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(claims__of_a_former_life),
+		cmocka_unit_test(claims__unlisted_holder),
 		cmocka_unit_test(claims__end_is_told),
 		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
 		cmocka_unit_test(claims__silence_of_who_was_away),

@@ -377,6 +377,24 @@ static bool unread(
 	return refuse(s, w, from);
 }
 
+// Members with a copy that the sender, who writes a part, does not count among the holders: they would
+// miss what it writes. Whoever writes a part, or has until now, names all to whom it gives copies; who
+// has never, those that it has heard say so. A sender whose list is full is not told.
+static uint64_t unlisted(
+	const struct shard *s, uint32_t i, const struct wire_record *w, unsigned from, bool wrote)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t known = wrote ? r->holders : holders_with(r, HOLDER_KNOWN);
+	bool sender_writes = false;
+
+	for (unsigned p = 0; p < PARTS; p++)
+		sender_writes |= r->part[p].writer == from;
+	if (!(w->parts & 1u << PART_SHARED) || !sender_writes ||
+		__builtin_popcountll(w->holders) >= HOLDERS_MAX)
+		return 0;
+	return known & s->live & ~w->holders & ~repl_self(s) & ~(1ull << from);
+}
+
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
 static bool merge(
 	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
@@ -387,6 +405,7 @@ static bool merge(
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
 	uint64_t before = r->holders | 1ull << from;
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
+	const bool wrote = mastered || r->part[PART_SHARED].writer == s->conf->id;
 	uint8_t more = 0; // TCP flags that the sender has not
 
 	for (unsigned d = 0; d < 2; d++) {
@@ -431,7 +450,8 @@ static bool merge(
 		count(s, C_log_records_stale);
 	// Who takes over what is being closed has not heard of all that has passed here.
 	bool handed = mastered & ~c->flags & both;
-	if (stale || lost || (handed && (more | r->untold) != 0)) {
+	if (stale || lost || (handed && (more | r->untold) != 0) ||
+		unlisted(s, i, w, from, wrote) != 0) {
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
