@@ -97,6 +97,32 @@ static void claims__unlisted_holder(void **state)
 	}
 }
 
+// Another node takes a direction over with a copy that it was given elsewhere, just when this one writes
+// its own: it is sent what it lacks, as nobody else knows that it lacks it.
+static void claims__new_holder_is_behind(void **state)
+{
+	for (unsigned part = 1; part < PARTS; part++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		struct conn *c;
+
+		w.version[part].writer = 1;
+		w.version[part].version = 5;
+		forge(r, 0, 1, &w);
+		forge_find(r, 1, 1, &c);
+		c->flags |= part == 1 ? CONN_MASTER_1 : CONN_MASTER_0;
+		w.version[part].version = 4;
+		w.version[part == 1 ? 0 : 1] = (struct conn_version){.epoch = 2, .writer = 2};
+		w.holders = 7;
+		forge(r, 2, 1, &w);
+		rack_run_ms(r, 20);
+		const struct conn_repl *told = forge_find(r, 2, 1, NULL);
+		assert_non_null(told);
+		assert_int_equal(told->part[part].version, 5);
+		rack_free(r);
+	}
+}
+
 // ---- The end ----
 
 static uint64_t deaf; // nodes that get no logs
@@ -374,6 +400,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(claims__of_a_former_life),
 		cmocka_unit_test(claims__unlisted_holder),
+		cmocka_unit_test(claims__new_holder_is_behind),
 		cmocka_unit_test(claims__end_is_told),
 		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
 		cmocka_unit_test(claims__silence_of_who_was_away),

@@ -395,6 +395,17 @@ static uint64_t unlisted(
 	return known & s->live & ~w->holders & ~repl_self(s) & ~(1ull << from);
 }
 
+// Is the copy that the sender has of a part that this node writes older than it should be? What has been
+// acknowledged was there. A holder of which this node did not know has been sent nothing.
+static bool behind(
+	const struct conn_repl *r, unsigned part, const struct wire_record *w, unsigned from)
+{
+	bool sent = r->holders >> from & 1;
+
+	return (!sent || holder_is(r, HOLDER_ACKED, from)) &&
+	       newer(&r->part[part], &w->version[part]);
+}
+
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
 static bool merge(
 	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
@@ -413,11 +424,11 @@ static bool merge(
 			continue;
 		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
-		// A copy of what this node writes that is older than what was acknowledged.
-		stale |= conn_masters(c, d) && holder_is(r, HOLDER_ACKED, from) &&
-			 newer(&r->part[d], &w->version[d]);
+		stale |= conn_masters(c, d) && behind(r, d, w, from);
 		merge_dir(s, i, d, w);
 	}
+	stale |= (w->parts & 1u << PART_SHARED) && behind(r, PART_SHARED, w, from) &&
+		 r->part[PART_SHARED].writer == s->conf->id;
 	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
 	if (shared == SHARED_UNREAD)
 		return unread(s, i, w, source);
