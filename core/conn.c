@@ -462,7 +462,8 @@ void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
 static void publish(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
-	if (in_doubt(s, c))
+
+	if ((int32_t)(conn_last_seen(c) - s->awake_from) < 0)
 		return;
 	uint16_t seen = (uint16_t)(conn_last_seen(c) >> 8);
 	uint32_t quarter = ticks_of_ms(conn_timeout_ms(s, c) / 4) >> 8;

@@ -474,6 +474,8 @@ static void tick(struct shard *s)
 
 	if (s->now - s->valid_from > AGE_MAX)
 		s->valid_from = s->now - AGE_MAX;
+	if (s->now - s->awake_from > AGE_MAX)
+		s->awake_from = s->now - AGE_MAX;
 	expire(s);
 	ready_worker_tick(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
@@ -507,8 +509,10 @@ void shard_step(struct shard *s, struct step *step)
 	chain_set_step(s);
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
-	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
+	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS) {
 		control_doubt(s);
+		s->awake_from = s->now;
+	}
 	session_keys(s);
 	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
 	// again since. An old SYN would open another life of a connection that goes on elsewhere.

@@ -200,6 +200,7 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
+	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience
 	bool old_rx; // ... and records that may be of what has been forgotten since

@@ -254,6 +254,9 @@ static void claims__silence_of_who_was_away(void **state)
 	struct tripod_tuple key = forge_key(1);
 	key.proto = IPPROTO_UDP;
 	assert_int_equal(rack_copies(r, &key), 2);
+	rack_run_ms(r, 300);
+	rack_send(r, TRIPOD_INCOMING, &ask); // of this it would tell in a while
+	rack_run_ms(r, 2);
 	rack_freeze(r, m);
 	deaf = 1ull << m;
 	for (unsigned n = 0; n < 12; n++) {
@@ -261,8 +264,10 @@ static void claims__silence_of_who_was_away(void **state)
 		rack_send(r, TRIPOD_INCOMING, &ask);
 	}
 	rack_port(r, m, false); // its flows stay where they are
+	uint64_t heard = rack_counter(r, !m, C_log_records_rx);
 	rack_thaw(r, m);
 	rack_run_ms(r, 60);
+	assert_int_equal(rack_counter(r, !m, C_log_records_rx), heard);
 	assert_int_equal(state_of(r, !m, &key), CONN_LIVE);
 	deaf = 0;
 	for (unsigned n = 0; n < 12; n++) {
