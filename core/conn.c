@@ -96,6 +96,7 @@ static int index_reversed(struct shard *s, uint32_t i, bool final)
 	struct ring_message m = {
 		.type = RING_ALIAS_ADD,
 		.final = final,
+		.answered = c->flags & CONN_ANSWERED,
 		.node = s->conf->id,
 		.alias = {.key = c->dir[1].key, .incarnation = c->incarnation, .conn = i},
 	};
@@ -169,7 +170,14 @@ void conn_delete(struct shard *s, uint32_t i)
 	store_conn_free(&s->store, i);
 }
 
-void conn_make_way(struct shard *s, const struct tripod_tuple *reversed)
+// Opened by an answer whose connection was not known here.
+static bool is_of_answer(const struct conn *c, const struct store_hit *hit)
+{
+	return hit->dir == 0 && c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
+	       !(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD));
+}
+
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered)
 {
 	struct store_hit hit = store_find(&s->store, reversed, store_hash(&s->store, reversed));
 
@@ -179,8 +187,13 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed)
 	bool ended = c->state == CONN_TOMBSTONE ||
 		     (c->dir[0].key.proto == IPPROTO_TCP &&
 			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
-	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1))
+	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1)) {
 		conn_free(s, hit.index);
+	} else if (answered && is_of_answer(c, &hit)) {
+		run_close(s, hit.index, TRIPOD_TERMINATED);
+		if (!conn_free(s, hit.index))
+			conn_bury(s, hit.index, TRIPOD_TERMINATED); // until there is room in a ring
+	}
 }
 
 // ---- Opening ----

@@ -251,7 +251,7 @@ static void alias_add(struct shard *s, unsigned from, const struct ring_message 
 		store_unindex_alias(&s->store, hit.index);
 		store_alias_free(&s->store, hit.index);
 	}
-	conn_make_way(s, &alias->key);
+	conn_make_way(s, &alias->key, m->answered);
 	if (store_index_alias(&s->store, a) != 0) {
 		count(s, C_drop_index_full);
 		store_alias_free(&s->store, a);

@@ -70,6 +70,7 @@ enum ring_type {
 struct ring_message {
 	uint8_t type; // enum ring_type
 	uint8_t node, worker, live, workers, final, net;
+	bool answered; // RING_ALIAS_ADD: the connection has been
 	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
 	uint8_t mac[6];
@@ -502,7 +503,8 @@ int conn_index(struct shard *s, uint32_t i, bool final);
 bool conn_unindex(struct shard *s, uint32_t i); // false: a ring is full, try again later
 // What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
 // gives an address and port to the next as soon as it has forgotten the last.
-void conn_make_way(struct shard *s, const struct tripod_tuple *reversed);
+// Nor does what an answer has opened, before its connection was known here, from that connection.
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered);
 void conn_take_over(struct shard *s, uint32_t i, unsigned dir);
 void conn_answered(struct shard *s, uint32_t i);
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why); // by its master

@@ -123,20 +123,6 @@ static void claims__new_holder_is_behind(void **state)
 	}
 }
 
-// ---- The end ----
-
-static uint64_t deaf; // nodes that get no logs
-static unsigned mute = NODES_MAX; // a node whose logs get lost
-
-static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
-{
-	const unsigned message = 14 + 20 + 8;
-
-	if (f->vlan != 30 || f->len <= message + 6 || f->data[message + 3] != WIRE_LOG)
-		return false;
-	return from == mute || (deaf >> f->data[message + 5] & 1);
-}
-
 static uint32_t index_of(struct rack *r, unsigned node, const struct tripod_tuple *key)
 {
 	struct store *st = &node_shard(rack_node(r, node), 0)->store;
@@ -150,6 +136,58 @@ static enum conn_state state_of(struct rack *r, unsigned node, const struct trip
 
 	return i == STORE_NONE ? CONN_FREE
 			       : store_conn(&node_shard(rack_node(r, node), 0)->store, i)->state;
+}
+
+// ---- One tuple, two connections ----
+
+// An answer comes to a node that does not know its connection, and opens one of its own. When a copy of
+// the real one arrives, that is the connection.
+static void claims__answer_that_opened_something(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	static struct rack_arrival a[8];
+	const struct frame_spec answer = {.proto = IPPROTO_UDP,
+		.src = "10.1.0.101",
+		.dst = "198.18.0.1",
+		.sport = 8080,
+		.dport = 1000,
+		.payload_len = 8};
+	unsigned to = rack_hash(r, &answer, TRIPOD_OUTGOING);
+	struct wire_record w = forge_record(r, 1, !to, 1);
+
+	w.key.proto = w.reversed.proto = IPPROTO_UDP;
+	rack_send(r, TRIPOD_OUTGOING, &answer);
+	rack_run_ms(r, 200);
+	assert_int_equal(rack_counter(r, (int)to, C_connections_opened), 1);
+	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 8), 1);
+	assert_int_not_equal(a[0].tuple.sport, htons(80)); // from elsewhere
+	w.flags = 0; // of one that nobody has answered, that is not so sure
+	forge(r, !to, to, &w);
+	assert_int_equal(state_of(r, to, &w.key), CONN_FREE);
+	w.flags = WIRE_RECORD_ANSWERED;
+	forge(r, !to, to, &w);
+	assert_int_equal(state_of(r, to, &w.key), CONN_LIVE);
+	rack_send(r, TRIPOD_OUTGOING, &answer);
+	rack_run_ms(r, 50);
+	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 8), 1);
+	assert_int_equal(rack_counter(r, (int)to, C_connections_opened), 1);
+	assert_int_equal(rack_counter(r, (int)to, C_takeovers), 1);
+	rack_check(r);
+	rack_free(r);
+}
+
+// ---- The end ----
+
+static uint64_t deaf; // nodes that get no logs
+static unsigned mute = NODES_MAX; // a node whose logs get lost
+
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	const unsigned message = 14 + 20 + 8;
+
+	if (f->vlan != 30 || f->len <= message + 6 || f->data[message + 3] != WIRE_LOG)
+		return false;
+	return from == mute || (deaf >> f->data[message + 5] & 1);
 }
 
 // Opens a flow of which node 0 is the master, and returns a node with a copy.
@@ -406,6 +444,7 @@ int main(void)
 		cmocka_unit_test(claims__of_a_former_life),
 		cmocka_unit_test(claims__unlisted_holder),
 		cmocka_unit_test(claims__new_holder_is_behind),
+		cmocka_unit_test(claims__answer_that_opened_something),
 		cmocka_unit_test(claims__end_is_told),
 		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
 		cmocka_unit_test(claims__silence_of_who_was_away),

@@ -181,7 +181,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
 	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
-	conn_make_way(s, &w->reversed);
+	conn_make_way(s, &w->reversed, w->flags & WIRE_RECORD_ANSWERED);
 	if (conn_index(s, i, final) != 0) {
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
