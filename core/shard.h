@@ -250,6 +250,7 @@ struct shard {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
+		bool alone;
 		uint32_t seq;
 	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
@@ -750,9 +751,10 @@ void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
-// it was sent (WIRE_REFUSED; seq: in which message): collected, sent by pull_none_flush().
+// it was sent (WIRE_REFUSED; seq: in which message; alone: others could be kept): collected, sent by
+// pull_none_flush().
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker, uint32_t seq);
+	unsigned worker, uint32_t seq, bool alone);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);

@@ -140,6 +140,19 @@ static enum conn_state state_of(struct rack *r, unsigned node, const struct trip
 
 // ---- One tuple, two connections ----
 
+static unsigned hashes_to(struct rack *r, unsigned n)
+{
+	struct flow f = flow_of(n, "10.1.0.101");
+
+	return rack_hash(r,
+		&(struct frame_spec){.src = f.client,
+			.dst = FLOWS_VIP,
+			.sport = f.port,
+			.dport = 80,
+			.tcp_flags = TRIPOD_TCP_SYN},
+		TRIPOD_INCOMING);
+}
+
 // An answer comes to a node that does not know its connection, and opens one of its own. When a copy of
 // the real one arrives, that is the connection.
 static void claims__answer_that_opened_something(void **state)
@@ -173,6 +186,42 @@ static void claims__answer_that_opened_something(void **state)
 	assert_int_equal(rack_counter(r, (int)to, C_connections_opened), 1);
 	assert_int_equal(rack_counter(r, (int)to, C_takeovers), 1);
 	rack_check(r);
+	rack_free(r);
+}
+
+// A tuple is in use at the only backup. That connection cannot be kept there, but others are, at once; and
+// it is tried again once a second, until there is a place.
+static void claims__refused_alone(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct flow f[8];
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < 8; k++) {
+		while (hashes_to(r, n) != 0)
+			n++;
+		f[k] = flow_of(n++, "10.1.0.101");
+	}
+	struct wire_record w = forge_record(r, 1, 0, 1);
+	w.key = f[0].key; // the answers of the first flow, as if they had opened something themselves
+	tripod_addr_parse(&w.key.dst, "10.1.0.101");
+	w.key.dport = htons(8080);
+	w.key = tripod_tuple_reverse(&w.key);
+	w.key.direction = TRIPOD_OUTGOING;
+	w.reversed = forge_key(9);
+	forge(r, 0, 1, &w);
+	assert_int_equal(state_of(r, 1, &w.key), CONN_LIVE);
+	for (unsigned k = 0; k < 8; k++) {
+		unsigned flow = ntohs(f[k].key.sport) - 10000;
+		assert_int_equal(flows_open(r, &f[k], flow, 1, "10.1.0.101"), 1);
+		assert_int_equal(rack_copies(r, &f[k].key), k == 0 ? 1 : 2);
+	}
+	uint64_t refused = rack_counter(r, 1, C_log_records_refused);
+	rack_run_ms(r, 3000);
+	assert_in_range(rack_counter(r, 1, C_log_records_refused) - refused, 2, 3);
+	conn_free(node_shard(rack_node(r, 1), 0), index_of(r, 1, &w.key));
+	rack_run_ms(r, 1200);
+	assert_int_equal(rack_copies(r, &f[0].key), 2);
 	rack_free(r);
 }
 
@@ -319,19 +368,6 @@ static void claims__silence_of_who_was_away(void **state)
 	rack_free(r);
 }
 
-static unsigned hashes_to(struct rack *r, unsigned n)
-{
-	struct flow f = flow_of(n, "10.1.0.101");
-
-	return rack_hash(r,
-		&(struct frame_spec){.src = f.client,
-			.dst = FLOWS_VIP,
-			.sport = f.port,
-			.dport = 80,
-			.tcp_flags = TRIPOD_TCP_SYN},
-		TRIPOD_INCOMING);
-}
-
 // A node stands still for longer than tombstones last. The copies that were on their way to it are of what
 // may have been forgotten since: they are not taken, and sent again as what they have become.
 static void claims__copies_that_lay_there(void **state)
@@ -445,6 +481,7 @@ int main(void)
 		cmocka_unit_test(claims__unlisted_holder),
 		cmocka_unit_test(claims__new_holder_is_behind),
 		cmocka_unit_test(claims__answer_that_opened_something),
+		cmocka_unit_test(claims__refused_alone),
 		cmocka_unit_test(claims__end_is_told),
 		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
 		cmocka_unit_test(claims__silence_of_who_was_away),

@@ -598,7 +598,7 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else if (h->type == WIRE_REFUSED)
-			repl_no_room(s, hit.index, h->from_node);
+			repl_no_room(s, hit.index, h->from_node, h->ack_bits & 1);
 	}
 	// The rest of the message that is refused is sent again at once.
 	if (h->type == WIRE_REFUSED)

@@ -95,13 +95,17 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		repl_queue_all(s, i, r->holders);
 }
 
-void repl_no_room(struct shard *s, uint32_t i, unsigned node)
+void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
+	uint64_t before = s->refusing;
+
 	holders_remove(store_repl(&s->store, i), 1ull << node);
 	s->refusing |= 1ull << node;
 	if (s->forgive_ns == 0)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
 	repl_protect(s, i);
+	if (alone) // only this one waits for the round that comes then
+		s->refusing = before;
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Replication, the receiving end: records are merged, and what is older than what is here is answered.
 // docs/PROTOCOL.md describes the order of claims.
+#include <errno.h>
 #include <netinet/in.h>
 
 #include "core/hpsms/repl.h"
@@ -137,8 +138,9 @@ static enum durability durability_of(const struct wire_record *w)
 }
 
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
-// not be kept; then the sender is told.
-static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
+// not be kept; then the sender is told. *alone: another connection has its tuple.
+static uint32_t install(
+	struct shard *s, const struct wire_record *w, unsigned from, bool final, bool *alone)
 {
 	const struct chain *chain;
 	int slot = record_slot(s, w, &chain);
@@ -182,7 +184,9 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	conn_hold(s, r, w->holders);
 	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
 	conn_make_way(s, &w->reversed, w->flags & WIRE_RECORD_ANSWERED);
-	if (conn_index(s, i, final) != 0) {
+	int error = conn_index(s, i, final);
+	if (error != 0) {
+		*alone = error == -EEXIST;
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
 			s->store.embryonic--;
@@ -295,9 +299,10 @@ static void buried(struct shard *s, uint32_t i, const struct source *from, enum 
 	conn_bury(s, i, why);
 }
 
-static bool refuse(struct shard *s, const struct wire_record *w, const struct source *from)
+static bool refuse(
+	struct shard *s, const struct wire_record *w, const struct source *from, bool alone)
 {
-	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq);
+	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq, alone);
 	return false;
 }
 
@@ -349,11 +354,12 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (record_slot(s, w, &chain) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		fetch_want(s, w->chain, from->node);
-		return refuse(s, w, from);
+		return refuse(s, w, from, false);
 	}
-	i = install(s, w, from->node, final);
+	bool alone = false;
+	i = install(s, w, from->node, final, &alone);
 	if (i == STORE_NONE)
-		return refuse(s, w, from);
+		return refuse(s, w, from, alone);
 	// Others have copies of the life before: they, and whoever writes this one, are told.
 	r = store_repl(&s->store, i);
 	if (before & ~r->holders) {
@@ -374,7 +380,7 @@ static bool unread(
 	fetch_want(s, w->chain, from->node);
 	if (w->chain != conn_chain(s, c)->id && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		conn_free(s, i); // or, while a ring is full, with the next record
-	return refuse(s, w, from);
+	return refuse(s, w, from, false);
 }
 
 // Members with a copy that the sender, who writes a part, does not count among the holders: they would
@@ -522,7 +528,7 @@ static void end_answers(struct shard *s, uint32_t i, const struct source *from)
 // acknowledgement says that there is a copy.
 static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL, kept = true;
+	bool final = w->flags & WIRE_RECORD_FINAL, kept = true, alone = false;
 	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
@@ -535,8 +541,8 @@ static bool record_rx(struct shard *s, const struct wire_record *w, const struct
 		return false;
 	} else if (w->op == WIRE_BURY) {
 		return true;
-	} else if (install(s, w, from->node, final) == STORE_NONE) {
-		return refuse(s, w, from);
+	} else if (install(s, w, from->node, final, &alone) == STORE_NONE) {
+		return refuse(s, w, from, alone);
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
 		pull_found(s, &w->key, final, from->node);
