@@ -19,6 +19,8 @@ const char *const fault_names[FAULT_KINDS + 1] = {
 	[FAULT_ADD] = "add",
 	[FAULT_DRAIN] = "drain",
 	[FAULT_RECONFIGURE] = "reconfigure",
+	[FAULT_FLUTTER] = "flutter",
+	[FAULT_SLOW] = "slow",
 	NULL,
 };
 
@@ -133,6 +135,7 @@ static void draw_network(struct options *o)
 	o->reorder = reorder ? draw_log(o, "reorder", 1000, 100000) : 0;
 	o->reorder_us = reorder ? draw_log(o, "reorder by", 10, 3000) : 0;
 	o->corrupt = options_fault(o, FAULT_CORRUPT) ? draw_log(o, "corrupt", 100, 10000) : 0;
+	o->slow_us = options_fault(o, FAULT_SLOW) ? draw_log(o, "slow", 250, 4000) : 0;
 }
 
 static void draw_nodes_conf(struct options *o)

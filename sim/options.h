@@ -29,6 +29,8 @@ enum fault_kind {
 	FAULT_ADD, // a configured node starts late
 	FAULT_DRAIN, // a node gives all away, and takes it back or restarts
 	FAULT_RECONFIGURE, // the nodes are given another chain, one after the other
+	FAULT_FLUTTER, // ports go down and up again sooner than the nodes can tell each other
+	FAULT_SLOW, // what nodes tell each other takes longer
 	FAULT_KINDS,
 };
 extern const char *const fault_names[FAULT_KINDS + 1]; // NULL-terminated
@@ -56,6 +58,7 @@ struct options {
 	// The network. Probabilities are in a million.
 	uint32_t latency_ns, jitter_ns, rate_mbps, queue_us;
 	uint32_t workload_loss, fabric_loss, dup, reorder, reorder_us, corrupt;
+	uint32_t slow_us; // at most, of FAULT_SLOW; 0: never
 
 	// The nodes.
 	enum rss_mode rss;
