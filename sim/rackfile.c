@@ -53,7 +53,8 @@ static void rack(struct text *t, const struct options *o)
 
 static void network(struct text *t, const struct options *o)
 {
-	say(t, "network:\n  switch_hash: %s\n", ecmp_fields_names[o->ecmp.fields]);
+	say(t, "switch: {model: %s, hash: %s}\nnetwork:\n", ecmp_model_names[o->ecmp.model],
+		ecmp_fields_names[o->ecmp.fields]);
 	say(t,
 		"  outside: {vlan: 10, relay_vlan: 11, mtu: %u,\n"
 		"    gateway: [203.0.113.1/24, \"2001:db8:1::1/64\"],\n"
@@ -74,8 +75,8 @@ static void network(struct text *t, const struct options *o)
 static void limits(struct text *t, const struct options *o)
 {
 	say(t, "node: {workers: %u}\n", o->workers);
-	say(t, "limits: {connections: %u, embryonic: %u, waiting: %u, pulls: %u,\n", o->connections,
-		o->embryonic, o->waiting, o->pulls);
+	say(t, "limits: {connections: %u, embryonic: %u, waiting: %u, pulls: %u, requests: %u,\n",
+		o->connections, o->embryonic, o->waiting, o->pulls, o->requests);
 	say(t, "  pull_per_s: %u, relay_per_s: %u, repair_per_s: %u, timers: 64,\n", o->pull_per_s,
 		o->relay_per_s, o->repair_per_s);
 	// All keys of the rack, or too few.
@@ -162,5 +163,7 @@ char *rackfile_text(const struct options *o, unsigned version)
 		lb(&t, o, version);
 		snat(&t, o);
 	}
+	if (o->request_every != 0)
+		say(&t, "  - ledger: {every: %u}\n", o->request_every);
 	return t.at;
 }

@@ -207,21 +207,33 @@ static uint32_t install(
 	return i;
 }
 
+static bool closing(const struct conn *c)
+{
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) >= TCP_CLOSING;
+}
+
+// Does w come after the end of what is here? Who says so may know of one end only.
+static bool follows_end(const struct conn *c, const struct wire_record *w)
+{
+	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_FIN_ACKED | TCP_DIR_RST;
+
+	return closing(c) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
+}
+
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
-// whoever sent w?
+// whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       !follows_end(c, w) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
 static bool handles_still(const struct shard *s, const struct conn *c)
 {
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
-	       (c->dir[0].key.proto != IPPROTO_TCP ||
-		       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) < TCP_CLOSING);
+	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS && !closing(c);
 }
 
 void repl_lack_flush(struct shard *s)
