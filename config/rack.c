@@ -81,7 +81,6 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 	for (unsigned s = 0; s < 2; s++)
 		fill_side(&n->side[s], &c->side[s]);
 	n->fabric_vlan = (uint16_t)number(tripod_conf_get(c->network, "fabric"), "vlan");
-	n->directions_split = !is(c->network, "switch_hash", "outside-endpoint");
 	n->bfd_enabled = tripod_conf_bool(bfd, "enabled");
 	n->bfd.tx_us = n->bfd.rx_us = number(bfd, "interval_ms") * 1000;
 	n->bfd.multiplier = (uint8_t)number(bfd, "multiplier");
@@ -96,6 +95,30 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 		self->net[NEIGH_INSIDE].vlan = n->side[TRIPOD_OUTGOING].vlan;
 		self->net[NEIGH_FABRIC].vlan = n->fabric_vlan;
 	}
+}
+
+static void fill_uplink(struct rack_uplink *u, const struct tripod_conf *c)
+{
+	u->port = (uint16_t)number(c, "port");
+	u->side = is(c, "side", "outside") ? TRIPOD_INCOMING : TRIPOD_OUTGOING;
+	u->has_mac = tripod_conf_mac(tripod_conf_get(c, "mac"), u->mac) == 0;
+}
+
+static void fill_switch(struct rack *r, const struct tripod_conf *c)
+{
+	const struct tripod_conf *uplinks = tripod_conf_get(c, "uplinks");
+	struct node_conf *n = &r->conf;
+	n->switch_model = choice(c, "model", rack_switch_models);
+	n->switch_hash = choice(c, "hash", rack_switch_hashes);
+	n->directions_split = n->switch_hash != SWITCH_OUTSIDE_ENDPOINT;
+	n->predict_vlan = (uint16_t)number(c, "prediction_vlan");
+	n->predict_failures = (uint8_t)number(c, "failures");
+	if (n->predict_failures >= r->n_nodes)
+		n->predict_failures = (uint8_t)(r->n_nodes - 1);
+	r->bridge = tripod_conf_string(c, "bridge");
+	r->n_uplinks = tripod_conf_count(uplinks);
+	for (unsigned i = 0; i < r->n_uplinks; i++)
+		fill_uplink(&r->uplink[i], tripod_conf_at(uplinks, i));
 }
 
 static void fill_rack(struct rack *r, const struct tripod_conf *c)
@@ -243,6 +266,7 @@ static int rack_finish(struct rack *r, int node)
 		return -EINVAL;
 	fill_network(r, &c); // first: the nodes' VLANs are part of their identity
 	fill_identity(r, (unsigned)rank);
+	fill_switch(r, tripod_conf_get(root, "switch"));
 	fill_rack(r, c.rack);
 	fill_limits(&r->conf, root);
 	fill_host(r, tripod_conf_get(root, "node"));
