@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/ledger.h"
 #include "sim/options.h"
 
 const uint8_t RACKFILE_GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0, 1, 2}};
@@ -164,6 +165,6 @@ char *rackfile_text(const struct options *o, unsigned version)
 		snat(&t, o);
 	}
 	if (o->request_every != 0)
-		say(&t, "  - ledger: {every: %u}\n", o->request_every);
+		say(&t, "  - %s: {every: %u}\n", ledger.name, o->request_every);
 	return t.at;
 }
