@@ -19,7 +19,7 @@ struct options {
 	int ports, failures; // -1: not given
 	int model, hash; // -1: not given
 	const char *bridge; // NULL: what the configuration says
-	uint64_t without;
+	uint64_t without, nodes; // nodes: 0: all of them
 	bool count, flows_count, json, dry_run;
 };
 
@@ -53,6 +53,7 @@ static const char usage[] =
 	"                         Open vSwitch does)\n"
 	"  -f, --failures K       predict up to K failures at one time; 0: none\n"
 	"      --hash FIELDS      outside-endpoint, symmetric or 5-tuple\n"
+	"      --nodes ID,...     only these of the configured nodes are there yet\n"
 	"      --without ID,...   nodes whose failure lasts: predictions count from what is left\n"
 	"  -b, --bridge NAME      of Open vSwitch (OVS_RUNDIR says where its socket is)\n"
 	"      --json             for programs\n"
@@ -68,7 +69,16 @@ static const char usage[] =
 	"wrong).\n"
 	"More in tripod-switch(8).\n";
 
-enum { OPT_HASH = 256, OPT_WITHOUT, OPT_JSON, OPT_VERSION, OPT_COUNT, OPT_FLOWS, OPT_DRY };
+enum {
+	OPT_HASH = 256,
+	OPT_NODES,
+	OPT_WITHOUT,
+	OPT_JSON,
+	OPT_VERSION,
+	OPT_COUNT,
+	OPT_FLOWS,
+	OPT_DRY
+};
 
 static const struct option long_options[] = {
 	{"config", required_argument, NULL, 'c'},
@@ -76,6 +86,7 @@ static const struct option long_options[] = {
 	{"model", required_argument, NULL, 'm'},
 	{"failures", required_argument, NULL, 'f'},
 	{"hash", required_argument, NULL, OPT_HASH},
+	{"nodes", required_argument, NULL, OPT_NODES},
 	{"without", required_argument, NULL, OPT_WITHOUT},
 	{"bridge", required_argument, NULL, 'b'},
 	{"count", no_argument, NULL, OPT_COUNT},
@@ -122,14 +133,14 @@ static int parse_choice(const char *what, const char *text, const char *const *n
 	wrong("%s is \"%s\"; write %s, %s or %s", what, text, names[0], names[1], names[2]);
 }
 
-static uint64_t parse_nodes(const char *text)
+static uint64_t parse_nodes(const char *what, const char *text)
 {
 	uint64_t set = 0;
 	char *copy = strdup(text), *save = NULL;
 	if (copy == NULL)
 		abort();
 	for (char *s = strtok_r(copy, ",", &save); s != NULL; s = strtok_r(NULL, ",", &save))
-		set |= 1ull << parse_number("--without", s, 0, NODES_MAX - 1);
+		set |= 1ull << parse_number(what, s, 0, NODES_MAX - 1);
 	free(copy);
 	return set;
 }
@@ -152,8 +163,11 @@ static void parse_option(struct options *o, int c)
 	case OPT_HASH:
 		o->hash = parse_choice("--hash", optarg, rack_switch_hashes);
 		break;
+	case OPT_NODES:
+		o->nodes = parse_nodes("--nodes", optarg);
+		break;
 	case OPT_WITHOUT:
-		o->without = parse_nodes(optarg);
+		o->without = parse_nodes("--without", optarg);
 		break;
 	case 'b':
 		o->bridge = optarg;
@@ -213,6 +227,21 @@ struct subject {
 	const char *bridge;
 };
 
+// Leaves of the rack's nodes those that are there.
+static int choose(struct switch_rack *r, uint64_t nodes)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < r->n_nodes; i++) {
+		if ((nodes >> r->node[i].id & 1) != 0)
+			r->node[n++] = r->node[i];
+		nodes &= ~(1ull << r->node[i].id);
+	}
+	if (nodes != 0 || n == 0)
+		return failed("--nodes names a node that the rack does not have");
+	r->n_nodes = n;
+	return EXIT_OK;
+}
+
 static int load(const struct options *o, struct subject *s)
 {
 	*s = (struct subject){.bridge = "tor"};
@@ -226,6 +255,8 @@ static int load(const struct options *o, struct subject *s)
 	} else {
 		switch_rack_ports(o->ports > 0 ? (unsigned)o->ports : 1, &s->rack);
 	}
+	if (o->nodes != 0 && choose(&s->rack, o->nodes) != EXIT_OK)
+		return EXIT_FAILED;
 	if (o->bridge != NULL)
 		s->bridge = o->bridge;
 	if (o->model >= 0)

@@ -260,6 +260,14 @@ class Predicting(Files):
                 for p in self.packets():
                     self.assertEqual(self.ask(without, ARRIVAL, p), with_.send(**p)[0][0])
 
+    def test_nodes_that_are_not_there_yet(self):
+        for hash_ in HASHES:
+            some = self.build(hash_, 6, (5, 6), "resilient", "--nodes", "1,2,3,4")
+            four = self.build(hash_, 4)
+            for p in self.packets(40):
+                self.assertEqual(some.send(**p), four.send(**p))
+            self.assertEqual(some.groups.keys(), four.groups.keys())
+
     def test_failures_that_last_are_left_out(self):
         switch = self.build("5-tuple", 5, {2}, "modulo", "--without", "2")
         left = self.build("5-tuple", 5, {2, 4}, "modulo")
@@ -380,6 +388,9 @@ class Command(Files):
         self.assertRegex(done.stderr, r"\.yaml:\d+: no port of the switch leads outside; add")
         done = call("rules", "--config", "/nonexistent.yaml", check=1)
         self.assertIn("cannot be opened", done.stderr)
+
+    def test_a_node_that_is_not_configured(self):
+        self.assertIn("does not have", call("rules", "--ports", "4", "--nodes", "3,4", check=1).stderr)
 
     def test_what_open_vswitch_cannot_do_is_refused(self):
         self.assertIn("use the model resilient",

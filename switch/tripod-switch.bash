@@ -22,9 +22,9 @@ _tripod_switch() {
 		mapfile -t COMPREPLY < <(compgen -W "outside-endpoint symmetric 5-tuple" -- "$cur")
 		return
 		;;
-	-p | --ports | -f | --failures | --without | -b | --bridge) return ;;
+	-p | --ports | -f | --failures | --nodes | --without | -b | --bridge) return ;;
 	esac
-	words="--config --ports --model --failures --hash --without --bridge --help"
+	words="--config --ports --model --failures --hash --nodes --without --bridge --help"
 	case $verb in
 	"") words+=" rules apply verify remove frr --version" ;;
 	rules) words+=" --count --flows-count --json" ;;
