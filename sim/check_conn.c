@@ -130,7 +130,8 @@ void check_partition_over(struct world *w)
 // From a change to its copy: the batch waits, the worker sleeps, the frame flies, the other reads it.
 static uint64_t window_ns(const struct world *w)
 {
-	uint64_t flight = 2 * (w->o.latency_ns + w->o.jitter_ns) + w->o.queue_us * 1000ull;
+	uint64_t flight = 2 * (w->o.latency_ns + w->o.jitter_ns) + w->o.queue_us * 1000ull +
+			  w->o.slow_us * 1000ull;
 
 	return w->o.flush_us * 1000ull + 2000ull * (w->o.late_us + w->o.poll_us) + flight +
 	       w->o.reorder_us * 1000ull;

@@ -174,8 +174,10 @@ static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t
 {
 	bool broadcast = b->data[0] & 1;
 
-	if (vlan == RACKFILE_FABRIC_VLAN)
+	if (vlan == RACKFILE_FABRIC_VLAN) {
 		corrupt(w, b);
+		at_ns += w->slow_us * 1000ull;
+	}
 	for (unsigned to = 0; to < w->o.nodes; to++) {
 		if (to == i || (!broadcast && b->data[5] != to + 1))
 			continue;
@@ -251,12 +253,13 @@ void net_init(struct world *w)
 void net_port_changed(struct world *w, unsigned i)
 {
 	struct port *port = &w->port[i];
-	bool up = port->bfd.state == BFD_UP && !port->forced_down;
+	bool up = port->bfd.state == BFD_UP && !port->flapped && !port->fluttered;
 
 	if (up == (w->up >> i & 1))
 		return;
 	w->up ^= 1ull << i;
-	trace_note(&w->trace, w->now_ns, i, "port %s", up ? "up" : "down");
+	if (!(w->faults.fluttering >> i & 1)) // else it would be told of nothing else
+		trace_note(&w->trace, w->now_ns, i, "port %s", up ? "up" : "down");
 }
 
 static void plan_port(struct world *w, unsigned i)

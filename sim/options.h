@@ -29,6 +29,8 @@ enum fault_kind {
 	FAULT_ADD, // a configured node starts late
 	FAULT_DRAIN, // a node gives all away, and takes it back or restarts
 	FAULT_RECONFIGURE, // the nodes are given another chain, one after the other
+	FAULT_FLUTTER, // ports go down and up again sooner than the nodes can tell each other
+	FAULT_SLOW, // what nodes tell each other takes longer
 	FAULT_KINDS,
 };
 extern const char *const fault_names[FAULT_KINDS + 1]; // NULL-terminated
@@ -56,17 +58,21 @@ struct options {
 	// The network. Probabilities are in a million.
 	uint32_t latency_ns, jitter_ns, rate_mbps, queue_us;
 	uint32_t workload_loss, fabric_loss, dup, reorder, reorder_us, corrupt;
+	uint32_t slow_us; // at most, of FAULT_SLOW; 0: never
 
 	// The nodes.
 	enum rss_mode rss;
 	uint32_t poll_us, late_us, packet_ns; // how long frames lie, wakes are late, a packet takes
 	uint32_t heartbeat_ms, dead_after_ms, flush_us, pull_timeout_ms, bfd_ms;
-	uint32_t connections, embryonic, waiting, pulls, pull_per_s, relay_per_s, repair_per_s;
+	uint32_t connections, embryonic, waiting, pulls, requests, pull_per_s, relay_per_s,
+		repair_per_s;
 	unsigned nat_ports; // of each address; few, so that nodes that take each other's are found
 	uint32_t established_s, tombstone_s, udp_s;
 	unsigned nic_queue; // frames
 	bool unknown_reset;
 	unsigned chain; // which of the chains of rackfile.c
+	unsigned
+		request_every; // packets, of the NF that asks for changes (ledger.h); 0: it is not there
 
 	struct hosts_conf hosts; // gateway_mac, send, event and ctx are the world's
 };

@@ -12,7 +12,7 @@ import unittest
 
 SIM = sys.argv.pop(1)
 KEYS = """seeds violations connections broken broken_beyond_contract pulls takeovers
-    epoch_conflicts tombstone_hits reconfigured relays restarts control_ratio""".split()
+    requests_applied epoch_conflicts tombstone_hits reconfigured relays restarts control_ratio""".split()
 
 
 def sim(*args):
@@ -59,6 +59,20 @@ class Run(unittest.TestCase):
         report = json.loads(done.stdout)
         self.assertGreater(report["broken"], 0)
         self.assertEqual(report["broken_beyond_contract"], 0)
+
+
+class Faults(unittest.TestCase):
+    def conflicts(self, faults):
+        done = sim("sweep", "--seeds", "1..4", "--jobs", "2", "--nodes", "5", "--duration", "2s",
+                   "--hash", "5-tuple", "--faults", faults, "--json")
+        return json.loads(done.stdout)
+
+    def test_flows_that_move_faster_than_news(self):
+        calm, moved = self.conflicts("slow"), self.conflicts("flutter,slow")
+        self.assertEqual(calm["epoch_conflicts"], 0)
+        self.assertGreater(moved["epoch_conflicts"], 10)
+        self.assertGreater(moved["takeovers"], calm["takeovers"])
+        self.assertEqual(moved["failures"], 0)
 
 
 class Sweep(unittest.TestCase):

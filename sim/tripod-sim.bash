@@ -4,7 +4,7 @@
 _tripod_sim()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local faults="kill freeze stall partition flap loss dup reorder corrupt restart add drain reconfigure"
+	local faults="kill freeze stall partition flap loss dup reorder corrupt restart add drain reconfigure flutter slow"
 	local both="--nodes --k --workers --durability --switch --hash --faults --duration --beyond"
 	local word verb="" done=""
 

@@ -157,7 +157,8 @@ struct world *world_new(const struct options *o, FILE *trace)
 	w->now_ns = BEGIN_NS;
 	w->hosts_due_ns = UINT64_MAX;
 	struct rng mix = {.state = o->seed};
-	struct rng *all[] = {&w->net_rng, &w->fault_rng, &w->run_rng, &w->tie_rng, &w->node_rng};
+	struct rng *all[] = {
+		&w->net_rng, &w->fault_rng, &w->run_rng, &w->tie_rng, &w->node_rng, &w->move_rng};
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		all[i]->state = rng_next(&mix) ^ (i + 1) * 0xd6e8feb86659fd93ull;
 	trace_init(&w->trace, trace);

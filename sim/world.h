@@ -84,7 +84,7 @@ struct port { // of the switch
 	struct link to_node, from_node;
 	uint64_t due_ns;
 	uint32_t serial;
-	bool forced_down;
+	bool flapped, fluttered; // held down by FAULT_FLAP, by FAULT_FLUTTER
 	uint32_t loss; // in a million, of everything: a burst
 };
 
@@ -99,7 +99,7 @@ struct world {
 	struct options o;
 	uint64_t now_ns;
 	struct events events;
-	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng;
+	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng, move_rng;
 	char *rackfile[SIM_VERSIONS];
 	unsigned newest; // version that every node holds, or is about to be given
 
@@ -108,6 +108,7 @@ struct world {
 	struct link host_link[2];
 	uint64_t up; // ports to which the switch sends flows
 	uint64_t cut[SIM_NODES_MAX]; // [from]: nodes that do not get its frames
+	uint32_t slow_us; // so much longer takes what nodes tell each other
 	bool healed; // links are perfect from now on
 
 	struct hosts *hosts;
