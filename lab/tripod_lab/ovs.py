@@ -151,7 +151,7 @@ def parse_flaps(text: str) -> dict[str, int]:
     """From name and bfd_status of each interface."""
     out = {}
     for line in text.splitlines():
-        found = re.search(r"flap_count=\"?(\d+)", line)
+        found = re.search(r'flap_count="*(\d+)', line)
         if found:
             out[line.partition(",")[0]] = int(found[1])
     return out
