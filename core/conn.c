@@ -380,6 +380,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 			.epoch = (uint16_t)(r->part[PART_SHARED].epoch + 1),
 			.writer = s->conf->id,
 		};
+		r->former = 0;
 		changed |= 1u << PART_SHARED;
 	}
 	conn_hold(s, r, 1ull << s->conf->id);

@@ -223,6 +223,7 @@ struct shard {
 	uint64_t draining; // of them, those that give away what they have
 	uint64_t joining; // of them, those that have not been sent yet what they should hold
 	uint32_t drain; // number of this node's drain, 0: none
+	bool hears; // this node has run for long enough to have heard all that are there
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
@@ -714,7 +715,7 @@ bool ready_has_served(const struct shard *s, unsigned node);
 void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
 void ready_chains(struct shard *s); // worker 0: the chains that this node holds have changed
 void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
-void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
+void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended, or the start?
 // Members of whose copies this node, while it joins, has not got all.
 uint64_t ready_unserved(const struct node *n);
 uint64_t ready_unreported(const struct node *n);
