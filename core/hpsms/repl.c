@@ -52,13 +52,29 @@ void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
+// Does a change made here become one of part p? That a record names this node does not make it the
+// master of a direction: it may be of a former life.
+static bool writes(const struct shard *s, const struct conn *c, struct conn_repl *r, unsigned p)
+{
+	if (p != PART_SHARED)
+		return conn_masters(c, p);
+	if (r->part[p].writer != s->conf->id)
+		return false;
+	if (r->former) {
+		r->part[p].epoch++;
+		r->part[p].version = 0;
+	}
+	r->former = 0;
+	return true;
+}
+
 void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
 	for (unsigned p = 0; p < PARTS; p++) {
-		if ((parts & 1u << p) && r->part[p].writer == s->conf->id)
+		if ((parts & 1u << p) && writes(s, c, r, p))
 			r->part[p].version++;
 	}
 	c->stamp++;

@@ -21,7 +21,7 @@ static tick_t seen_of(const struct shard *s, uint32_t age)
 }
 
 // A claim of this node that it has not made in this life: what else its former life wrote under it,
-// nobody knows. It stands, but what this life writes goes one epoch higher.
+// nobody knows. It stands as it is on all nodes, but what this life writes goes one epoch higher.
 static bool of_former_life(const struct shard *s, const struct conn_version *v)
 {
 	return v->writer == s->conf->id;
@@ -102,21 +102,30 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *mine = &r->part[PART_SHARED];
 	const struct chain *chain = conn_chain(s, c), *read = record_chain(s, w, chain);
 	uint8_t nf[CHAIN_STATE_MAX];
 
 	conn_hold(s, r, w->holders);
-	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
+	if (!newer(&w->version[PART_SHARED], mine))
 		return SHARED_MERGED;
 	if (read == NULL || !chain_read(read, w->nf, nf))
 		return SHARED_UNREAD;
 	if (chain_write_once_differs(chain, nf, c->nf))
 		return SHARED_DIFFERS;
+	bool former = of_former_life(s, &w->version[PART_SHARED]);
+	if (former && mine->writer == s->conf->id && !r->former) {
+		// What this life has written stands, above what the former one had.
+		mine->epoch = (uint16_t)(w->version[PART_SHARED].epoch + 1);
+		mine->version = 0;
+		repl_changed(s, i, 1u << PART_SHARED);
+		return SHARED_MERGED;
+	}
 	// What is soft here goes with the direction that is handled here, whoever writes the rest.
 	chain_update(chain, nf, c->nf);
-	r->part[PART_SHARED] = w->version[PART_SHARED];
-	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
-	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
+	*mine = w->version[PART_SHARED];
+	mine->handed = (uint8_t)c->stamp;
+	r->former = former;
 	return SHARED_MERGED;
 }
 
@@ -166,7 +175,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		c->dir[d].tcp.wscale = w->dir[d].wscale;
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
 	}
-	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
+	r->former = of_former_life(s, &w->version[PART_SHARED]);
 	conn_hold(s, r, repl_self(s) | 1ull << from);
 	holders_mark(r, HOLDER_ACKED, r->holders);
 	holders_mark(r, HOLDER_KNOWN, r->holders);
