@@ -81,7 +81,6 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 	for (unsigned s = 0; s < 2; s++)
 		fill_side(&n->side[s], &c->side[s]);
 	n->fabric_vlan = (uint16_t)number(tripod_conf_get(c->network, "fabric"), "vlan");
-	n->directions_split = !is(c->network, "switch_hash", "outside-endpoint");
 	n->bfd_enabled = tripod_conf_bool(bfd, "enabled");
 	n->bfd.tx_us = n->bfd.rx_us = number(bfd, "interval_ms") * 1000;
 	n->bfd.multiplier = (uint8_t)number(bfd, "multiplier");
@@ -96,6 +95,30 @@ static void fill_network(struct rack *r, const struct rack_check *c)
 		self->net[NEIGH_INSIDE].vlan = n->side[TRIPOD_OUTGOING].vlan;
 		self->net[NEIGH_FABRIC].vlan = n->fabric_vlan;
 	}
+}
+
+static void fill_uplink(struct rack_uplink *u, const struct tripod_conf *c)
+{
+	u->port = (uint16_t)number(c, "port");
+	u->side = is(c, "side", "outside") ? TRIPOD_INCOMING : TRIPOD_OUTGOING;
+	u->has_mac = tripod_conf_mac(tripod_conf_get(c, "mac"), u->mac) == 0;
+}
+
+static void fill_switch(struct rack *r, const struct tripod_conf *c)
+{
+	const struct tripod_conf *uplinks = tripod_conf_get(c, "uplinks");
+	struct node_conf *n = &r->conf;
+	n->switch_model = choice(c, "model", rack_switch_models);
+	n->switch_hash = choice(c, "hash", rack_switch_hashes);
+	n->directions_split = n->switch_hash != SWITCH_OUTSIDE_ENDPOINT;
+	n->predict_vlan = (uint16_t)number(c, "prediction_vlan");
+	n->predict_failures = (uint8_t)number(c, "failures");
+	if (n->predict_failures >= r->n_nodes)
+		n->predict_failures = (uint8_t)(r->n_nodes - 1);
+	r->bridge = tripod_conf_string(c, "bridge");
+	r->n_uplinks = tripod_conf_count(uplinks);
+	for (unsigned i = 0; i < r->n_uplinks; i++)
+		fill_uplink(&r->uplink[i], tripod_conf_at(uplinks, i));
 }
 
 static void fill_rack(struct rack *r, const struct tripod_conf *c)
@@ -141,6 +164,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->requests = number(limits, "requests");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
+	n->predict_per_s = number(limits, "predict_per_s");
 	n->index_keys = number(limits, "index_keys");
 	n->timers = number(limits, "timers");
 	n->chain_bytes = number(limits, "chain_bytes");
@@ -192,7 +216,7 @@ static int find_node(struct rack *r, const struct rack_check *c, int id)
 	const struct tripod_conf *at = c->nodes;
 	struct conf_words ids = {0};
 	uint64_t own;
-	if (id == RACK_NODE_ANY && r->n_nodes > 0)
+	if ((id == RACK_NODE_ANY || id == RACK_NODE_SWITCH) && r->n_nodes > 0)
 		return 0;
 	if (id == RACK_NODE_SELF) {
 		if (!rack_number(host, "id", &own)) {
@@ -237,12 +261,14 @@ static int rack_finish(struct rack *r, int node)
 		return -EINVAL;
 	conf_check(root, rack_options);
 	rack_check_all(&c, r);
-	rack_check_chain(tripod_conf_get(root, "chain"));
+	if (node != RACK_NODE_SWITCH)
+		rack_check_chain(tripod_conf_get(root, "chain"));
 	int rank = find_node(r, &c, node);
 	if (rank < 0 || conf_error_count(r->doc) > 0)
 		return -EINVAL;
 	fill_network(r, &c); // first: the nodes' VLANs are part of their identity
 	fill_identity(r, (unsigned)rank);
+	fill_switch(r, tripod_conf_get(root, "switch"));
 	fill_rack(r, c.rack);
 	fill_limits(&r->conf, root);
 	fill_host(r, tripod_conf_get(root, "node"));

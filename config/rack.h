@@ -23,11 +23,15 @@
 #include "core/node.h"
 
 #define RACK_EAL_MAX 32
+#define RACK_UPLINKS_MAX 16
+#define RACK_SWITCH_PORT_MAX 0xfefe // of OpenFlow, 16 bits
 
 // Special ids for rack_load().
 enum {
 	RACK_NODE_SELF = -1, // the file's own node.id; an error when it has none
 	RACK_NODE_ANY = -2, // no matter which: the node with the lowest id (to check a file)
+	RACK_NODE_SWITCH =
+		-3, // the same for the switch, to which the chain means nothing: not looked at
 };
 
 enum rack_hugepages {
@@ -47,7 +51,18 @@ struct rack {
 		uint8_t id;
 		unsigned line;
 		struct neigh_self self;
+		uint16_t switch_port; // OpenFlow number of the port behind which it is; 0: none
 	} nodes[NODES_MAX];
+
+	// The switch, where it is more than what the nodes need to know of it (conf.switch_...).
+	const char *bridge; // of Open vSwitch
+	unsigned n_uplinks;
+	struct rack_uplink {
+		uint16_t port; // OpenFlow number
+		enum tripod_direction side; // of what arrives there
+		bool has_mac; // of what is behind it, which is that alone; else anything may be
+		uint8_t mac[6];
+	} uplink[RACK_UPLINKS_MAX];
 
 	// The node asked for. Left to the caller: chain, keys, boot, boot_half, seed (zero here).
 	struct node_conf conf;
@@ -79,6 +94,10 @@ int rack_load_text(const char *name, const char *text, int node, struct rack *ou
 // Every error so far, one a line, sorted by line; "" for none.
 const char *rack_report(struct rack *r);
 void rack_free(struct rack *r);
+
+// Names of enum switch_model and enum switch_hash, NULL-terminated.
+extern const char *const rack_switch_models[];
+extern const char *const rack_switch_hashes[];
 
 // The schema of the whole file, for conf_help().
 extern const struct tripod_option rack_options[];

@@ -243,6 +243,78 @@ static void check_bfd(struct rack_check *c)
 	claim_mac(c, tripod_conf_get(bfd, "peer_mac"), mac, "the switch (BFD)");
 }
 
+// ---- The switch ----
+
+static void check_prediction(struct rack_check *c)
+{
+	const struct tripod_conf *conf = tripod_conf_get(c->switch_, "prediction_vlan");
+	const struct {
+		const struct tripod_conf *conf;
+		const char *key;
+	} all[] = {
+		{c->side[0].conf, "vlan"},
+		{c->side[0].conf, "relay_vlan"},
+		{c->side[1].conf, "vlan"},
+		{c->side[1].conf, "relay_vlan"},
+		{tripod_conf_get(c->network, "fabric"), "vlan"},
+	};
+	uint64_t base, vlan;
+	if (!rack_number(c->switch_, "prediction_vlan", &base) || base == 0)
+		return;
+	if (base % PREDICT_VLANS != 0) {
+		tripod_conf_error(conf,
+			"prediction_vlan is %u; write a multiple of %u, or 0 for no prediction",
+			(unsigned)base, PREDICT_VLANS);
+		return;
+	}
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (rack_number(all[i].conf, all[i].key, &vlan) &&
+			vlan / PREDICT_VLANS == base / PREDICT_VLANS)
+			tripod_conf_error(tripod_conf_get(all[i].conf, all[i].key),
+				"%s %u is one of the VLANs of prediction, %u to %u; write another "
+				"one, or another switch: prediction_vlan",
+				all[i].key, (unsigned)vlan, (unsigned)base,
+				(unsigned)base + PREDICT_VLANS - 1);
+}
+
+// Reports what leads two ways.
+static bool claim_port(
+	struct rack_check *c, const struct tripod_conf *v, uint64_t port, const char *owner)
+{
+	const uint8_t key[2] = {(uint8_t)(port >> 8), (uint8_t)port};
+	return claim(&c->ports, v, key, sizeof(key), "%s", owner);
+}
+
+static void check_node_port(
+	struct rack_check *c, const struct tripod_conf *node, struct rack_node *n)
+{
+	const char *key = "switch_port";
+	char owner[32];
+	uint64_t port = n->id;
+	if (tripod_conf_get(node, key) == NULL)
+		key = "id";
+	else if (!rack_number(node, key, &port))
+		return;
+	snprintf(owner, sizeof(owner), "node %u at the switch", n->id);
+	if (port > 0 && claim_port(c, tripod_conf_get(node, key), port, owner))
+		n->switch_port = (uint16_t)port;
+}
+
+static void check_uplinks(struct rack_check *c)
+{
+	const struct tripod_conf *uplinks = tripod_conf_get(c->switch_, "uplinks");
+	char owner[32];
+	uint8_t mac[6];
+	uint64_t port;
+	for (unsigned i = 0; i < tripod_conf_count(uplinks) && i < RACK_UPLINKS_MAX; i++) {
+		const struct tripod_conf *u = tripod_conf_at(uplinks, i);
+		snprintf(owner, sizeof(owner), "uplink %u", i + 1);
+		if (rack_number(u, "port", &port))
+			claim_port(c, tripod_conf_get(u, "port"), port, owner);
+		claim_mac(c, tripod_conf_get(u, "mac"), mac, owner);
+	}
+}
+
 // ---- Nodes ----
 
 // An address of a node on a net; false when it is not good for it.
@@ -320,6 +392,7 @@ static void check_node(struct rack_check *c, struct rack *r, const struct tripod
 	*n = (struct rack_node){.id = (uint8_t)id, .line = id_conf->line};
 	snprintf(owner, sizeof(owner), "node %u", n->id);
 	claim_mac(c, tripod_conf_get(node, "mac"), n->self.mac, owner);
+	check_node_port(c, node, n);
 	for (unsigned s = 0; s < 2; s++)
 		check_node_side(
 			c, node, n->id, &c->side[s], &n->self.net[s].v4, &n->self.net[s].v6);
@@ -362,7 +435,7 @@ static void check_texts(struct rack_check *c)
 		size_t max; // bytes
 	} all[] = {
 		{c->rack, "name", 63}, {c->rack, "secret", 1024}, {c->rack, "key_file", 255},
-		{host, "port", 255}, {host, "state_dir", 255},
+		{c->switch_, "bridge", 63}, {host, "port", 255}, {host, "state_dir", 255},
 		{host, "control_socket", 107}, // sockaddr_un
 	};
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -385,6 +458,7 @@ void rack_check_all(struct rack_check *c, struct rack *r)
 	c->rack = tripod_conf_get(c->root, "rack");
 	c->network = tripod_conf_get(c->root, "network");
 	c->nodes = tripod_conf_get(c->rack, "nodes");
+	c->switch_ = tripod_conf_get(c->root, "switch");
 	c->side[TRIPOD_INCOMING].name = "outside";
 	c->side[TRIPOD_OUTGOING].name = "inside";
 	for (unsigned s = 0; s < 2; s++) {
@@ -397,6 +471,8 @@ void rack_check_all(struct rack_check *c, struct rack *r)
 	for (unsigned i = 0; i < tripod_conf_count(c->nodes) && r->n_nodes < NODES_MAX; i++)
 		check_node(c, r, tripod_conf_at(c->nodes, i));
 	qsort(r->nodes, r->n_nodes, sizeof(r->nodes[0]), node_compare);
+	check_prediction(c);
+	check_uplinks(c);
 	check_numbers(c);
 	check_texts(c);
 }

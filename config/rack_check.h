@@ -19,9 +19,9 @@ struct rack_side {
 	} gateway[2];
 };
 
-#define RACK_CLAIMS_MAX (8 + 6 * NODES_MAX)
+#define RACK_CLAIMS_MAX (8 + RACK_UPLINKS_MAX + 6 * NODES_MAX)
 struct rack_claim {
-	uint8_t key[16]; // address, or MAC in its first bytes
+	uint8_t key[16]; // address, or MAC or port in its first bytes
 	unsigned line;
 	char owner[48];
 };
@@ -32,9 +32,9 @@ struct rack_claims {
 
 struct rack_check {
 	struct conf_doc *doc;
-	const struct tripod_conf *root, *rack, *network, *nodes;
+	const struct tripod_conf *root, *rack, *network, *nodes, *switch_;
 	struct rack_side side[2]; // by enum tripod_direction of what arrives there
-	struct rack_claims addrs, macs;
+	struct rack_claims addrs, macs, ports;
 };
 
 // Fills c and r->nodes (sorted by id), reporting to r->doc what does not fit.

@@ -9,8 +9,17 @@ static const char *const backups_short[] = {"admit", "refuse", NULL};
 static const char *const authentication[] = {"key", "none", NULL};
 static const char *const unknown_tcp[] = {"drop", "reset", NULL};
 static const char *const hugepages[] = {"auto", "never", "require", NULL}; // enum rack_hugepages
-static const char *const switch_hash[] = {"outside-endpoint", "symmetric", "5-tuple", NULL};
+static const char *const sides[] = {"outside", "inside", NULL};
 static const char *const idle[] = {"sleep", "spin", NULL};
+
+const char *const rack_switch_models[] = {[SWITCH_MODULO] = "modulo",
+	[SWITCH_TWO_STAGE] = "two-stage",
+	[SWITCH_RESILIENT] = "resilient",
+	NULL};
+const char *const rack_switch_hashes[] = {[SWITCH_OUTSIDE_ENDPOINT] = "outside-endpoint",
+	[SWITCH_SYMMETRIC] = "symmetric",
+	[SWITCH_5_TUPLE] = "5-tuple",
+	NULL};
 
 static const struct tripod_option node_entry_options[] = {
 	{.name = "id",
@@ -37,6 +46,11 @@ static const struct tripod_option node_entry_options[] = {
 		.type = TRIPOD_OPT_ADDR,
 		.required = true,
 		.help = "own IPv4 address on the fabric VLAN, for replication"},
+	{.name = "switch_port",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = RACK_SWITCH_PORT_MAX,
+		.help = "OpenFlow number of the switch's port to it; without it the id"},
 	{},
 };
 
@@ -251,12 +265,6 @@ static const struct tripod_option bfd_options[] = {
 };
 
 static const struct tripod_option network_options[] = {
-	{.name = "switch_hash",
-		.type = TRIPOD_OPT_ENUM,
-		.choices = switch_hash,
-		.standard = "outside-endpoint",
-		.help = "what the switch hashes; all but the standard may part a connection's "
-			"directions"},
 	{.name = "outside",
 		.type = TRIPOD_OPT_MAP,
 		.required = true,
@@ -276,6 +284,62 @@ static const struct tripod_option network_options[] = {
 		.type = TRIPOD_OPT_MAP,
 		.children = bfd_options,
 		.help = "liveness towards the switch (RFC 5880, 5881)"},
+	{},
+};
+
+static const struct tripod_option uplink_options[] = {
+	{.name = "port",
+		.type = TRIPOD_OPT_UINT,
+		.required = true,
+		.min = 1,
+		.max = RACK_SWITCH_PORT_MAX,
+		.help = "OpenFlow number of the port, whose packets have no tag"},
+	{.name = "side",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = sides,
+		.required = true,
+		.help = "what is behind it: the Internet, or the data centre"},
+	{.name = "mac",
+		.type = TRIPOD_OPT_MAC,
+		.help = "of the one host or router behind it; without it packets for unknown MACs "
+			"leave there"},
+	{},
+};
+
+static const struct tripod_option switch_options[] = {
+	{.name = "model",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = rack_switch_models,
+		.standard = "resilient",
+		.help = "how it picks a node: hash modulo ports up; among all, then the rest; or "
+			"so "
+			"that a failure moves the flows of that node alone"},
+	{.name = "hash",
+		.type = TRIPOD_OPT_ENUM,
+		.choices = rack_switch_hashes,
+		.standard = "outside-endpoint",
+		.help = "what it hashes; all but the standard may part a connection's directions"},
+	{.name = "failures",
+		.type = TRIPOD_OPT_UINT,
+		.max = COPIES_MAX,
+		.standard = "1",
+		.help = "failures at one time that its groups predict; 0: none"},
+	{.name = "prediction_vlan",
+		.type = TRIPOD_OPT_UINT,
+		.max = 4096 - PREDICT_VLANS,
+		.standard = "1024",
+		.help = "first VLAN of the prediction groups, a multiple of 256; 0: there are "
+			"none"},
+	{.name = "bridge",
+		.type = TRIPOD_OPT_STRING,
+		.standard = "tor",
+		.help = "the switch's name in Open vSwitch, for tripod-switch"},
+	{.name = "uplinks",
+		.type = TRIPOD_OPT_MAP,
+		.list = true,
+		.max = RACK_UPLINKS_MAX,
+		.children = uplink_options,
+		.help = "ports that lead out of the rack, for tripod-switch"},
 	{},
 };
 
@@ -367,6 +431,12 @@ static const struct tripod_option limits_options[] = {
 		.max = 10000000,
 		.standard = "50000",
 		.help = "tuples asked of the peers per second"},
+	{.name = "predict_per_s",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 10000000,
+		.standard = "20000",
+		.help = "questions to the switch's prediction groups a second and worker, at most"},
 	{.name = "index_keys",
 		.type = TRIPOD_OPT_UINT,
 		.max = 1 << 28,
@@ -478,6 +548,10 @@ const struct tripod_option rack_options[] = {
 		.required = true,
 		.children = network_options,
 		.help = "VLANs, gateways and routes, the same for all nodes"},
+	{.name = "switch",
+		.type = TRIPOD_OPT_MAP,
+		.children = switch_options,
+		.help = "how the switch spreads packets over the nodes, and predicts that"},
 	{.name = "node",
 		.type = TRIPOD_OPT_MAP,
 		.children = host_options,

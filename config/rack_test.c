@@ -490,6 +490,84 @@ static void together(void **state)
 		"t.yaml:13: unknown network function \"snatt\"; did you mean \"snat\"?\n");
 }
 
+static void switch_section(void **state)
+{
+	struct rack r;
+	char text[TEST_RACK_MAX];
+	assert_int_equal(rack_load_text("t.yaml", test_rack, 1, &r), 0);
+	assert_int_equal(r.conf.switch_model, SWITCH_RESILIENT);
+	assert_int_equal(r.conf.switch_hash, SWITCH_OUTSIDE_ENDPOINT);
+	assert_false(r.conf.directions_split);
+	assert_int_equal(r.conf.predict_failures, 1);
+	assert_int_equal(r.conf.predict_vlan, 1024);
+	assert_string_equal(r.bridge, "tor");
+	assert_int_equal(r.n_uplinks, 0);
+	assert_int_equal(r.nodes[0].switch_port, 1);
+	assert_int_equal(r.nodes[1].switch_port, 2);
+	rack_free(&r);
+	test_rack_with(10, "    - id: 0\n      switch_port: 7", text);
+	strcat(text,
+		"switch: {model: two-stage, hash: 5-tuple, failures: 10, prediction_vlan: 3840,\n"
+		"  bridge: br0, uplinks: [{port: 300, side: inside, mac: 02:00:00:00:0d:01},\n"
+		"    {port: 65278, side: outside}]}\n");
+	assert_int_equal(rack_load_text("t.yaml", text, 1, &r), 0);
+	assert_int_equal(r.conf.switch_model, SWITCH_TWO_STAGE);
+	assert_int_equal(r.conf.switch_hash, SWITCH_5_TUPLE);
+	assert_true(r.conf.directions_split);
+	assert_int_equal(r.conf.predict_failures, 1); // more than one cannot fail and one be left
+	assert_int_equal(r.conf.predict_vlan, 3840);
+	assert_string_equal(r.bridge, "br0");
+	assert_int_equal(r.nodes[0].id, 0);
+	assert_int_equal(r.nodes[0].switch_port, 7);
+	assert_int_equal(r.n_uplinks, 2);
+	assert_int_equal(r.uplink[0].port, 300);
+	assert_int_equal(r.uplink[0].side, TRIPOD_OUTGOING);
+	assert_true(r.uplink[0].has_mac);
+	assert_memory_equal(r.uplink[0].mac, "\x02\x00\x00\x00\x0d\x01", 6);
+	assert_int_equal(r.uplink[1].port, 65278);
+	assert_int_equal(r.uplink[1].side, TRIPOD_INCOMING);
+	assert_false(r.uplink[1].has_mac);
+	rack_free(&r);
+	// The switch does not ask what the chain is made of.
+	test_rack_with(32, "  - of_a_plugin: {x: 1}", text);
+	assert_int_equal(rack_load_text("t.yaml", text, RACK_NODE_SWITCH, &r), 0);
+	assert_int_equal(r.conf.id, 1);
+	rack_free(&r);
+	assert_int_equal(rack_load_text("t.yaml", text, RACK_NODE_ANY, &r), -22);
+	rack_free(&r);
+	// Without a port of its own, node 0 has none.
+	assert_int_equal(
+		rack_load_text("t.yaml", test_rack_with(10, "    - id: 0", text), 1, &r), 0);
+	assert_int_equal(r.nodes[0].switch_port, 0);
+	rack_free(&r);
+}
+
+static void bad_switch(void **state)
+{
+	bad(30, "switch: {prediction_vlan: 1000}",
+		"t.yaml:30: prediction_vlan is 1000; write a multiple of 256, or 0 for no "
+		"prediction\n");
+	bad(30, "switch: {prediction_vlan: 4096}",
+		"t.yaml:30: prediction_vlan is \"4096\"; write a number from 0 to 3840\n");
+	bad(25, "    vlan: 1279",
+		"t.yaml:25: vlan 1279 is one of the VLANs of prediction, 1024 to 1279; write "
+		"another one, or another switch: prediction_vlan\n");
+	bad(25, "    vlan: 1280", "");
+	bad(30, "switch: {prediction_vlan: 0}", "");
+	bad(30, "switch: {model: ecmp}",
+		"t.yaml:30: model is \"ecmp\"; write modulo, two-stage or resilient\n");
+	bad(30, "switch: {uplinks: [{port: 9, side: outside}, {port: 2, side: inside}]}",
+		"t.yaml:30: \"2\" of uplink 2 belongs to node 2 at the switch already (line 10); "
+		"write another one\n");
+	bad(30, "switch: {uplinks: [{port: 9, side: outside, mac: 02:00:00:00:00:02}]}",
+		"t.yaml:30: \"02:00:00:00:00:02\" of uplink 1 belongs to node 2 already (line 11); "
+		"write another one\n");
+	bad(10, "    - id: 2\n      switch_port: 1",
+		"t.yaml:11: \"1\" of node 2 at the switch belongs to node 1 at the switch already "
+		"(line 5); write another one\n");
+	bad(30, "switch: {bridge: ''}", "t.yaml:30: bridge is empty; write a text\n");
+}
+
 static void unreadable(void **state)
 {
 	struct rack r;
@@ -499,7 +577,7 @@ static void unreadable(void **state)
 	rack_free(&r);
 	assert_rack_report("x\n",
 		"t.yaml:1: the file is \"x\"; write a mapping with the keys rack, "
-		"network, node, limits, timeouts, plugins, chain\n");
+		"network, switch, node, limits, timeouts, plugins, chain\n");
 	// An NF's own complaint joins the report.
 	assert_int_equal(rack_load_text("t.yaml", test_rack, 1, &r), 0);
 	tripod_conf_error(tripod_conf_at(r.chain, 0), "no good");
@@ -553,6 +631,8 @@ int main(void)
 		cmocka_unit_test(bad_node_id),
 		cmocka_unit_test(bad_chain),
 		cmocka_unit_test(sync),
+		cmocka_unit_test(switch_section),
+		cmocka_unit_test(bad_switch),
 		cmocka_unit_test(together),
 		cmocka_unit_test(unreadable),
 		cmocka_unit_test(example),

@@ -21,6 +21,19 @@
 #define COPIES_MAX 10 // k is no higher
 #define CONTROL_PORT 7117 // UDP, fabric VLAN only
 
+// How the switch picks among the nodes: hash modulo the number of ports up; among all ports, and anew
+// among the rest when that one is down; or so that each flow has its own order of ports.
+enum switch_model { SWITCH_MODULO, SWITCH_TWO_STAGE, SWITCH_RESILIENT };
+// What it hashes.
+enum switch_hash { SWITCH_OUTSIDE_ENDPOINT, SWITCH_SYMMETRIC, SWITCH_5_TUPLE };
+
+// A frame on VLAN predict_vlan + 2 * index + side (of what it is like: 0 outside, 1 inside) comes out,
+// tag and all, at the node to which the switch's prediction group of that index sends its tuple:
+// group k of N - k ports for k = 1..predict_failures (modulo, two-stage), the group without node
+// number index (resilient), the group of all nodes, dead or alive (PREDICT_ARRIVAL).
+#define PREDICT_ARRIVAL 64
+#define PREDICT_VLANS 256 // predict_vlan is a multiple of it, and all up to the next are its own
+
 // When a packet that changed state leaves: at once and nothing is replicated; at once; when the backups
 // have acknowledged the change. Of two, the higher is the stronger.
 enum durability { DURABILITY_NONE, DURABILITY_ASYNC, DURABILITY_SYNC };
@@ -75,6 +88,10 @@ struct node_conf {
 	// The switch hashes on more than the outside endpoint, so that the two directions of a
 	// connection may arrive at different nodes: unknown UDP asks the peers before it opens one.
 	bool directions_split;
+	enum switch_model switch_model;
+	enum switch_hash switch_hash;
+	uint8_t predict_failures; // K: failures at one time that the switch's groups predict
+	uint16_t predict_vlan; // first of the VLANs of prediction; 0: the switch has none
 	next_hop_fn next_hop; // NULL: the switch's hash is not known
 	const void *next_hop_ctx;
 	struct bfd_conf bfd;
@@ -111,6 +128,8 @@ struct node_conf {
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t pull_per_s; // ... and per second, at most
 	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it
+	uint32_t predict_per_s; // questions to the switch, at most
+	uint32_t predict_cost_ns; // 10^9 / predict_per_s; node_init() computes it
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
 	uint32_t timers; // of NFs
@@ -239,6 +258,8 @@ struct node_status {
 	uint64_t copies[COPIES_MAX + 1]; // with so many; the last: with as many or more
 	unsigned survives; // more nodes that may die at once without taking one of them along
 	uint64_t sync_waiting; // packets that wait until their state is acknowledged
+	uint8_t predict; // enum predict_how; of several workers, the one that knows least
+	uint64_t predict_right, predict_wrong; // checks of predictions against arrivals
 	uint64_t memory_bytes, bytes_per_connection;
 	// Keys in this node's index set; in the table of all others', and how many that is made for.
 	uint64_t index_announced, index_known, index_max;

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include "core/checksum_inline.h"
+#include "core/parse.h"
 
 // ICMP types that carry an identifier.
 static bool is_echo(uint8_t proto, uint8_t type)
@@ -17,6 +18,18 @@ static uint64_t write_port(uint8_t *at, uint16_t port)
 	memcpy(&old, at, sizeof(old));
 	memcpy(at, &port, sizeof(port));
 	return checksum_change16(old, port);
+}
+
+// An echo reply over IPv4 may be of zeros alone, and has no pseudo header. Its checksum is the one that
+// is not zero, which no incremental change can know (RFC 1624, section 3).
+static void mend_all_zero(struct tripod_packet *p)
+{
+	static const uint8_t ZERO[8] = {0};
+	uint8_t *l4 = p->data + p->l4;
+
+	if (memcmp(l4, ZERO, sizeof(ZERO)) == 0 &&
+		checksum_partial(l4, sizeof(ZERO) + p->payload_len, 0) == 0)
+		memset(l4 + 2, 0xff, 2);
 }
 
 // Writes one end; `second` is 0 for the source, 1 for the destination. Returns false, with nothing
@@ -58,6 +71,7 @@ static bool write_end(
 	} else {
 		change += write_port(l4 + 4, port);
 		checksum_apply(l4 + 2, change);
+		mend_all_zero(p);
 		p->tuple.sport = port;
 		p->tuple.dport = port;
 	}

@@ -165,6 +165,32 @@ static void test_swap_ends(void **state)
 	assert_in_step(&p);
 }
 
+// The identifier is the last byte of an echo reply that is not zero, and becomes zero.
+static void test_echo_of_zeros(void **state)
+{
+	struct tripod_tuple t = {.src = tripod_addr_v4(htonl(0xc6336407)),
+		.dst = tripod_addr_v4(htonl(0xcb007101)),
+		.sport = htons(7),
+		.dport = htons(7),
+		.proto = IPPROTO_ICMP};
+	struct frame_spec s = {.tuple = &t, .echo_reply = true, .payload_len = 32};
+	uint8_t buf[128];
+	size_t len = frames_build(buf, sizeof(buf), &s);
+	struct tripod_packet p;
+
+	for (size_t i = FRAMES_L3 + 20 + 6; i < FRAMES_L3 + 20 + 8 + 32; i++)
+		buf[i] = 0; // sequence number and payload
+	memset(buf + FRAMES_L3 + 20 + 2, 0, 2);
+	uint16_t sum = (uint16_t)~checksum_partial(buf + FRAMES_L3 + 20, 8 + 32, 0);
+	memcpy(buf + FRAMES_L3 + 20 + 2, &sum, sizeof(sum));
+	assert_int_equal(frames_parse(&p, buf, len, sizeof(buf), TRIPOD_INCOMING), PARSE_FLOW);
+	tripod_packet_set_src(&p, &p.tuple.src, 0);
+	assert_in_step(&p);
+	assert_int_equal(buf[FRAMES_L3 + 20 + 2], 0xff);
+	tripod_packet_set_src(&p, &p.tuple.src, htons(9));
+	assert_in_step(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +199,7 @@ int main(void)
 		cmocka_unit_test(test_udp_zero_becomes_ones),
 		cmocka_unit_test(test_other_family_is_refused),
 		cmocka_unit_test(test_swap_ends),
+		cmocka_unit_test(test_echo_of_zeros),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,36 +59,47 @@ static inline uint16_t l4_length(const struct tripod_packet *p)
 	return (uint16_t)(p->ip_len - (p->l4 - p->l3));
 }
 
+static uint8_t l4_proto(const struct tripod_packet *p)
+{
+	return p->data[p->l3 + (p->v6 ? 6 : 9)];
+}
+
+// Behind the UDP length there may be bytes of the IP packet that its checksum does not cover.
+static uint16_t l4_covered(const struct tripod_packet *p)
+{
+	return l4_proto(p) == IPPROTO_UDP ? load16(p->data + p->l4 + 4) : l4_length(p);
+}
+
+// The sum over the pseudo header; ICMP over IPv4 has none.
+static uint16_t pseudo_sum(const struct tripod_packet *p)
+{
+	const uint8_t *l3 = p->data + p->l3;
+	uint16_t len = l4_covered(p);
+	uint8_t tail[4] = {(uint8_t)(len >> 8), (uint8_t)len, 0, l4_proto(p)};
+
+	if (!p->v6 && l4_proto(p) == IPPROTO_ICMP)
+		return 0;
+	uint16_t sum = checksum_partial(tail, sizeof(tail), 0);
+	return p->v6 ? checksum_partial(l3 + 8, 32, sum) : checksum_partial(l3 + 12, 8, sum);
+}
+
 // The sum over pseudo header and transport bytes, the checksum field included: 0xffff when right.
 static uint16_t l4_sum(const struct tripod_packet *p)
 {
-	const uint8_t *l3 = p->data + p->l3;
-	const uint8_t *l4 = p->data + p->l4;
-	uint8_t proto = p->v6 ? l3[6] : l3[9];
-	// Behind the UDP length there may be bytes of the IP packet that its checksum does not cover.
-	uint16_t len = proto == IPPROTO_UDP ? load16(l4 + 4) : l4_length(p);
-	uint16_t sum = 0;
-	if (p->v6 || proto != IPPROTO_ICMP) {
-		uint8_t tail[4] = {(uint8_t)(len >> 8), (uint8_t)len, 0, proto};
-		sum = checksum_partial(tail, sizeof(tail), 0);
-		sum = p->v6 ? checksum_partial(l3 + 8, 32, sum) : checksum_partial(l3 + 12, 8, sum);
-	}
-	return checksum_partial(l4, len, sum);
+	return checksum_partial(p->data + p->l4, l4_covered(p), pseudo_sum(p));
 }
 
 uint16_t checksum_l4(const struct tripod_packet *p)
 {
-	const uint8_t *l3 = p->data + p->l3;
-	uint8_t proto = p->v6 ? l3[6] : l3[9];
+	const uint8_t *l4 = p->data + p->l4;
+	uint8_t proto = l4_proto(p);
 	unsigned offset = proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : 2;
-	uint16_t field;
-	memcpy(&field, p->data + p->l4 + offset, sizeof(field));
-	// Take the field out again: subtracting is adding the complement.
-	uint16_t checksum = (uint16_t)~checksum_fold((uint64_t)l4_sum(p) + (uint16_t)~field);
-	// All ones is zero's other form; only UDP has it in a packet.
-	if (proto == IPPROTO_UDP)
-		return checksum == 0 ? 0xffff : checksum;
-	return checksum == 0xffff ? 0 : checksum;
+	// Without the field: a sum of zeros alone is not the same as one of 0xffff.
+	uint16_t sum = checksum_partial(l4, offset, pseudo_sum(p));
+	uint16_t checksum =
+		(uint16_t)~checksum_partial(l4 + offset + 2, l4_covered(p) - offset - 2, sum);
+
+	return proto == IPPROTO_UDP && checksum == 0 ? 0xffff : checksum;
 }
 
 // ---- Addresses ----

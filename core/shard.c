@@ -156,6 +156,10 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 	} else if (p->vlan == 0 || p->vlan == conf->fabric_vlan) {
 		fabric(s, p);
 		return false;
+	} else if (conf->predict_vlan != 0 && p->vlan >= conf->predict_vlan &&
+		   p->vlan < conf->predict_vlan + PREDICT_VLANS) {
+		predicate_rx(s, p);
+		return false;
 	} else {
 		shard_drop(s, p, C_drop_vlan_unknown);
 		return false;
@@ -252,7 +256,7 @@ static void alias_add(struct shard *s, unsigned from, const struct ring_message 
 		store_unindex_alias(&s->store, hit.index);
 		store_alias_free(&s->store, hit.index);
 	}
-	conn_make_way(s, &alias->key);
+	conn_make_way(s, &alias->key, m->answered);
 	if (store_index_alias(&s->store, a) != 0) {
 		count(s, C_drop_index_full);
 		store_alias_free(&s->store, a);
@@ -477,6 +481,8 @@ static void tick(struct shard *s)
 		s->valid_from = s->now - AGE_MAX;
 	if (s->now - s->forgotten_from > AGE_MAX)
 		s->forgotten_from = s->now - AGE_MAX;
+	if (s->now - s->awake_from > AGE_MAX)
+		s->awake_from = s->now - AGE_MAX;
 	expire(s);
 	ready_worker_tick(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
@@ -490,6 +496,7 @@ static void tick(struct shard *s)
 	next = min64(next, pull_tick(s));
 	next = min64(next, sync_tick(s));
 	next = min64(next, request_tick(s));
+	next = min64(next, predict_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
 		next = min64(next, control_tick(s));
@@ -510,8 +517,10 @@ void shard_step(struct shard *s, struct step *step)
 	chain_set_step(s);
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
-	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
+	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS) {
 		control_doubt(s, s->now_ns - s->last_step_ns);
+		s->awake_from = s->now;
+	}
 	session_keys(s);
 	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
 	// again since. An old SYN would open another life of a connection that goes on elsewhere.
@@ -519,6 +528,9 @@ void shard_step(struct shard *s, struct step *step)
 		s->stale_rx = true;
 		s->stale_left = STALE_MAX;
 	}
+	// And so long that tombstones may be gone of what has ended meanwhile: half, for the others first have
+	// to see that this node is back.
+	s->old_rx |= s->now_ns - s->last_step_ns > s->conf->tombstone_ms * MS / 2;
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -530,7 +542,9 @@ void shard_step(struct shard *s, struct step *step)
 	burst(s, step->rx, step->n_rx);
 	// What is not full was the last that lay there. Under load bursts are always full.
 	s->stale_left -= step->n_rx < s->stale_left ? step->n_rx : s->stale_left;
-	s->stale_rx = s->stale_rx && s->stale_left > 0 && (step->n_rx == STEP_BURST || step->more);
+	bool more = s->stale_left > 0 && (step->n_rx == STEP_BURST || step->more);
+	s->stale_rx = s->stale_rx && more;
+	s->old_rx = s->old_rx && more;
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
 	else if (s->overdue && shard_has_room(s))
@@ -541,6 +555,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
+	predicate_flush(s);
 	if (s->sync.ready != 0)
 		sync_run(s);
 	repl_lack_flush(s);

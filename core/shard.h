@@ -19,6 +19,7 @@
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
+//   hpsms/predict.c  where the switch will send packets next: computed, or asked of it
 //   hpsms/fetch.c    chains that peers have and this node has not
 //   hpsms/repair.c   copies for who comes, who goes, and what has lost one
 //   hpsms/ready.c    from the start to the first packet, and from the last one to the end
@@ -33,6 +34,7 @@
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/predict.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
 #include "core/icmp.h"
@@ -70,6 +72,7 @@ enum ring_type {
 struct ring_message {
 	uint8_t type; // enum ring_type
 	uint8_t node, worker, live, workers, final, net;
+	bool answered; // RING_ALIAS_ADD: the connection has been
 	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
 	bool has; // RING_SERVE: who asks has a copy
@@ -206,8 +209,10 @@ struct shard {
 	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
+	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience
+	bool old_rx; // ... and records that may be of what has been forgotten since
 	uint32_t stale_left; // ... so many at most
 	struct rng rng;
 	struct timers timers;
@@ -230,6 +235,7 @@ struct shard {
 	uint64_t draining; // of them, those that give away what they have
 	uint64_t joining; // of them, those that have not been sent yet what they should hold
 	uint32_t drain; // number of this node's drain, 0: none
+	bool hears; // this node has run for long enough to have heard all that are there
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
@@ -250,10 +256,12 @@ struct shard {
 		tick_t until;
 	} false_print[FALSE_PRINTS]; // fingerprints that have led to nobody lately
 	struct index_shard index;
+	struct predict predict;
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
+		bool alone;
 		uint32_t seq;
 	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
@@ -281,6 +289,7 @@ struct shard {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
 		uint64_t sync_waiting;
 		uint64_t copies[COPIES_MAX + 1];
+		uint8_t predict; // enum predict_how
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones;
@@ -514,7 +523,8 @@ int conn_index(struct shard *s, uint32_t i, bool final);
 bool conn_unindex(struct shard *s, uint32_t i); // false: a ring is full, try again later
 // What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
 // gives an address and port to the next as soon as it has forgotten the last.
-void conn_make_way(struct shard *s, const struct tripod_tuple *reversed);
+// Nor does what an answer has opened, before its connection was known here, from that connection.
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered);
 void conn_take_over(struct shard *s, uint32_t i, unsigned dir);
 void conn_answered(struct shard *s, uint32_t i);
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why); // by its master
@@ -571,6 +581,8 @@ void local_learned(struct shard *s, enum neigh_net net, const struct tripod_addr
 // ---- hpsms/control.c ----
 void control_init(struct shard *s, struct arena *a);
 void control_rx(struct shard *s, struct tripod_packet *p); // takes p
+// To the worker of this node that should have got p; false: that is this one.
+bool control_pass_on(struct shard *s, struct tripod_packet *p, unsigned worker);
 void control_peer(struct shard *s, const struct ring_message *m); // a change of membership
 uint64_t control_tick(struct shard *s); // worker 0: heartbeats
 // An empty message, Ethernet to UDP headers left room for.
@@ -600,6 +612,8 @@ void session_reset(struct shard *s, unsigned node, uint64_t floor);
 void session_seal(struct shard *s, struct wire_header *h, uint8_t *message, uint16_t size);
 // A message of the boot that is believed: has it been sealed, and is it new? Counts when not.
 bool session_open(struct shard *s, const struct wire_header *h, const uint8_t *message);
+// The same of what this node has sent to every node: nothing says whether it is new.
+bool session_own(struct shard *s, const struct wire_header *h, const uint8_t *message);
 // A HELLO or GREET of another boot: is its tag right? Counts when not.
 bool session_proven(struct shard *s, const struct wire_header *h, const uint8_t *message);
 // Proves to a boot of a peer that this one is alive, and asks it for the same if need be. echo: its
@@ -615,7 +629,11 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node);
 void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
-void repl_remind(struct shard *s, uint32_t i, unsigned node); // sends it record i once more
+// Where record i is a tombstone, and the node that asks may still have the living: it is told of the end,
+// which answers it. false: it is not so.
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
+// The shared part of record i, whose packets come here, has lost its writer, and has to be written.
+void repl_adopt(struct shard *s, uint32_t i);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
@@ -731,7 +749,7 @@ bool ready_has_served(const struct shard *s, unsigned node);
 void ready_served_by(struct shard *s, unsigned node); // worker 0: a member says so of itself
 void ready_chains(struct shard *s); // worker 0: the chains that this node holds have changed
 void ready_lost(struct shard *s, unsigned node); // worker 0: it has died or restarted
-void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended?
+void ready_worker_tick(struct shard *s); // each worker: has a drain begun or ended, or the start?
 // Members of whose copies this node, while it joins, has not got all.
 uint64_t ready_unserved(const struct node *n);
 uint64_t ready_unreported(const struct node *n);
@@ -765,9 +783,10 @@ void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(
 	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
-// it was sent (WIRE_REFUSED; seq: in which message): collected, sent by pull_none_flush().
+// it was sent (WIRE_REFUSED; seq: in which message; alone: others could be kept): collected, sent by
+// pull_none_flush().
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker, uint32_t seq);
+	unsigned worker, uint32_t seq, bool alone);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);

@@ -106,7 +106,8 @@ void check_failure(struct world *w, unsigned i, enum fault_kind kind)
 		const struct store *s = &node_shard(w->node[i].node, k)->store;
 		for (uint32_t r = 1; r <= s->capacity; r++) {
 			const struct conn *conn = store_conn(s, r);
-			if (conn->state != CONN_LIVE || copy_elsewhere(w, i, conn))
+			if (conn->state != CONN_LIVE || flood_owns(&conn->dir[0].key) ||
+				copy_elsewhere(w, i, conn))
 				continue;
 			struct check_conn *known = check_conn_of(w, &conn->dir[0].key);
 			if (known->incarnation == conn->incarnation)
@@ -130,7 +131,8 @@ void check_partition_over(struct world *w)
 // From a change to its copy: the batch waits, the worker sleeps, the frame flies, the other reads it.
 static uint64_t window_ns(const struct world *w)
 {
-	uint64_t flight = 2 * (w->o.latency_ns + w->o.jitter_ns) + w->o.queue_us * 1000ull;
+	uint64_t flight = 2 * (w->o.latency_ns + w->o.jitter_ns) + w->o.queue_us * 1000ull +
+			  w->o.slow_us * 1000ull;
 
 	return w->o.flush_us * 1000ull + 2000ull * (w->o.late_us + w->o.poll_us) + flight +
 	       w->o.reorder_us * 1000ull;

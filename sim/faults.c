@@ -87,12 +87,17 @@ static int victim(struct world *w)
 
 // ---- Faults ----
 
-static void again(struct world *w, unsigned serial, uint64_t ms)
+static void again_us(struct world *w, unsigned serial, uint64_t us)
 {
 	struct fault *f = &w->faults.list[serial];
 
-	f->ends_ns = w->now_ns + ms * MS;
+	f->ends_ns = w->now_ns + us * 1000;
 	world_event(w, EVENT_FAULT, f->ends_ns, 0, 0, serial);
+}
+
+static void again(struct world *w, unsigned serial, uint64_t ms)
+{
+	again_us(w, serial, ms * 1000);
 }
 
 static void cut(struct world *w, const struct fault *f, bool on)
@@ -148,6 +153,75 @@ static void begin_reconfigure(struct world *w, struct fault *f)
 	w->totals.reconfigured += t.open;
 }
 
+// ---- Flows that move, although nobody has failed ----
+
+static void flutter(struct world *w, unsigned i, bool down)
+{
+	w->port[i].fluttered = down;
+	net_port_changed(w, i);
+}
+
+// Some ports, as when a card of the switch has a bad contact: flows of one node reach a second, and then a
+// third, before the second could tell.
+static void begin_flutter(struct world *w, struct fault *f)
+{
+	f->side = 1ull << f->node;
+	for (unsigned more = 2 + rng_below(&w->move_rng, 4); more > 0; more--)
+		f->side |= 1ull << rng_below(&w->move_rng, w->o.nodes);
+	w->faults.fluttering = f->side;
+	f->stage = (uint8_t)(20 + rng_below(&w->move_rng, 230));
+	f->pace_us = 200u << rng_below(&w->move_rng, 5);
+	trace_note(&w->trace, w->now_ns, 255, "ports %llx flutter every %u us",
+		(unsigned long long)f->side, f->pace_us);
+}
+
+static void end_flutter(struct world *w, const struct fault *f)
+{
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		if (f->side >> i & 1)
+			flutter(w, i, false);
+	}
+	w->faults.fluttering = 0;
+	trace_note(&w->trace, w->now_ns, 255, "ports %llx flutter no more",
+		(unsigned long long)f->side);
+}
+
+// Each of the ports goes up or down, or stays. true: there is one more change to come.
+static bool flutter_stage(struct world *w, struct fault *f, unsigned serial)
+{
+	if (f->stage-- == 0)
+		return false;
+	for (uint64_t side = f->side; side != 0; side &= side - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(side);
+		bool others = w->up & ~(1ull << i); // somebody has to be there
+		flutter(w, i, others && rng_below(&w->move_rng, 2) == 0);
+	}
+	again_us(w, serial, 1 + rng_below(&w->move_rng, 2 * f->pace_us));
+	return true;
+}
+
+static void begin_flood(struct world *w, const struct fault *f)
+{
+	enum flood_kind kind = (enum flood_kind)w->o.flood_kind;
+
+	w->faults.flooded = true;
+	if (kind == FLOOD_KINDS)
+		kind = (enum flood_kind)rng_below(&w->flood.rng, FLOOD_KINDS);
+	if (kind == FLOOD_COLLIDING && w->flood.n_pairs == 0)
+		flood_find_pairs(w, 1 << 20);
+	flood_begin(w, kind, w->o.flood_per_s);
+	trace_note(&w->trace, w->now_ns, 255, "a flood of %u packets/s, %s, begins",
+		w->o.flood_per_s, flood_names[kind]);
+	world_event(w, EVENT_FAULT, w->now_ns + 1, 1, 0, (unsigned)(f - w->faults.list));
+}
+
+static void set_slow(struct world *w, uint32_t us)
+{
+	w->slow_us = us;
+	w->faults.slow = us > 0;
+	trace_note(&w->trace, w->now_ns, 255, "nodes hear each other %u us later", us);
+}
+
 static void begin(struct world *w, struct fault *f)
 {
 	unsigned i = f->node;
@@ -169,7 +243,7 @@ static void begin(struct world *w, struct fault *f)
 		begin_partition(w, f);
 		break;
 	case FAULT_FLAP:
-		w->port[i].forced_down = true;
+		w->port[i].flapped = true;
 		net_port_changed(w, i);
 		break;
 	case FAULT_LOSS:
@@ -190,6 +264,15 @@ static void begin(struct world *w, struct fault *f)
 		break;
 	case FAULT_RECONFIGURE:
 		begin_reconfigure(w, f);
+		break;
+	case FAULT_FLUTTER:
+		begin_flutter(w, f);
+		break;
+	case FAULT_FLOOD:
+		begin_flood(w, f);
+		break;
+	case FAULT_SLOW:
+		set_slow(w, 1 + rng_below(&w->move_rng, w->o.slow_us));
 		break;
 	default:
 		break;
@@ -267,13 +350,22 @@ static void end(struct world *w, struct fault *f)
 		end_partition(w, f);
 		break;
 	case FAULT_FLAP:
-		w->port[i].forced_down = false;
+		w->port[i].flapped = false;
 		net_port_changed(w, i);
 		break;
 	case FAULT_LOSS:
 		w->port[i].loss = 0;
 		trace_note(&w->trace, w->now_ns, i, "loses no more");
 		back(w, i);
+		break;
+	case FAULT_FLUTTER:
+		end_flutter(w, f);
+		break;
+	case FAULT_FLOOD:
+		w->faults.flooded = false;
+		break;
+	case FAULT_SLOW:
+		set_slow(w, 0);
 		break;
 	default:
 		break;
@@ -289,7 +381,7 @@ unsigned faults_make(struct world *w, enum fault_kind kind, unsigned node, unsig
 	unsigned serial = ++f->n;
 	f->list[serial] = (struct fault){.kind = kind,
 		.node = (uint8_t)node,
-		.worker = (uint8_t)below(w, w->o.workers),
+		.worker = kind < FAULT_FLUTTER ? (uint8_t)below(w, w->o.workers) : 0,
 		.active = true,
 		.began_ns = w->now_ns};
 	if (kind == FAULT_PARTITION) {
@@ -339,7 +431,8 @@ static void draw(struct world *w)
 		fits = w->o.beyond || (!w->faults.partitioned && w->up != 1ull << node);
 	else if (kind == FAULT_PARTITION)
 		fits = !w->faults.partitioned &&
-		       (w->o.beyond || (all_whole(w) && w->up == w->o.ecmp.ports));
+		       (w->o.beyond ||
+			       (all_whole(w) && !w->faults.fluttering && w->up == w->o.ecmp.ports));
 	else if (kind == FAULT_RECONFIGURE)
 		fits = !w->faults.reconfiguring && w->newest + 1 < SIM_VERSIONS;
 	else
@@ -350,6 +443,27 @@ static void draw(struct world *w)
 		w->faults.skipped++;
 }
 
+// With a stream of its own: what else goes wrong stays as it is.
+static void draw_moves(struct world *w)
+{
+	struct faults *f = &w->faults;
+	unsigned i = rng_below(&w->move_rng, w->o.nodes);
+	bool moves = options_fault(&w->o, FAULT_FLUTTER) && !f->fluttering &&
+		     (w->o.beyond || !f->partitioned);
+
+	if (options_fault(&w->o, FAULT_SLOW) && !f->slow)
+		faults_make(w, FAULT_SLOW, 0, 20 + rng_below(&w->move_rng, 400));
+	if (options_fault(&w->o, FAULT_FLOOD) && !f->flooded && rng_below(&w->move_rng, 3) == 0)
+		faults_make(w, FAULT_FLOOD, 0, 20 + rng_below(&w->move_rng, 400));
+	unsigned serial =
+		moves && rng_below(&w->move_rng, 3) > 0 ? faults_make(w, FAULT_FLUTTER, i, 0) : 0;
+	if (serial != 0)
+		again_us(w, serial, 1);
+	uint64_t wait_ns = w->o.fault_every_ms * MS / 4 +
+			   rng_below(&w->move_rng, w->o.fault_every_ms * 500) * 1000ull;
+	world_event(w, EVENT_FAULT, w->now_ns + wait_ns, 1, 0, 0);
+}
+
 // The next stage of what has several. true: there is one more.
 static bool goes_on(struct world *w, struct fault *f, unsigned serial, unsigned node)
 {
@@ -357,6 +471,13 @@ static bool goes_on(struct world *w, struct fault *f, unsigned serial, unsigned 
 		if (node < w->o.nodes)
 			node_run_reconfigure(w, node, w->newest);
 		w->faults.reconfiguring = f->active = node < w->o.nodes;
+		return true;
+	}
+	if (f->kind == FAULT_FLUTTER)
+		return flutter_stage(w, f, serial);
+	if (f->kind == FAULT_FLOOD && node == 1) {
+		flood_step(w);
+		world_event(w, EVENT_FAULT, w->now_ns + FLOOD_STEP_US * 1000, 1, 0, serial);
 		return true;
 	}
 	if (f->kind == FAULT_DRAIN && (f->stage == 0 || f->stage == 3)) {
@@ -374,7 +495,9 @@ void faults_event(struct world *w, uint32_t serial, unsigned node)
 
 	if (w->healed)
 		return;
-	if (serial == 0) {
+	if (serial == 0 && node == 1) {
+		draw_moves(w);
+	} else if (serial == 0) {
 		draw(w);
 		uint64_t wait_ns = w->o.fault_every_ms * MS / 2 +
 				   below(w, w->o.fault_every_ms * 1000) * 1000ull;
@@ -401,6 +524,8 @@ void faults_begin(struct world *w)
 		again(w, serial, 1 + below(w, (uint32_t)(w->o.duration_ns / MS)));
 	}
 	world_event(w, EVENT_FAULT, w->now_ns + below(w, w->o.fault_every_ms) * MS, 0, 0, 0);
+	if (w->o.faults >> FAULT_FLUTTER != 0)
+		world_event(w, EVENT_FAULT, w->now_ns + 1, 1, 0, 0);
 }
 
 void faults_heal(struct world *w)

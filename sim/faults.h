@@ -6,7 +6,8 @@
 // was whole before stays. A node that stands still, is cut off, or loses most frames has failed, and
 // is whole again one repair time after it is back. Nobody fails while nodes are cut off from each
 // other, and nobody is cut off while not all are whole, because the switch would send flows to nodes
-// that cannot ask for them.
+// that cannot ask for them. Flows that the switch moves between live nodes, and news of it that travels
+// slowly, are no failures. Nor are floods.
 #pragma once
 
 #include "sim/options.h"
@@ -17,17 +18,19 @@ struct world;
 
 struct fault {
 	enum fault_kind kind;
-	uint8_t node, worker, stage;
+	uint8_t node, worker, stage; // stage: of a flutter: changes to come
 	bool one_way, active;
+	uint32_t pace_us; // FAULT_FLUTTER: between two changes, on average
 	uint64_t began_ns, ends_ns; // ends_ns: of an active one, when it would end
-	uint64_t side; // FAULT_PARTITION: the nodes that are cut off
+	uint64_t side; // FAULT_PARTITION: the nodes that are cut off; FAULT_FLUTTER: ports
 };
 
 struct faults {
 	struct fault list[FAULTS_MAX];
 	unsigned n, skipped; // not drawn because the contract had no room
 	uint64_t repair_ns;
-	bool partitioned, reconfiguring;
+	bool partitioned, reconfiguring, slow, flooded;
+	uint64_t fluttering; // ports
 	struct {
 		bool bad;
 		uint64_t failed_ns; // last

@@ -174,8 +174,10 @@ static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t
 {
 	bool broadcast = b->data[0] & 1;
 
-	if (vlan == RACKFILE_FABRIC_VLAN)
+	if (vlan == RACKFILE_FABRIC_VLAN) {
 		corrupt(w, b);
+		at_ns += w->slow_us * 1000ull;
+	}
 	for (unsigned to = 0; to < w->o.nodes; to++) {
 		if (to == i || (!broadcast && b->data[5] != to + 1))
 			continue;
@@ -185,6 +187,24 @@ static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t
 		}
 		to_node(w, to, b, vlan, at_ns, p);
 	}
+}
+
+// A question to one of the switch's prediction groups.
+static void predicate(struct world *w, unsigned i, struct bytes *b, uint16_t vlan, uint64_t at_ns)
+{
+	unsigned group = (vlan - RACKFILE_PREDICTION_VLAN) / 2u;
+	enum tripod_direction side = vlan & 1 ? TRIPOD_OUTGOING : TRIPOD_INCOMING;
+	struct peek p;
+
+	w->totals.control_bytes += b->len;
+	corrupt(w, b);
+	if (!peek(b->data, b->len, side, &p))
+		return;
+	int to = ecmp_group(&w->o.ecmp, ecmp_hash(&w->o.ecmp, &p.tuple), group, w->up);
+	if (to < 0 || (w->cut[i] & 1ull << to))
+		w->totals.frames_lost++;
+	else
+		to_node(w, (unsigned)to, b, vlan, at_ns, NULL);
 }
 
 static void to_hosts(struct world *w, unsigned i, struct bytes *b, enum tripod_direction side,
@@ -212,6 +232,8 @@ void net_from_node(struct world *w, unsigned i, const struct frame *f)
 		lost(w, i, p);
 	} else if (f->vlan == 0) {
 		net_port_rx(w, i, f->data, f->len);
+	} else if (f->vlan >= RACKFILE_PREDICTION_VLAN) {
+		predicate(w, i, b, f->vlan, at_ns);
 	} else if (f->vlan == 10 || f->vlan == 20) {
 		if (p != NULL)
 			trace_packet(&w->trace, w->now_ns, TRACE_TX, i, false, p);
@@ -225,6 +247,7 @@ void net_from_node(struct world *w, unsigned i, const struct frame *f)
 			trace_packet(&w->trace, w->now_ns, TRACE_RELAY, i, true, p);
 		else
 			w->totals.control_bytes += f->len;
+		w->node[i].control += f->vlan == RACKFILE_FABRIC_VLAN;
 		between_nodes(w, i, b, f->vlan, at_ns, p);
 	}
 	net_bytes_release(w, b);
@@ -251,12 +274,13 @@ void net_init(struct world *w)
 void net_port_changed(struct world *w, unsigned i)
 {
 	struct port *port = &w->port[i];
-	bool up = port->bfd.state == BFD_UP && !port->forced_down;
+	bool up = port->bfd.state == BFD_UP && !port->flapped && !port->fluttered;
 
 	if (up == (w->up >> i & 1))
 		return;
 	w->up ^= 1ull << i;
-	trace_note(&w->trace, w->now_ns, i, "port %s", up ? "up" : "down");
+	if (!(w->faults.fluttering >> i & 1)) // else it would be told of nothing else
+		trace_note(&w->trace, w->now_ns, i, "port %s", up ? "up" : "down");
 }
 
 static void plan_port(struct world *w, unsigned i)

@@ -532,8 +532,7 @@ uint64_t control_tick(struct shard *s)
 
 // ---- Receiving ----
 
-// A message that another worker should have got.
-static bool pass_on(struct shard *s, struct tripod_packet *p, unsigned worker)
+bool control_pass_on(struct shard *s, struct tripod_packet *p, unsigned worker)
 {
 	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
 
@@ -607,7 +606,7 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else if (h->type == WIRE_REFUSED)
-			repl_no_room(s, hit.index, h->from_node);
+			repl_no_room(s, hit.index, h->from_node, h->ack_bits & 1);
 	}
 	// The rest of the message that is refused is sent again at once.
 	if (h->type == WIRE_REFUSED)
@@ -650,6 +649,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		greet_rx(s, p, h, body, len);
 	else if (!peer->live)
 		count(s, C_drop_control_stale); // it will be sent again
+	else if (s->old_rx && h->type == WIRE_LOG)
+		count(s, C_drop_control_stale); // ... as what it has become
 	else if (memcmp(p->data + 6, peer->mac, 6) != 0)
 		count(s, C_drop_control_bad);
 	else if (h->type == WIRE_LOG)
@@ -664,6 +665,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		request_rx(s, h, body, len);
 	else if (h->type == WIRE_APPLIED)
 		request_applied_rx(s, h, body, len);
+	else if (h->type == WIRE_CONFIRM)
+		predicate_confirm_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)
 		index_rx(s, h, body, len);
 	else if (h->type == WIRE_SNAPSHOT)
@@ -723,7 +726,7 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		shard_drop(s, p, C_drop_control_bad);
 		return;
 	}
-	if (pass_on(s, p, worker))
+	if (control_pass_on(s, p, worker))
 		return;
 	if (is_short && !lengthen(s, &h, message + head, whole)) {
 		shard_drop(s, p, C_drop_control_stale);

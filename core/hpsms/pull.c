@@ -643,6 +643,7 @@ static void none_send(struct shard *s)
 	control_header(s, &h, (enum wire_type)s->none.type, s->none.node, s->none.worker);
 	h.count = s->none.count;
 	h.ack = s->none.seq;
+	h.ack_bits = s->none.alone;
 	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
 }
@@ -654,10 +655,10 @@ void pull_none_flush(struct shard *s)
 }
 
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker, uint32_t seq)
+	unsigned worker, uint32_t seq, bool alone)
 {
 	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker ||
-		     s->none.seq != seq;
+		     s->none.seq != seq || s->none.alone != alone;
 
 	if (s->none.frame.buf != NULL && other)
 		none_send(s);
@@ -671,6 +672,7 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 			s->none.node = (uint8_t)node;
 			s->none.worker = (uint8_t)worker;
 			s->none.seq = seq;
+			s->none.alone = alone;
 			s->none.used = WIRE_HEADER_SIZE;
 			s->none.count = 0;
 		}
@@ -694,7 +696,6 @@ void pull_serve(
 	}
 	struct store_hit hit = store_find(&s->store, key, store_hash(&s->store, key));
 	const struct conn *c = store_conn(&s->store, hit.index);
-	bool holds = store_repl(&s->store, hit.index)->holders & 1ull << node;
 
 	if (hit.what == STORE_ALIAS) {
 		struct ring_message m = {
@@ -714,9 +715,7 @@ void pull_serve(
 			return; // the asker repeats
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
-	} else {
-		pull_say(s, WIRE_NONE, key, node, worker, 0);
-		if (hit.what == STORE_CONN && c->state == CONN_TOMBSTONE && holds)
-			repl_remind(s, hit.index, node); // it may have missed the end
+	} else if (hit.what != STORE_CONN || !repl_answer_end(s, hit.index, node)) {
+		pull_say(s, WIRE_NONE, key, node, worker, 0, false);
 	}
 }

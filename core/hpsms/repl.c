@@ -52,13 +52,29 @@ void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
+// Does a change made here become one of part p? That a record names this node does not make it the
+// master of a direction: it may be of a former life.
+static bool writes(const struct shard *s, const struct conn *c, struct conn_repl *r, unsigned p)
+{
+	if (p != PART_SHARED)
+		return conn_masters(c, p);
+	if (r->part[p].writer != s->conf->id)
+		return false;
+	if (r->former) {
+		r->part[p].epoch++;
+		r->part[p].version = 0;
+	}
+	r->former = 0;
+	return true;
+}
+
 void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
 	for (unsigned p = 0; p < PARTS; p++) {
-		if ((parts & 1u << p) && r->part[p].writer == s->conf->id)
+		if ((parts & 1u << p) && writes(s, c, r, p))
 			r->part[p].version++;
 	}
 	c->stamp++;
@@ -79,13 +95,17 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		repl_queue_all(s, i, r->holders);
 }
 
-void repl_no_room(struct shard *s, uint32_t i, unsigned node)
+void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
+	uint64_t before = s->refusing;
+
 	holders_remove(store_repl(&s->store, i), 1ull << node);
 	s->refusing |= 1ull << node;
 	if (s->forgive_ns == 0)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
 	repl_protect(s, i);
+	if (alone) // only this one waits for the round that comes then
+		s->refusing = before;
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
 }
@@ -101,15 +121,34 @@ void repl_ended(struct shard *s, uint32_t i)
 		repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
+void repl_adopt(struct shard *s, uint32_t i)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *v = &r->part[PART_SHARED];
+
+	r->former = 0;
+	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	repl_changed(s, i, 1u << PART_SHARED);
+	conn_rewheel(s, i);
+}
+
 void repl_protect(struct shard *s, uint32_t i)
 {
-	struct conn *c = store_conn(&s->store, i);
-	struct conn_repl *r = store_repl(&s->store, i);
-	bool shared = r->part[PART_SHARED].writer == s->conf->id;
+	const struct conn *c = store_conn(&s->store, i);
+	bool shared = store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
 
 	// Of sync, the other direction's master does not wait for the shared part's to find another
 	// backup. Both choose the same, if they see the same members.
-	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
+	repl_give(s, i, shared || (c->flags & CONN_SYNCING));
+}
+
+void repl_give(struct shard *s, uint32_t i, bool more_copies)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	if (conn_durability(c) != DURABILITY_NONE && more_copies) {
 		uint64_t more = place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
@@ -284,10 +323,11 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	if (!s->peer[node].live)
 		return;
 	// Nobody can know better than the master itself; nor than a holder whose master is gone. That it
-	// is the one who asks says nothing: it asks because another may have taken over meanwhile.
+	// is the one who asks says nothing: it asks because another may have taken over meanwhile. Nor does
+	// the word of a node that was away and has heard nothing of it since.
 	unsigned master = r->part[dir].writer;
-	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master);
-	final &= !conn_uncertain(s, c, dir); // this node was away itself
+	bool final = (conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master)) &&
+		     !conn_uncertain(s, c, dir);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
@@ -297,14 +337,18 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	repl_busy(s, node, worker);
 }
 
-void repl_remind(struct shard *s, uint32_t i, unsigned node)
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
 {
-	struct conn_repl *r = store_repl(&s->store, i);
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	unsigned worker = repl_worker(s, node, &c->dir[0].key);
 
-	repl_forget(r, node);
+	if (c->state != CONN_TOMBSTONE || !(r->holders & 1ull << node) ||
+		holder_is(r, HOLDER_ACKED, node))
+		return false;
 	repl_queue(s, i, node);
-	s->peer[node].out[repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key)].urgent =
-		true;
+	s->peer[node].out[worker].urgent = true;
+	return true;
 }
 
 struct settled {
