@@ -44,6 +44,9 @@ static void usage(FILE *to)
 	      "  --durability D      async, sync, none\n"
 	      "  --switch MODEL      modulo, two-stage, resilient: how the switch picks a port\n"
 	      "  --hash FIELDS       outside-endpoint, symmetric, 5-tuple: what it hashes\n"
+	      "  --predict HOW       none, computed, checked (computed, and the switch asked now\n"
+	      "                      and then), probed, mistaken (computed wrongly, then probed):\n"
+	      "                      how nodes know where the switch will send packets\n"
 	      "What happens:\n"
 	      "  --faults LIST       of kill, freeze, stall, partition, flap, loss, dup, reorder,\n"
 	      "                      corrupt, restart, add, drain, reconfigure, flutter, slow,\n"
@@ -169,6 +172,7 @@ enum {
 	DURABILITY,
 	SWITCH,
 	HASH,
+	PREDICT,
 	FAULTS,
 	DURATION,
 	BEYOND,
@@ -194,6 +198,7 @@ static const struct option longs[] = {
 	{"durability", required_argument, NULL, DURABILITY},
 	{"switch", required_argument, NULL, SWITCH},
 	{"hash", required_argument, NULL, HASH},
+	{"predict", required_argument, NULL, PREDICT},
 	{"faults", required_argument, NULL, FAULTS},
 	{"duration", required_argument, NULL, DURATION},
 	{"beyond", no_argument, NULL, BEYOND},
@@ -246,6 +251,9 @@ static void fix(struct command *c, int option, const char *v)
 		break;
 	case HASH:
 		f->fields = word("--hash", v, strlen(v), ecmp_fields_names);
+		break;
+	case PREDICT:
+		f->prediction = word("--predict", v, strlen(v), prediction_names);
 		break;
 	case FAULTS:
 		f->faults = faults(v);

@@ -26,6 +26,14 @@ static const struct {
 	{"log_records", C_log_records_tx},
 	{"log_records_stale", C_log_records_stale},
 	{"invariants", C_drop_invariant},
+	{"predicates", C_predicates_tx},
+	{"confirms", C_confirms_rx},
+	{"confirms_stale", C_confirms_stale},
+	{"predict_unanswered", C_predict_unanswered},
+	{"predict_moved", C_predict_moved},
+	{"predict_fallbacks", C_predict_fallbacks},
+	{"predictions_right", C_predictions_right},
+	{"predictions_wrong", C_predictions_wrong},
 };
 
 static void put(json_t *o, const char *name, uint64_t value)

@@ -5,7 +5,7 @@ _tripod_sim()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local faults="kill freeze stall partition flap loss dup reorder corrupt restart add drain reconfigure flutter slow flood"
-	local both="--nodes --k --workers --durability --switch --hash --faults --duration --beyond"
+	local both="--nodes --k --workers --durability --switch --hash --predict --faults --duration --beyond"
 	local word verb="" done=""
 
 	both="$both --sizes --pcap --json"
@@ -26,6 +26,10 @@ _tripod_sim()
 		;;
 	--hash)
 		mapfile -t COMPREPLY < <(compgen -W "outside-endpoint symmetric 5-tuple" -- "$cur")
+		return
+		;;
+	--predict)
+		mapfile -t COMPREPLY < <(compgen -W "none computed checked probed mistaken" -- "$cur")
 		return
 		;;
 	--durability)

@@ -165,6 +165,8 @@ struct world *world_new(const struct options *o, FILE *trace)
 	if (w == NULL)
 		abort();
 	w->o = *o;
+	w->mistaken = o->ecmp;
+	w->mistaken.seed++;
 	w->now_ns = BEGIN_NS;
 	w->hosts_due_ns = UINT64_MAX;
 	struct rng mix = {.state = o->seed};

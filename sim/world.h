@@ -102,6 +102,7 @@ struct world_totals {
 struct world {
 	struct options o;
 	uint64_t now_ns;
+	struct ecmp mistaken; // what nodes take for the switch's hash (PREDICTION_MISTAKEN)
 	struct events events;
 	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng, move_rng;
 	char *rackfile[SIM_VERSIONS];
