@@ -151,8 +151,8 @@ static void nexthop__resilient_one_failure(void **state)
 		for (unsigned f = 2; f < 6; f++) {
 			uint64_t up = a.p.up & ~some(&r, a.p.up, f);
 			int said = predicted(&a, up);
-			assert_true(said == NEXT_HOP_UNKNOWN ||
-				    said == ecmp_pick(&a.e, a.hash, up));
+			assert_true(
+				said == NEXT_HOP_UNKNOWN || said == ecmp_pick(&a.e, a.hash, up));
 		}
 	}
 }
