@@ -5,6 +5,7 @@
 //   check_emit.c  every packet that a node emits towards hosts
 //   check_conn.c  what hosts tell of connections: broken ones, and which of those the contract excuses
 //   check_walk.c  all tables, now and then: versions never go back, nothing is reborn, copies are equal
+//   check_predict.c  what nodes say of where packets would go
 //   check.c       what is known of each connection; violations; the end
 //
 // README.md says which checker promises what.
@@ -96,6 +97,7 @@ struct checker {
 	char watched_at[SIM_NODES_MAX][160]; // what each node had of it
 
 	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
+	uint64_t predicted, unpredicted, mispredicted; // places of connections after failures
 	uint64_t longest_stall_ns;
 };
 
@@ -120,6 +122,7 @@ void check_watch(
 	struct world *w, unsigned i); // tells when a node's record of the watched key changes
 void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
+void check_predictions(struct world *w); // all is up, and quiet
 void check_tables(struct world *w); // each table agrees with itself
 bool check_empty(struct world *w, bool report); // the end: nothing is left
 uint64_t check_once(const struct shard *s, const struct conn *c);

@@ -97,7 +97,7 @@ struct overrides {
 };
 #define OVERRIDES_NONE                                                                             \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, -1, 0, false, NULL, NULL                                   \
+		-1, -1, -1, -1, -1, -1, -1, -1, 0, false, NULL, NULL                               \
 	}
 
 void options_draw(struct options *o, uint64_t seed, const struct overrides *fixed);

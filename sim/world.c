@@ -260,6 +260,7 @@ static void liveness(struct world *w)
 	w->check.quiet = true;
 	world_until(w, w->now_ns + QUIET_NS);
 	w->check.quiet = false;
+	check_predictions(w);
 	check_tables(w);
 	if (stop(w))
 		return;

@@ -100,13 +100,19 @@ static uint64_t coming(const struct shard *s)
 	return s->live & ~s->draining & ~s->ports;
 }
 
-// Notices that ports have come or gone.
+// Notices that ports have come or gone, and that the switch must have noticed as well: what it has
+// answered meanwhile may be of either time.
 static void look_at_ports(struct shard *s)
 {
 	struct predict *p = &s->predict;
 
-	if (s->ports == p->ports && coming(s) == p->coming)
+	if (s->ports == p->ports && coming(s) == p->coming) {
+		bool settles = p->unsettled && s->now_ns - p->changed_ns >= SETTLE_NS;
+		p->epoch += settles;
+		p->unsettled &= !settles;
 		return;
+	}
+	p->unsettled = true;
 	p->ports = s->ports;
 	p->coming = coming(s);
 	p->changed_ns = s->now_ns;
@@ -126,18 +132,18 @@ static bool computes_self(const struct shard *s, const struct tripod_tuple *key,
 	return s->conf->next_hop(s->conf->next_hop_ctx, key, ports) == s->conf->id;
 }
 
-// While ports change the switch may know of it already: then what would be right a little later counts
-// as right, and what is not says nothing.
+// While ports change the switch may know of it already, and nothing can be said; unless the packet comes
+// from a node that is silent: then it does know of that, and perhaps of others that are.
 static void check_computed(struct shard *s, const struct tripod_tuple *key, unsigned before)
 {
-	uint64_t suspects = atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
 	uint64_t gone = before == s->conf->id ? 0 : 1ull << before;
-	bool right = computes_self(s, key, s->ports), sure = calm(s);
+	bool died = (gone & ~shard_responsive(s)) != 0;
+	bool right = computes_self(s, key, s->ports);
 
-	if (!right && !sure)
+	if (died && !right)
 		right = computes_self(s, key, s->ports & ~gone) ||
-			computes_self(s, key, s->ports & ~(gone | suspects));
-	if (right || sure)
+			computes_self(s, key, s->ports & shard_responsive(s) & ~gone);
+	if (died || calm(s))
 		judge(s, &s->predict.computed, right);
 }
 
@@ -451,17 +457,6 @@ void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm
 
 // ---- When ----
 
-// Where packets of direction d arrive now, if that is sure: here.
-static void note_arrival(const struct shard *s, const struct conn *c, unsigned d, struct nexthop *h)
-{
-	struct nexthop_ports ports = ports_of(s, 0);
-	int32_t since = (int32_t)(c->dir[d].seen - tick_of(s->predict.changed_ns));
-
-	if (conn_masters(c, d) && !(c->flags & CONN_PINNED) &&
-		since > (int32_t)ticks_of_ms(SETTLE_NS / MS))
-		nexthop_arrived(h, &ports, s->conf->id);
-}
-
 // true: all is known.
 static bool ask(struct shard *s, uint32_t i)
 {
@@ -479,7 +474,6 @@ static bool ask(struct shard *s, uint32_t i)
 		if (d == 1 && hash[0] == hash[1])
 			continue; // the switch sees no difference
 		known(s, hash[d], &h);
-		note_arrival(s, c, d, &h);
 		if (nexthop_missing(&h, &ports) == 0)
 			continue;
 		all = false;

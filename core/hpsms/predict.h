@@ -43,7 +43,8 @@ struct predict {
 	uint64_t all; // ports of the switch: every configured node
 	uint64_t ports, coming; // as of this epoch
 	uint32_t epoch;
-	uint64_t changed_ns; // when it began
+	uint64_t changed_ns; // when they last changed
+	bool unsettled; // ... which the switch may see a little later
 	struct predict_trust computed, probed;
 	uint32_t samples;
 
