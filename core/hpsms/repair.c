@@ -15,10 +15,11 @@ void repl_repair_start(struct shard *s, bool marks)
 	s->repair_tokens_ns = s->now_ns;
 }
 
-// Members that know what they hold: not those that have started anew.
+// Members that know what they hold: not those that have started anew. Who takes traffic, or has, is
+// none of these, though this node may have heard of it just now, having started itself.
 static uint64_t sane(const struct shard *s)
 {
-	return s->live & ~s->joining & ~s->repair_reboot;
+	return s->live & (~(s->joining | s->repair_reboot) | s->ports | s->draining);
 }
 
 // The one who gives record i a new copy: its master, or while that is dead the lowest holder alive.

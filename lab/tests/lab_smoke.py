@@ -223,7 +223,7 @@ class Symmetric(Rack):
     def test_open_vswitch_takes_the_many_buckets_as_dp_hash(self):
         groups = tool("exec", "--name", self.name, "switch", "--", "ovs-ofctl", "-O", "OpenFlow15",
                       "dump-groups", "tor").stdout
-        self.assertEqual(groups.count("type=select"), 5)
+        self.assertEqual(groups.count("type=select"), 6)
         for _ in range(4):
             self.talk("10.1.0.101")
         flows = tool("exec", "--name", self.name, "switch", "--", "ovs-appctl",
@@ -307,6 +307,8 @@ class CleaningUp(unittest.TestCase):
             (bad / folder).mkdir()
             (bad / folder / program).write_text(f"#!/bin/sh\n{text}\n")
             (bad / folder / program).chmod(0o755)
+        (bad / "switch").mkdir()
+        (bad / "switch" / "tripod-switch").symlink_to(HERE / "standin" / "switch" / "tripod-switch")
         done = subprocess.run([TOOL, "up", "--name", self.name], text=True, capture_output=True,
                               env={**ENV, "TRIPOD_BUILD": str(bad)}, timeout=60)
         self.assertEqual(done.returncode, 1)
