@@ -9,7 +9,7 @@
 #include <netinet/in.h>
 
 #define JOBS 512 // keys asked for at one time
-#define CACHE 4096 // answers, a power of two
+#define CACHE 4096 // pairs of answers, a power of two
 #define RETRY_NS (5 * MS)
 #define TRIES 4
 #define JOB_NS (200 * MS) // a key's questions are given up after that, whatever is missing
@@ -38,9 +38,9 @@ struct predict_job { // the questions about one key
 	bool check; // the packets arrive here, by what the switch did: does it say so?
 };
 
-struct predict_entry {
-	uint64_t hash;
-	struct nexthop got;
+struct predict_entry { // the latest first
+	uint64_t hash[2];
+	struct nexthop got[2];
 };
 
 const char *predict_how_name(enum predict_how how)
@@ -124,7 +124,7 @@ static void look_at_ports(struct shard *s)
 static bool calm(const struct shard *s)
 {
 	return s->live == s->ports && s->now_ns - s->predict.changed_ns > CALM_NS &&
-	       s->now_ns > atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
+	       s->live == shard_responsive(s);
 }
 
 static bool computes_self(const struct shard *s, const struct tripod_tuple *key, uint64_t ports)
@@ -177,12 +177,25 @@ static void known(const struct shard *s, uint64_t hash, struct nexthop *out)
 {
 	const struct predict_entry *e = &s->predict.cache[hash & (CACHE - 1)];
 
-	if (e->hash != hash || e->got.epoch == 0) {
+	unsigned way = e->hash[0] == hash ? 0 : 1;
+	if (e->hash[way] != hash || e->got[way].epoch == 0) {
 		nexthop_init(out, s->predict.epoch);
 		return;
 	}
-	*out = e->got;
+	*out = e->got[way];
 	nexthop_renew(out, s->conf->switch_model, s->predict.epoch);
+}
+
+static void learn(struct predict *p, uint64_t hash, const struct nexthop *got)
+{
+	struct predict_entry *e = &p->cache[hash & (CACHE - 1)];
+
+	if (e->hash[0] != hash) {
+		e->hash[1] = e->hash[0];
+		e->got[1] = e->got[0];
+	}
+	e->hash[0] = hash;
+	e->got[0] = *got;
 }
 
 static int next_of(
@@ -333,7 +346,6 @@ static void place(struct shard *s, uint32_t i)
 static void job_done(struct shard *s, struct predict_job *j)
 {
 	struct predict *p = &s->predict;
-	struct predict_entry *e = &p->cache[j->hash & (CACHE - 1)];
 	uint32_t i = j->conn;
 	uint64_t incarnation = j->incarnation;
 	int node = nexthop_next(&j->got, s->conf->switch_model, p->all, s->ports);
@@ -341,7 +353,7 @@ static void job_done(struct shard *s, struct predict_job *j)
 
 	// A check knows less, and must not displace what is there.
 	if (!check)
-		*e = (struct predict_entry){j->hash, j->got};
+		learn(p, j->hash, &j->got);
 	job_free(p, j);
 	if (check && node >= 0 && calm(s))
 		judge(s, &p->probed, node == s->conf->id);
