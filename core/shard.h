@@ -617,6 +617,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 // Where record i is a tombstone, and the node that asks may still have the living: it is told of the end,
 // which answers it. false: it is not so.
 bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
+// The shared part of record i, whose packets come here, has lost its writer, and has to be written.
+void repl_adopt(struct shard *s, uint32_t i);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);

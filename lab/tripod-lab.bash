@@ -50,7 +50,7 @@ _tripod_lab() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--nodes | --workers | --detect-ms | --backups | --start | --wait)
+	--nodes | --workers | --detect-ms | --backups | --start | --wait | --flows | --seed)
 		return
 		;;
 	esac
@@ -62,7 +62,7 @@ _tripod_lab() {
 		[[ $ns == *-node* ]] && nodes+=" ${ns##*-node}"
 	done
 	case $verb in
-	"") words="up down status list exec kill restore drain undrain stop add remove rolling-restart logs capture --help --version" ;;
+	"") words="up down status list exec kill restore drain undrain stop add remove rolling-restart predict-check logs capture --help --version" ;;
 	up) words+=" --name --nodes --mode --hash --model --config --workers --detect-ms --backups --durability --start --wait" ;;
 	down) words+=" --name --all" ;;
 	status) words+=" --name --json" ;;
@@ -74,6 +74,7 @@ _tripod_lab() {
 	undrain | stop | remove) words+=" --name $nodes" ;;
 	add) words+=" --name --no-wait --wait" ;;
 	rolling-restart) words+=" --name --wait --json" ;;
+	predict-check) words+=" --name --flows --seed --json" ;;
 	logs) words+=" --name --follow $nodes switch" ;;
 	capture) words+=" --name -- $roles" ;;
 	esac

@@ -11,7 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from . import LabError, __version__, lab, maintain, netns, nodes, report, topology
+from . import LabError, __version__, lab, maintain, netns, nodes, predict, report, \
+    topology
 from .ovs import Switch
 from .topology import HASHES, MODELS, MODES, Lab
 
@@ -64,6 +65,9 @@ EXAMPLES = {
     "rolling-restart": """\
   tripod-lab rolling-restart            every node once, and nothing breaks
   tripod-lab rolling-restart --json | jq -c""",
+    "predict-check": """\
+  tripod-lab predict-check              each node dies once: did its flows go as foretold?
+  tripod-lab predict-check --flows 20000 --json | jq .accuracy""",
     "logs": """\
   tripod-lab logs 2
   tripod-lab logs switch -f""",
@@ -244,6 +248,16 @@ def do_rolling_restart(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_predict_check(args: argparse.Namespace) -> int:
+    the = lab.load(args.name)
+    result = predict.check(the, maintain.members(the), args.flows, args.seed, say)
+    if args.json:
+        print(json.dumps(result.report(), indent=2))
+    else:
+        print(report.prediction(result.report()))
+    return 1 if result.failures() else 0
+
+
 def do_logs(args: argparse.Namespace) -> int:
     the = lab.load(args.name)
     role_namespace(the, args.who)
@@ -372,6 +386,12 @@ def build_parser() -> argparse.ArgumentParser:
                    help="give up when a step of a node takes so many seconds "
                         f"(default: {maintain.DRAIN_S:g})")
     p.add_argument("--json", action="store_true", help="for programs: a line for each step")
+
+    p = verb("predict-check", "kill each node once, and see whether the switch foretold where its "
+             "flows go", do_predict_check)
+    p.add_argument("--flows", type=int, default=5000, metavar="N", help="how many (default: 5000)")
+    p.add_argument("--seed", type=int, default=1, metavar="S", help="of their tuples (default: 1)")
+    p.add_argument("--json", action="store_true", help="for programs")
 
     p = verb("logs", "what a node or the switch has logged", do_logs)
     p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or switch")

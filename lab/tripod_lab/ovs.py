@@ -124,6 +124,11 @@ class Switch:
         """Whether each node's session is up and its port forwards, by port name."""
         return parse_bfd(self.appctl("bfd/show"))
 
+    def flaps(self) -> dict[str, int]:
+        """How often each session has gone up or down, by port name."""
+        return parse_flaps(self.vsctl("--bare", "--format=csv", "--no-headings",
+                                      "--columns=name,bfd_status", "list", "interface"))
+
     def counts(self) -> dict[str, int]:
         target = self.bridge_target()
         return {"groups": self.ofctl("dump-groups", target).count("group_id="),
@@ -139,4 +144,14 @@ def parse_bfd(text: str) -> dict[str, bool]:
         values = dict(re.findall(r"^\s*([A-Za-z ]+?): (.*)$", part, flags=re.M))
         out[name] = (values.get("Forwarding") == "true"
                      and values.get("Local Session State") == "up")
+    return out
+
+
+def parse_flaps(text: str) -> dict[str, int]:
+    """From name and bfd_status of each interface."""
+    out = {}
+    for line in text.splitlines():
+        found = re.search(r'flap_count="*(\d+)', line)
+        if found:
+            out[line.partition(",")[0]] = int(found[1])
     return out
