@@ -239,6 +239,20 @@ uint64_t predict_arrivals(
 	return nodes;
 }
 
+enum tripod_affinity predict_affinity(
+	const struct shard *s, const struct tripod_tuple *key, const struct tripod_tuple *reversed)
+{
+	uint64_t ports = s->ports | shard_self(s), rest = ports & ~shard_self(s);
+
+	if (hashed(s, key) == hashed(s, reversed) || predict_how(s) != PREDICT_COMPUTED)
+		return TRIPOD_TOGETHER;
+	if (next_of(s, NULL, reversed, ports) != s->conf->id)
+		return TRIPOD_APART;
+	if (rest == 0 || next_of(s, NULL, key, rest) == next_of(s, NULL, reversed, rest))
+		return TRIPOD_TOGETHER;
+	return TRIPOD_TOGETHER_NOW;
+}
+
 static struct nexthop_ports ports_of(const struct shard *s, unsigned failures)
 {
 	return (struct nexthop_ports){

@@ -249,6 +249,73 @@ static void predict__answers_found_wrong(void **state)
 	rack_free(r);
 }
 
+// ---- Affinity ----
+
+// Of a tuple that could answer: does it come here, and does it go on where the connection would?
+static void predict__affinity(void **state)
+{
+	struct rack_conf conf = {.seed = 13,
+		.nodes = 5,
+		.workers = 1,
+		.backups = 1,
+		.split = true,
+		.predicted = true};
+	struct rack *r = rack_of(conf);
+	struct rng rng = {.state = 13};
+	unsigned got[3] = {0};
+
+	for (unsigned n = 0; n < 2000; n++) {
+		struct tripod_tuple key = {
+			.src = tripod_addr_v4((uint32_t)rng_next(&rng)),
+			.dst = tripod_addr_v4((uint32_t)rng_next(&rng)),
+			.sport = (uint16_t)rng_next(&rng),
+			.dport = 80,
+			.proto = 6,
+			.direction = TRIPOD_OUTGOING,
+		};
+		struct tripod_tuple back = tripod_tuple_reverse(&key);
+		back.dport = (uint16_t)rng_next(&rng);
+		unsigned here = (unsigned)rack_ecmp_next(&conf, &key, 0x1f);
+		uint64_t rest = 0x1full & ~(1ull << here);
+		bool now = rack_ecmp_next(&conf, &back, 0x1f) == (int)here;
+		bool then = rack_ecmp_next(&conf, &key, rest) == rack_ecmp_next(&conf, &back, rest);
+		enum tripod_affinity is =
+			predict_affinity(node_shard(rack_node(r, here), 0), &key, &back);
+		assert_int_equal(is, !now   ? TRIPOD_APART
+				     : then ? TRIPOD_TOGETHER
+					    : TRIPOD_TOGETHER_NOW);
+		got[is]++;
+	}
+	assert_true(got[TRIPOD_APART] > 1400 && got[TRIPOD_TOGETHER_NOW] > 200);
+	assert_true(got[TRIPOD_TOGETHER] > 50);
+	rack_free(r);
+}
+
+// Where nobody can say, or all is one to the switch, there is nothing to look for.
+static void predict__affinity_unknown(void **state)
+{
+	struct tripod_tuple key = {.src = tripod_addr_v4(1),
+		.dst = tripod_addr_v4(2),
+		.sport = 3,
+		.dport = 4,
+		.proto = 6,
+		.direction = TRIPOD_OUTGOING};
+	struct tripod_tuple back = tripod_tuple_reverse(&key);
+
+	back.dst = tripod_addr_v4(7);
+	for (unsigned k = 0; k < 3; k++) {
+		struct rack *r = rack_of((struct rack_conf){
+			.seed = 14, .split = k < 2, .probed = k == 1, .predicted = k == 2});
+		for (unsigned n = 0; n < 50; n++) {
+			back.dport = (uint16_t)n;
+			assert_int_equal(
+				predict_affinity(node_shard(rack_node(r, n % 5), 0), &key, &back),
+				TRIPOD_TOGETHER);
+		}
+		rack_free(r);
+	}
+}
+
 // ---- What is not to be believed ----
 
 struct tap {
@@ -386,6 +453,8 @@ int main(void)
 		cmocka_unit_test(predict__falls_back),
 		cmocka_unit_test(predict__nobody_to_ask),
 		cmocka_unit_test(predict__answers_found_wrong),
+		cmocka_unit_test(predict__affinity),
+		cmocka_unit_test(predict__affinity_unknown),
 		cmocka_unit_test(predict__recorded_questions),
 		cmocka_unit_test(predict__changed_questions),
 		cmocka_unit_test(predict__late_answers),
