@@ -130,6 +130,7 @@ void control_doubt(struct shard *s)
 	s->valid_from = s->now;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	s->deaf_until_ns = s->now_ns + 3 * s->conf->heartbeat_ms * MS;
+	kind_doubt(s);
 }
 
 static uint8_t hello_flags(const struct member *m)
@@ -276,6 +277,10 @@ void control_peer(struct shard *s, const struct ring_message *m)
 		}
 		repl_repair_start(s, m->hello == 0);
 	}
+	if (changed || moved || more)
+		kind_members(s);
+	if (rebooted)
+		kind_forgot(s, m->node);
 	if (!changed && !moved)
 		return;
 	sync_members(s, bit);
@@ -655,6 +660,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		request_rx(s, h, body, len);
 	else if (h->type == WIRE_APPLIED)
 		request_applied_rx(s, h, body, len);
+	else if (h->type == WIRE_KIND)
+		kind_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)
 		index_rx(s, h, body, len);
 	else if (h->type == WIRE_SNAPSHOT)

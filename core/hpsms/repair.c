@@ -43,6 +43,7 @@ static void adopt(struct shard *s, uint32_t i)
 	struct conn_version *v = &store_repl(&s->store, i)->part[PART_SHARED];
 
 	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	kind_review(s, i);
 	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 	conn_rewheel(s, i);
@@ -161,6 +162,9 @@ static bool look_at(struct shard *s, uint32_t i)
 static void round_end(struct shard *s)
 {
 	bool more = s->repair_next != 0 || s->repair_owed != 0;
+
+	more |= s->joining != 0 && kind_owes(s, s->joining);
+	more |= s->drain != 0 && kind_owes(s, UINT64_MAX);
 
 	atomic_store_explicit(&s->owed, s->repair_owed, memory_order_relaxed);
 	if (!more) {

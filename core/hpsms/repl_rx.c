@@ -117,6 +117,7 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 	r->part[PART_SHARED] = w->version[PART_SHARED];
 	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
 	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
+	kind_review(s, i);
 	return SHARED_MERGED;
 }
 
@@ -181,6 +182,7 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
+	kind_review(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);
