@@ -404,6 +404,7 @@ static void kind__writer_dies(void **state)
 		assert_int_equal(arrived(r, 1).n, MAX);
 		assert_int_equal(opened(r, 1, 120, 12).n, 0);
 		assert_true(rack_counter(r, -1, C_kind_takeovers) > 0);
+		assert_int_equal(entry_of(r, (unsigned)writer_of(r, 1), 1)->epoch, 2);
 		rack_run_ms(
 			r, 12000); // what the dead one held is forgotten, and counts where it is
 		assert_entry(r, 1, 3, MAX);
@@ -471,7 +472,12 @@ static void kind__comes_back_to_who_restarts(void **state)
 	rack_kill(r, writer);
 	rack_run_ms(r, 1000);
 	rack_start(r, writer);
-	for (unsigned k = 0; k < 40; k++) { // while it joins, and when its port comes up
+	while (!rack_node(r, writer)->takes_traffic)
+		rack_step(r);
+	assert_non_null(entry_of(r, writer, 1)); // before anybody asks it
+	assert_true(
+		units(entry_of(r, writer, 1)) >= MAX); // what it held itself is not forgotten yet
+	for (unsigned k = 0; k < 40; k++) { // when its port comes up
 		for (unsigned c = 0; c < 4; c++)
 			client(r, 1, 60 + c, 1);
 		rack_run_ms(r, 50);
@@ -570,6 +576,186 @@ static void kind__nobody_answers(void **state)
 	assert_int_equal(rack_counter(r, 0, C_kind_timeouts), 1);
 	assert_int_equal(arrived(r, source).n, 1);
 	done(r);
+}
+
+static bool lose_copies(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && f->len > 98 && f->data[45] == WIRE_KIND &&
+	       f->data[42 + WIRE_HEADER_SIZE] == WIRE_KIND_COPY;
+}
+
+// No answer that one failure could take back; but not for ever.
+static void kind__answers_wait_for_copies(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 5});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct kind_node as = {.key = key_of(r, 1)};
+	struct frame_spec f = packet(1, 0, false, 1);
+
+	// From a node that is to have no copy: what goes to it is an answer and nothing else.
+	as.hash = kind_hash(s, &as.key);
+	uint64_t have = kind_order(s, &as, s->ports, 3);
+	for (unsigned n = 1; have >> rack_hash(r, &f, TRIPOD_INCOMING) & 1; n++)
+		f = packet(1, n, false, 1);
+	rack_tap(r, lose_copies, NULL);
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (rack_counter(r, -1, C_kind_applied) == 0)
+		rack_step(r);
+	rack_run_ms(r, 50);
+	assert_int_equal(arrived(r, 1).n, 0);
+	rack_run_ms(r, 200);
+	assert_int_equal(arrived(r, 1).n, 1);
+	assert_true(rack_counter(r, -1, C_kind_unprotected) > 0);
+	rack_tap(r, NULL, NULL);
+	rack_run_ms(r, 400);
+	assert_entry(r, 1, 3, 1);
+	done(r);
+}
+
+// What nobody has now stays what it was, for as long as the kind says.
+static void kind__state_outlives_its_connections(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	uint64_t label;
+
+	assert_int_equal(opened(r, 1, 7, 1).n, 1);
+	client(r, 1, 7, END);
+	rack_run_ms(r, 20000);
+	arrived(r, 1);
+	assert_entry(r, 1, 3, 0);
+	memcpy(&label, entry_of(r, (unsigned)writer_of(r, 1), 1)->state, sizeof(label));
+	assert_int_equal(label, 2007);
+	assert_int_equal(opened(r, 1, 9, 1).n, 1);
+	client(r, 1, 9, END);
+	rack_run_ms(r, 100);
+	memcpy(&label, entry_of(r, (unsigned)writer_of(r, 1), 1)->state, sizeof(label));
+	assert_int_equal(label, 2007);
+	rack_run_ms(r, 100000);
+	for (unsigned i = 0; i < 4; i++)
+		assert_null(entry_of(r, i, 1));
+	done(r);
+}
+
+// ---- Messages that meet an entry ----
+
+static struct wire_kind copy_of(const struct kind_entry *e)
+{
+	struct wire_kind w;
+
+	memset(&w, 0, sizeof(w));
+	w.op = WIRE_KIND_COPY;
+	w.key = e->n.key;
+	w.epoch = e->epoch;
+	w.version = e->version;
+	w.writer = e->writer;
+	w.size = KIND_STATE_MAX;
+	memcpy(w.bytes, e->state, sizeof(w.bytes));
+	memcpy(w.part, e->part, e->n_parts * sizeof(w.part[0]));
+	w.n_parts = e->n_parts;
+	return w;
+}
+
+static const struct kind_part *part_at(const struct kind_entry *e, unsigned node)
+{
+	for (unsigned p = 0; p < e->n_parts; p++) {
+		if (e->part[p].node == node)
+			return &e->part[p];
+	}
+	return NULL;
+}
+
+static void kind__old_questions(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+
+	opened(r, 1, 0, 12);
+	unsigned writer = (unsigned)writer_of(r, 1);
+	struct shard *s = node_shard(rack_node(r, writer), 0);
+	const struct kind_entry *e = entry_of(r, writer, 1);
+	struct kind_from from = {e->part[0].node, e->part[0].worker, e->part[0].boot};
+	struct wire_kind w;
+	uint32_t units_before = e->part[0].units, seq = e->part[0].seq, version = e->version;
+
+	memset(&w, 0, sizeof(w));
+	w.op = WIRE_KIND_ASK;
+	w.key = e->n.key;
+	w.size = 8;
+	w.seq = seq - 1;
+	kind_entry_ask(s, &w, &from);
+	assert_false(e->part[0].owed);
+	w.seq = seq; // comes once more: is answered, and changes nothing
+	kind_entry_ask(s, &w, &from);
+	assert_int_equal(e->part[0].units, units_before);
+	assert_int_equal(e->version, version);
+	assert_true(e->part[0].owed);
+	w.seq = seq + 1;
+	kind_entry_ask(s, &w, &from);
+	assert_int_equal(e->part[0].units, 0);
+	assert_int_equal(e->version, version + 1);
+	from.boot++; // another life, which counts from one again
+	w.seq = 1;
+	w.held = w.units = 1;
+	kind_entry_ask(s, &w, &from);
+	assert_int_equal(e->part[0].units, 1);
+	assert_int_equal(e->part[0].seq, 1);
+	done(r);
+}
+
+// Two have written: the higher claim goes on, and has what the other one has answered.
+static void kind__two_writers(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+
+	opened(r, 1, 0, 12);
+	rack_run_ms(r, 100);
+	unsigned writer = (unsigned)writer_of(r, 1), other = (writer + 1) % 3;
+	struct shard *s = node_shard(rack_node(r, writer), 0);
+	struct kind_entry *e =
+		kind_entry_at(s, kind_find_hash(&s->kinds.entries, entry_of(r, writer, 1)->n.hash));
+	struct wire_kind w = copy_of(e);
+	struct kind_from from = {(uint8_t)other, 0, 0};
+	uint64_t sent = rack_counter(r, (int)writer, C_kind_copies_tx);
+
+	// One epoch below, but of one worker it knows more.
+	e->epoch++;
+	w.version += 100;
+	w.writer = (uint8_t)other;
+	w.part[0].seq++;
+	w.part[0].units = 9;
+	w.part[1].seq--;
+	w.part[1].units = 8;
+	uint32_t second = e->part[1].units, version = e->version;
+	kind_entry_copy(s, &w, &from);
+	assert_int_equal(e->writer, writer);
+	assert_int_equal(part_at(e, w.part[0].node)->units, 9);
+	assert_int_equal(part_at(e, w.part[1].node)->units, second);
+	assert_int_equal(e->version, version + 1);
+	assert_int_equal(e->acked, 0);
+	// Above: it is the writer, and lacks one that this node has answered.
+	w = copy_of(e);
+	w.epoch++;
+	w.writer = (uint8_t)other;
+	w.bytes[0] ^= 1;
+	struct kind_part lacks = w.part[0];
+	w.part[0] = w.part[--w.n_parts];
+	kind_entry_copy(s, &w, &from);
+	assert_int_equal(e->writer, other);
+	assert_int_equal(e->state[0], w.bytes[0]);
+	assert_int_equal(part_at(e, lacks.node)->units, 9);
+	assert_int_equal(rack_counter(r, (int)writer, C_kind_copies_tx), sent + 1);
+	// Who has only a copy has what the writer has.
+	w.version++;
+	kind_entry_copy(s, &w, &from);
+	assert_null(part_at(e, lacks.node));
+	w.version -= 2; // an older one comes late
+	w.part[0].units = 77;
+	w.part[0].seq += 5;
+	kind_entry_copy(s, &w, &from);
+	assert_int_not_equal(part_at(e, w.part[0].node)->units, 77);
+	rack_run_ms(r, 20);
+	rack_run_ms(r, 14000);
+	rack_check(r);
+	rack_free(r);
 }
 
 // ---- Limits ----
@@ -681,6 +867,10 @@ int main(void)
 		cmocka_unit_test(kind__drains),
 		cmocka_unit_test(kind__soft_is_made_again),
 		cmocka_unit_test(kind__nobody_answers),
+		cmocka_unit_test(kind__answers_wait_for_copies),
+		cmocka_unit_test(kind__state_outlives_its_connections),
+		cmocka_unit_test(kind__old_questions),
+		cmocka_unit_test(kind__two_writers),
 		cmocka_unit_test(kind__flood),
 		cmocka_unit_test(kind__questions_a_second),
 		cmocka_unit_test(kind__any_history),
