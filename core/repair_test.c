@@ -9,6 +9,7 @@
 
 #include "core/shard.h"
 #include "core/testing/flows.h"
+#include "core/testing/forge.h"
 
 #define NODES 4 // at most
 #define LOST 100000 // connections that lose a copy
@@ -149,11 +150,56 @@ static void repair__answered_while_the_peer_is_late(void **state)
 	rack_free(r);
 }
 
+// The lowest holder has restarted, has been served and counts with the others when the writer is found
+// dead; but it has not joined yet. It makes up for that when it has.
+static void repair__lowest_holder_has_just_joined(void **state)
+{
+	enum { N = 60 };
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 5, .workers = 1, .backups = 2, .seed = 8});
+	struct flow f[N];
+
+	rack_run_ms(r, 300);
+	assert_int_equal(flows_open(r, f, 0, N, "10.1.0.101"), N);
+	rack_kill(r, 0);
+	rack_kill(r, 4);
+	rack_start(r, 0);
+	rack_run_ms(r, 3000);
+	for (unsigned k = 0; k < N; k++)
+		assert_int_equal(rack_copies(r, &f[k].key), 3);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	rack_free(r);
+}
+
+// Copies of what nobody has answered are of the past as soon as the answered life has gone on; who has
+// one and was away is told of the newer life like of any other.
+static void repair__unanswered_life_is_told(void **state)
+{
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 3, .workers = 1, .backups = 1, .seed = 9});
+	rack_run_ms(r, 300);
+	struct wire_record w = forge_record(r, 1, 1, 1);
+
+	w.flags = 0;
+	forge(r, 1, 0, &w);
+	assert_non_null(forge_find(r, 0, 1, NULL));
+	assert_null(forge_find(r, 1, 1, NULL));
+	rack_kill(r, 1);
+	rack_run_ms(r, 20);
+	rack_start(r, 1);
+	rack_run_ms(r, 500);
+	assert_non_null(forge_find(r, 1, 1, NULL));
+	assert_null(forge_find(r, 2, 1, NULL)); // nor is it given more copies
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(repair__a_hundred_thousand),
 		cmocka_unit_test(repair__answered_while_the_peer_is_late),
+		cmocka_unit_test(repair__lowest_holder_has_just_joined),
+		cmocka_unit_test(repair__unanswered_life_is_told),
 	};
 	return cmocka_run_group_tests_name("repair", tests, NULL, NULL);
 }

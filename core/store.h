@@ -117,7 +117,11 @@ struct conn_repl {
 	uint32_t next, prev; // wheel
 	uint16_t mark[HOLDER_MARKS]; // bit n: the holder of rank n (core/holders.h) has the mark
 	uint8_t changed; // bit d: direction d has changed since all holders had everything
-	uint8_t untold; // bit d: it has since, in a way that could wait for the next change
+	uint8_t untold : 2; // bit d: it has since, in a way that could wait for the next change
+	// This node is the shared part's writer by a claim of a former life of its own: what it changes
+	// goes one epoch higher.
+	uint8_t former : 1;
+	uint8_t tells : 1; // of a tombstone: it is this node that sees to it that the holders know
 };
 _Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 

@@ -5,6 +5,7 @@
 //   check_emit.c  every packet that a node emits towards hosts
 //   check_conn.c  what hosts tell of connections: broken ones, and which of those the contract excuses
 //   check_walk.c  all tables, now and then: versions never go back, nothing is reborn, copies are equal
+//   check_request.c  what NFs have asked of other nodes
 //   check.c       what is known of each connection; violations; the end
 //
 // README.md says which checker promises what.
@@ -56,6 +57,9 @@ struct check_conn {
 	uint8_t copies, wrong; // of this walk
 	bool mastered; // of this walk: by a node that has a record
 	bool failed; // of this walk: all that have one have failed before
+	uint8_t open_requests; // walks in a row that found a request without effect
+	uint32_t open_walk; // the last of them
+	uint64_t book_of; // life whose book was found wrong
 	uint8_t tcp; // of this walk: enum tcp_state
 	struct conn_version best[3]; // of this walk
 };
@@ -120,6 +124,9 @@ void check_watch(
 	struct world *w, unsigned i); // tells when a node's record of the watched key changes
 void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
+// A record, of what is known of its connection: is the book of its requests right?
+void check_requests(
+	struct world *w, unsigned i, struct shard *s, uint32_t record, struct check_conn *known);
 void check_tables(struct world *w); // each table agrees with itself
 bool check_empty(struct world *w, bool report); // the end: nothing is left
 uint64_t check_once(const struct shard *s, const struct conn *c);

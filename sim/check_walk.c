@@ -48,9 +48,10 @@ static bool overdue(const struct world *w, const struct shard *s, const struct c
 }
 
 // Against what other nodes have, and what was there before.
-static void check_known(struct world *w, unsigned i, const struct shard *s, const struct conn *c,
-	const struct conn_repl *r)
+static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t record)
 {
+	const struct conn *c = store_conn(&s->store, record);
+	const struct conn_repl *r = store_repl(&s->store, record);
 	struct checker *k = &w->check;
 	struct check_conn *known = check_conn_of(w, &c->dir[0].key);
 	struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
@@ -65,6 +66,7 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 		check_violation(w, "reborn", keys, 2,
 			"node %u: %s is there again, after it was gone", i, text_of(&keys[0]));
 	known->seen = k->walk;
+	check_requests(w, i, s, record, known);
 	if (overdue(w, s, c))
 		return;
 	if (known->walk != k->walk) {
@@ -103,7 +105,7 @@ static void check_known(struct world *w, unsigned i, const struct shard *s, cons
 
 static void walk_shard(struct world *w, unsigned i, unsigned worker)
 {
-	const struct shard *s = node_shard(w->node[i].node, worker);
+	struct shard *s = node_shard(w->node[i].node, worker);
 	struct snap *snap = w->check.snap[i] + (size_t)worker * (w->o.connections + 1);
 
 	for (uint32_t r = 1; r <= s->store.capacity; r++) {
@@ -116,7 +118,7 @@ static void walk_shard(struct world *w, unsigned i, unsigned worker)
 		uint64_t hash = check_hash(&c->dir[0].key, sizeof(c->dir[0].key), 0);
 		check_snap(w, i, &snap[r], c, repl, hash);
 		if (c->state == CONN_LIVE && (c->flags & CONN_ANSWERED))
-			check_known(w, i, s, c, repl);
+			check_known(w, i, s, r);
 	}
 }
 

@@ -96,6 +96,7 @@ static void draw_rack(struct options *o, const struct overrides *fixed)
 	};
 	o->predicted = chance(o, "predicted", 50);
 	o->chain = draw(o, "chain", 0, 2);
+	o->request_every = chance(o, "requests", 40) ? draw_log(o, "request every", 2, 32) : 0;
 	o->unknown_reset = chance(o, "reset", 15);
 }
 
@@ -159,12 +160,13 @@ static void draw_nodes_conf(struct options *o)
 	o->tiny = chance(o, "tiny", 12);
 	o->connections = 4 * o->hosts.connections_max + 2 * o->hosts.opens_per_s + 512;
 	o->embryonic = o->connections;
-	o->waiting = o->pulls = 1024;
+	o->waiting = o->pulls = o->requests = 1024;
 	if (o->tiny) {
 		o->connections = draw_log(o, "connections", 64, 1024);
 		o->embryonic = draw_log(o, "embryonic", 16, o->connections);
 		o->waiting = draw_log(o, "waiting", 8, 128);
 		o->pulls = draw_log(o, "pulls", 4, 64);
+		o->requests = draw_log(o, "requests at once", 4, 64);
 		o->pull_per_s = draw_log(o, "pull per s", 500, 20000);
 		o->relay_per_s = draw_log(o, "relay per s", 500, 20000);
 		o->repair_per_s = draw_log(o, "repair", 200, 2000);
@@ -224,11 +226,12 @@ void options_print(const struct options *o, FILE *to)
 	static const char *const durabilities[] = {"none", "async", "sync"};
 
 	fprintf(to,
-		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s%s, chain %u, "
+		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s%s, chain %u%s, "
 		"faults",
 		(unsigned long long)o->seed, o->nodes, o->workers, o->k,
 		durabilities[o->durability], ecmp_model_names[o->ecmp.model],
-		ecmp_fields_names[o->ecmp.fields], o->predicted ? ", predicted" : "", o->chain);
+		ecmp_fields_names[o->ecmp.fields], o->predicted ? ", predicted" : "", o->chain,
+		o->request_every != 0 ? " with requests" : "");
 	for (unsigned f = 0; f < FAULT_KINDS; f++) {
 		if (options_fault(o, f))
 			fprintf(to, " %s", fault_names[f]);

@@ -64,12 +64,15 @@ struct options {
 	enum rss_mode rss;
 	uint32_t poll_us, late_us, packet_ns; // how long frames lie, wakes are late, a packet takes
 	uint32_t heartbeat_ms, dead_after_ms, flush_us, pull_timeout_ms, bfd_ms;
-	uint32_t connections, embryonic, waiting, pulls, pull_per_s, relay_per_s, repair_per_s;
+	uint32_t connections, embryonic, waiting, pulls, requests, pull_per_s, relay_per_s,
+		repair_per_s;
 	unsigned nat_ports; // of each address; few, so that nodes that take each other's are found
 	uint32_t established_s, tombstone_s, udp_s;
 	unsigned nic_queue; // frames
 	bool unknown_reset;
 	unsigned chain; // which of the chains of rackfile.c
+	unsigned
+		request_every; // packets, of the NF that asks for changes (ledger.h); 0: it is not there
 
 	struct hosts_conf hosts; // gateway_mac, send, event and ctx are the world's
 };

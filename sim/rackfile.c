@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/ledger.h"
 #include "sim/options.h"
 
 const uint8_t RACKFILE_GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0, 1, 2}};
@@ -75,8 +76,8 @@ static void network(struct text *t, const struct options *o)
 static void limits(struct text *t, const struct options *o)
 {
 	say(t, "node: {workers: %u}\n", o->workers);
-	say(t, "limits: {connections: %u, embryonic: %u, waiting: %u, pulls: %u,\n", o->connections,
-		o->embryonic, o->waiting, o->pulls);
+	say(t, "limits: {connections: %u, embryonic: %u, waiting: %u, pulls: %u, requests: %u,\n",
+		o->connections, o->embryonic, o->waiting, o->pulls, o->requests);
 	say(t, "  pull_per_s: %u, relay_per_s: %u, repair_per_s: %u, timers: 64,\n", o->pull_per_s,
 		o->relay_per_s, o->repair_per_s);
 	// All keys of the rack, or too few.
@@ -84,7 +85,7 @@ static void limits(struct text *t, const struct options *o)
 		o->tiny ? 100 : o->connections * o->workers * 8);
 	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 3, tcp_closing_s: %u,\n",
 		o->established_s, o->established_s);
-	say(t, "  tcp_closed_s: 1, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
+	say(t, "  tcp_closed_s: 3, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
 		o->udp_s, o->udp_s, o->tombstone_s);
 }
 
@@ -163,5 +164,7 @@ char *rackfile_text(const struct options *o, unsigned version)
 		lb(&t, o, version);
 		snat(&t, o);
 	}
+	if (o->request_every != 0)
+		say(&t, "  - %s: {every: %u}\n", ledger.name, o->request_every);
 	return t.at;
 }

@@ -12,7 +12,7 @@ import unittest
 
 SIM = sys.argv.pop(1)
 KEYS = """seeds violations connections broken broken_beyond_contract pulls takeovers
-    epoch_conflicts tombstone_hits reconfigured relays restarts control_ratio""".split()
+    requests_applied epoch_conflicts tombstone_hits reconfigured relays restarts control_ratio""".split()
 
 
 def sim(*args):

@@ -186,7 +186,12 @@ static enum node_phase drain_phase(const struct shard *s, enum node_phase was, u
 void ready_worker_tick(struct shard *s)
 {
 	uint32_t drain = atomic_load_explicit(&s->node->drain, memory_order_relaxed);
+	bool hears = !ready_hearing(s->node, s->now_ns);
 
+	// Only now does it know who is there, and what it has to look after.
+	if (hears && !s->hears)
+		repl_repair_start(s, true);
+	s->hears = hears;
 	if (drain == s->drain)
 		return;
 	s->drain = drain;

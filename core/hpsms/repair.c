@@ -15,10 +15,11 @@ void repl_repair_start(struct shard *s, bool marks)
 	s->repair_tokens_ns = s->now_ns;
 }
 
-// Members that know what they hold: not those that have started anew.
+// Members that know what they hold: not those that have started anew. Who takes traffic, or has, is
+// none of these, though this node may have heard of it just now, having started itself.
 static uint64_t sane(const struct shard *s)
 {
-	return s->live & ~s->joining & ~s->repair_reboot;
+	return s->live & (~(s->joining | s->repair_reboot) | s->ports | s->draining);
 }
 
 // The one who gives record i a new copy: its master, or while that is dead the lowest holder alive.
@@ -30,8 +31,8 @@ static bool responsible(const struct shard *s, uint32_t i)
 
 	if (writer == s->conf->id)
 		return true;
-	if (shard_phase(s) < NODE_READY)
-		return false; // nor does a node that joins: the others do not count on it yet
+	if (ready_hearing(s->node, s->now_ns))
+		return false; // nor does a node that has just started: others may be there
 	if ((sane(s) & 1ull << writer) || (unsigned)__builtin_ctzll(holders) != s->conf->id)
 		return false;
 	return true;
@@ -40,8 +41,10 @@ static bool responsible(const struct shard *s, uint32_t i)
 // The shared part of record i has lost its writer: from now on this node looks after it, and says so.
 static void adopt(struct shard *s, uint32_t i)
 {
-	struct conn_version *v = &store_repl(&s->store, i)->part[PART_SHARED];
+	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *v = &r->part[PART_SHARED];
 
+	r->former = 0;
 	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
 	kind_review(s, i);
 	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
@@ -132,8 +135,10 @@ static bool look_at(struct shard *s, uint32_t i)
 
 	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
-	if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
-		conn_durability(c) == DURABILITY_NONE)
+	// Unanswered, it is given no copies; but those who have one, or an older life, are told.
+	bool answered = c->flags & CONN_ANSWERED;
+	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
+		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = responsible(s, i);
@@ -145,7 +150,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
 	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
 	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 || orphan ||
-		(gives && place_missing(s, i) != 0)) {
+		(answered && gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);
@@ -167,7 +172,8 @@ static void round_end(struct shard *s)
 	more |= s->drain != 0 && kind_owes(s, UINT64_MAX);
 
 	atomic_store_explicit(&s->owed, s->repair_owed, memory_order_relaxed);
-	if (!more) {
+	// Whoever has just started may not know yet who else is to be sent what it has.
+	if (!more && !ready_hearing(s->node, s->now_ns)) {
 		for (uint64_t left = s->joining; left != 0; left &= left - 1) {
 			unsigned node = (unsigned)__builtin_ctzll(left);
 			atomic_store_explicit(

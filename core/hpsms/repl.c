@@ -52,13 +52,29 @@ void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
 		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
 }
 
+// Does a change made here become one of part p? That a record names this node does not make it the
+// master of a direction: it may be of a former life.
+static bool writes(const struct shard *s, const struct conn *c, struct conn_repl *r, unsigned p)
+{
+	if (p != PART_SHARED)
+		return conn_masters(c, p);
+	if (r->part[p].writer != s->conf->id)
+		return false;
+	if (r->former) {
+		r->part[p].epoch++;
+		r->part[p].version = 0;
+	}
+	r->former = 0;
+	return true;
+}
+
 void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
 	for (unsigned p = 0; p < PARTS; p++) {
-		if ((parts & 1u << p) && r->part[p].writer == s->conf->id)
+		if ((parts & 1u << p) && writes(s, c, r, p))
 			r->part[p].version++;
 	}
 	c->stamp++;
@@ -79,13 +95,17 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		repl_queue_all(s, i, r->holders);
 }
 
-void repl_no_room(struct shard *s, uint32_t i, unsigned node)
+void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
+	uint64_t before = s->refusing;
+
 	holders_remove(store_repl(&s->store, i), 1ull << node);
 	s->refusing |= 1ull << node;
 	if (s->forgive_ns == 0)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
 	repl_protect(s, i);
+	if (alone) // only this one waits for the round that comes then
+		s->refusing = before;
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
 }
@@ -284,9 +304,11 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	if (!s->peer[node].live)
 		return;
 	// Nobody can know better than the master itself; nor than a holder whose master is gone. That it
-	// is the one who asks says nothing: it asks because another may have taken over meanwhile.
+	// is the one who asks says nothing: it asks because another may have taken over meanwhile. Nor does
+	// the word of a node that was away and has heard nothing of it since.
 	unsigned master = r->part[dir].writer;
-	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master);
+	bool final = (conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master)) &&
+		     !conn_uncertain(s, c, dir);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
@@ -294,6 +316,20 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	else
 		repl_queue(s, i, node);
 	repl_busy(s, node, worker);
+}
+
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	unsigned worker = repl_worker(s, node, &c->dir[0].key);
+
+	if (c->state != CONN_TOMBSTONE || !(r->holders & 1ull << node) ||
+		holder_is(r, HOLDER_ACKED, node))
+		return false;
+	repl_queue(s, i, node);
+	s->peer[node].out[worker].urgent = true;
+	return true;
 }
 
 struct settled {

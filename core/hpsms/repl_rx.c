@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Replication, the receiving end: records are merged, and what is older than what is here is answered.
 // docs/PROTOCOL.md describes the order of claims.
+#include <errno.h>
 #include <netinet/in.h>
 
 #include "core/hpsms/repl.h"
@@ -21,7 +22,7 @@ static tick_t seen_of(const struct shard *s, uint32_t age)
 }
 
 // A claim of this node that it has not made in this life: what else its former life wrote under it,
-// nobody knows. It stands, but what this life writes goes one epoch higher.
+// nobody knows. It stands as it is on all nodes, but what this life writes goes one epoch higher.
 static bool of_former_life(const struct shard *s, const struct conn_version *v)
 {
 	return v->writer == s->conf->id;
@@ -56,6 +57,7 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
+		c->dir[d].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED; // its packets are not seen here any more
 		r->part[d] = w->version[d];
 		r->part[d].handed = 1;
 		return;
@@ -102,21 +104,30 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *mine = &r->part[PART_SHARED];
 	const struct chain *chain = conn_chain(s, c), *read = record_chain(s, w, chain);
 	uint8_t nf[CHAIN_STATE_MAX];
 
 	conn_hold(s, r, w->holders);
-	if (!newer(&w->version[PART_SHARED], &r->part[PART_SHARED]))
+	if (!newer(&w->version[PART_SHARED], mine))
 		return SHARED_MERGED;
 	if (read == NULL || !chain_read(read, w->nf, nf))
 		return SHARED_UNREAD;
 	if (chain_write_once_differs(chain, nf, c->nf))
 		return SHARED_DIFFERS;
+	bool former = of_former_life(s, &w->version[PART_SHARED]);
+	if (former && mine->writer == s->conf->id && !r->former) {
+		// What this life has written stands, above what the former one had.
+		mine->epoch = (uint16_t)(w->version[PART_SHARED].epoch + 1);
+		mine->version = 0;
+		repl_changed(s, i, 1u << PART_SHARED);
+		return SHARED_MERGED;
+	}
 	// What is soft here goes with the direction that is handled here, whoever writes the rest.
 	chain_update(chain, nf, c->nf);
-	r->part[PART_SHARED] = w->version[PART_SHARED];
-	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
-	r->part[PART_SHARED].handed = (uint8_t)c->stamp;
+	*mine = w->version[PART_SHARED];
+	mine->handed = (uint8_t)c->stamp;
+	r->former = former;
 	kind_review(s, i);
 	return SHARED_MERGED;
 }
@@ -129,8 +140,9 @@ static enum durability durability_of(const struct wire_record *w)
 }
 
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
-// not be kept; then the sender is told.
-static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
+// not be kept; then the sender is told. *alone: another connection has its tuple.
+static uint32_t install(
+	struct shard *s, const struct wire_record *w, unsigned from, bool final, bool *alone)
 {
 	const struct chain *chain;
 	int slot = record_slot(s, w, &chain);
@@ -167,14 +179,16 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 		c->dir[d].tcp.wscale = w->dir[d].wscale;
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
 	}
-	r->part[PART_SHARED].epoch += of_former_life(s, &w->version[PART_SHARED]);
+	r->former = of_former_life(s, &w->version[PART_SHARED]);
 	conn_hold(s, r, repl_self(s) | 1ull << from);
 	holders_mark(r, HOLDER_ACKED, r->holders);
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
 	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
-	conn_make_way(s, &w->reversed);
-	if (conn_index(s, i, final) != 0) {
+	conn_make_way(s, &w->reversed, w->flags & WIRE_RECORD_ANSWERED);
+	int error = conn_index(s, i, final);
+	if (error != 0) {
+		*alone = error == -EEXIST;
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
 			s->store.embryonic--;
@@ -196,21 +210,33 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	return i;
 }
 
+static bool closing(const struct conn *c)
+{
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) >= TCP_CLOSING;
+}
+
+// Does w come after the end of what is here? Who says so may know of one end only.
+static bool follows_end(const struct conn *c, const struct wire_record *w)
+{
+	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_FIN_ACKED | TCP_DIR_RST;
+
+	return closing(c) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
+}
+
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
-// whoever sent w?
+// whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       !follows_end(c, w) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
 static bool handles_still(const struct shard *s, const struct conn *c)
 {
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
-	       (c->dir[0].key.proto != IPPROTO_TCP ||
-		       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) < TCP_CLOSING);
+	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS && !closing(c);
 }
 
 void repl_lack_flush(struct shard *s)
@@ -274,16 +300,24 @@ struct source {
 	uint32_t seq;
 };
 
-static void buried(struct shard *s, uint32_t i, enum tripod_reason why)
+// Somebody says that it has ended. What this node has said of it before and others acknowledge yet is not
+// that: of the end they know from who says so, or are told when they come back.
+static void buried(struct shard *s, uint32_t i, const struct source *from, enum tripod_reason why)
 {
-	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+	struct conn *c = store_conn(&s->store, i);
+
+	if (c->flags & CONN_SYNCING)
 		sync_forget(s, i);
+	c->stamp++;
+	holders_mark_only(
+		store_repl(&s->store, i), HOLDER_ACKED, repl_self(s) | 1ull << from->node);
 	conn_bury(s, i, why);
 }
 
-static bool refuse(struct shard *s, const struct wire_record *w, const struct source *from)
+static bool refuse(
+	struct shard *s, const struct wire_record *w, const struct source *from, bool alone)
 {
-	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq);
+	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq, alone);
 	return false;
 }
 
@@ -313,7 +347,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
-			buried(s, i, (enum tripod_reason)w->reason);
+			buried(s, i, from, (enum tripod_reason)w->reason);
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
 		return true;
@@ -335,11 +369,12 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (record_slot(s, w, &chain) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		fetch_want(s, w->chain, from->node);
-		return refuse(s, w, from);
+		return refuse(s, w, from, false);
 	}
-	i = install(s, w, from->node, final);
+	bool alone = false;
+	i = install(s, w, from->node, final, &alone);
 	if (i == STORE_NONE)
-		return refuse(s, w, from);
+		return refuse(s, w, from, alone);
 	// Others have copies of the life before: they, and whoever writes this one, are told.
 	r = store_repl(&s->store, i);
 	if (before & ~r->holders) {
@@ -360,7 +395,36 @@ static bool unread(
 	fetch_want(s, w->chain, from->node);
 	if (w->chain != conn_chain(s, c)->id && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		conn_free(s, i); // or, while a ring is full, with the next record
-	return refuse(s, w, from);
+	return refuse(s, w, from, false);
+}
+
+// Members with a copy that the sender, who writes a part, does not count among the holders: they would
+// miss what it writes. Whoever writes a part, or has until now, names all to whom it gives copies; who
+// has never, those that it has heard say so. A sender whose list is full is not told.
+static uint64_t unlisted(
+	const struct shard *s, uint32_t i, const struct wire_record *w, unsigned from, bool wrote)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t known = wrote ? r->holders : holders_with(r, HOLDER_KNOWN);
+	bool sender_writes = false;
+
+	for (unsigned p = 0; p < PARTS; p++)
+		sender_writes |= r->part[p].writer == from;
+	if (!(w->parts & 1u << PART_SHARED) || !sender_writes ||
+		__builtin_popcountll(w->holders) >= HOLDERS_MAX)
+		return 0;
+	return known & s->live & ~w->holders & ~repl_self(s) & ~(1ull << from);
+}
+
+// Is the copy that the sender has of a part that this node writes older than it should be? What has been
+// acknowledged was there. A holder of which this node did not know has been sent nothing.
+static bool behind(
+	const struct conn_repl *r, unsigned part, const struct wire_record *w, unsigned from)
+{
+	bool sent = r->holders >> from & 1;
+
+	return (!sent || holder_is(r, HOLDER_ACKED, from)) &&
+	       newer(&r->part[part], &w->version[part]);
 }
 
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
@@ -373,6 +437,7 @@ static bool merge(
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
 	uint64_t before = r->holders | 1ull << from;
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
+	const bool wrote = mastered || r->part[PART_SHARED].writer == s->conf->id;
 	uint8_t more = 0; // TCP flags that the sender has not
 
 	for (unsigned d = 0; d < 2; d++) {
@@ -380,11 +445,11 @@ static bool merge(
 			continue;
 		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
-		// A copy of what this node writes that is older than what was acknowledged.
-		stale |= conn_masters(c, d) && holder_is(r, HOLDER_ACKED, from) &&
-			 newer(&r->part[d], &w->version[d]);
+		stale |= conn_masters(c, d) && behind(r, d, w, from);
 		merge_dir(s, i, d, w);
 	}
+	stale |= (w->parts & 1u << PART_SHARED) && behind(r, PART_SHARED, w, from) &&
+		 r->part[PART_SHARED].writer == s->conf->id;
 	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
 	if (shared == SHARED_UNREAD)
 		return unread(s, i, w, source);
@@ -417,7 +482,8 @@ static bool merge(
 		count(s, C_log_records_stale);
 	// Who takes over what is being closed has not heard of all that has passed here.
 	bool handed = mastered & ~c->flags & both;
-	if (stale || lost || (handed && (more | r->untold) != 0)) {
+	if (stale || lost || (handed && (more | r->untold) != 0) ||
+		unlisted(s, i, w, from, wrote) != 0) {
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
@@ -445,7 +511,7 @@ static bool record_known(struct shard *s, uint32_t i, const struct wire_record *
 	}
 	if (w->op == WIRE_BURY) {
 		count(s, C_tombstones);
-		buried(s, i, (enum tripod_reason)w->reason);
+		buried(s, i, from, (enum tripod_reason)w->reason);
 		return true;
 	}
 	return merge(s, i, w, from);
@@ -460,23 +526,38 @@ static uint32_t find(const struct shard *s, const struct wire_record *w)
 	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
 }
 
+// Packets of record i may wait for what others know of it.
+static void end_answers(struct shard *s, uint32_t i, const struct source *from)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	for (unsigned d = 0; d < 2; d++) {
+		if (c->state == CONN_TOMBSTONE)
+			pull_found(s, &c->dir[d].key, true, from->node);
+		else
+			pull_none(s, &c->dir[d].key, from->node);
+	}
+}
+
 // false: it is not kept here as the sender believes. Then its message is not acknowledged: an
 // acknowledgement says that there is a copy.
 static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL, kept = true;
+	bool final = w->flags & WIRE_RECORD_FINAL, kept = true, alone = false;
 	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
 	if (i != STORE_NONE) {
 		kept = record_known(s, i, w, from, final);
+		if (w->op == WIRE_BURY && s->pulls_asking > 0)
+			end_answers(s, i, from);
 	} else if (w->op == WIRE_UPDATE) {
 		say_lack(s, w->hash, from->node, from->worker);
 		return false;
 	} else if (w->op == WIRE_BURY) {
 		return true;
-	} else if (install(s, w, from->node, final) == STORE_NONE) {
-		return refuse(s, w, from);
+	} else if (install(s, w, from->node, final, &alone) == STORE_NONE) {
+		return refuse(s, w, from, alone);
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
 		pull_found(s, &w->key, final, from->node);

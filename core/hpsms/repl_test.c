@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
+#include "core/testing/forge.h"
 #include "core/testing/rack.h"
 
 #define VIP "198.51.100.1"
@@ -65,16 +66,6 @@ static void tcp_back(
 			.payload_len = len});
 }
 
-static struct tripod_tuple key_of(unsigned n)
-{
-	char client[20];
-	struct tripod_tuple key = {.sport = htons(1000), .dport = htons(80), .proto = IPPROTO_TCP};
-	snprintf(client, sizeof(client), "198.18.0.%u", n);
-	tripod_addr_parse(&key.src, client);
-	tripod_addr_parse(&key.dst, VIP);
-	return key;
-}
-
 static void established(struct rack *r, unsigned n)
 {
 	tcp(r, n, TRIPOD_TCP_SYN, 100, 0, 0);
@@ -96,121 +87,13 @@ static bool carries(struct rack *r, unsigned n)
 	return arrived(r, TRIPOD_OUTGOING) == 1 && arrived(r, TRIPOD_INCOMING) == 1;
 }
 
-// ---- Forging ----
-
-static void send_as(struct rack *r, unsigned from, unsigned to, const void *message, size_t len)
-{
-	uint8_t frame[1600], to_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(to + 1)};
-	uint8_t from_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(from + 1)};
-	char src[20], dst[20];
-
-	snprintf(src, sizeof(src), "10.255.0.%u", from + 1);
-	snprintf(dst, sizeof(dst), "10.255.0.%u", to + 1);
-	size_t n = frames_build(frame, sizeof(frame),
-		&(struct frame_spec){.src = src,
-			.dst = dst,
-			.proto = IPPROTO_UDP,
-			.sport = CONTROL_PORT,
-			.dport = CONTROL_PORT,
-			.payload = message,
-			.payload_len = len,
-			.src_mac = from_mac,
-			.dst_mac = to_mac});
-	rack_inject(r, to, 30, frame, n);
-}
-
-static struct wire_header header_of(struct rack *r, unsigned from, unsigned to, enum wire_type type)
-{
-	return (struct wire_header){
-		.type = (uint8_t)type,
-		.from_node = (uint8_t)from,
-		.to_node = (uint8_t)to,
-		.count = 1,
-		.cluster = 7,
-		.boot = rack_node(r, from)->conf.boot,
-		.to_boot = (uint32_t)rack_node(r, to)->conf.boot,
-	};
-}
-
-// One record behind the header; its bytes.
-static int put(uint8_t *message, const struct wire_record *w)
-{
-	uint64_t chain = 0;
-	int size = wire_put_record(
-		message + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, w, &chain);
-
-	assert_true(size > 0);
-	return size;
-}
-
-// One record, as the next message of its channel.
-static void forge_from(
-	struct rack *r, unsigned from, unsigned worker, unsigned to, const struct wire_record *w)
-{
-	struct wire_header h = header_of(r, from, to, WIRE_LOG);
-	uint8_t message[WIRE_MESSAGE_MAX];
-	struct wire_record named = *w;
-
-	if (w->op != WIRE_PUT)
-		named.hash = store_hash(&node_shard(rack_node(r, to), 0)->store, &w->key);
-	int size = put(message, &named);
-	h.from_worker = (uint8_t)worker;
-	h.seq = node_shard(rack_node(r, to), 0)->peer[from].channel[worker].rx_ack + 1;
-	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
-	send_as(r, from, to, message, h.length);
-	rack_run_ms(r, 1);
-}
-
-static void forge(struct rack *r, unsigned from, unsigned to, const struct wire_record *w)
-{
-	forge_from(r, from, 0, to, w);
-}
-
-static const uint8_t nf[WIRE_NF_MAX] = {1};
-
-// A whole record of connection n that claims all parts.
-static struct wire_record record_of(struct rack *r, unsigned n, unsigned writer, uint16_t epoch)
-{
-	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct wire_record w = {
-		.op = WIRE_PUT,
-		.flags = WIRE_RECORD_ANSWERED,
-		.parts = 7,
-		.key = key_of(n),
-		.incarnation = 1000,
-		.chain = s->chain[0]->id,
-		.holders = 3,
-		.nf_size = s->chain[0]->wire_size,
-		.nf = nf,
-	};
-	for (unsigned p = 0; p < PARTS; p++)
-		w.version[p] = (struct conn_version){.epoch = epoch, .writer = (uint8_t)writer};
-	w.reversed = tripod_tuple_reverse(&w.key);
-	tripod_addr_parse(&w.reversed.src, SERVER);
-	w.reversed.sport = htons(8080);
-	return w;
-}
-
-static struct conn_repl *find(struct rack *r, unsigned node, unsigned n, struct conn **c)
-{
-	struct store *st = &node_shard(rack_node(r, node), 0)->store;
-	struct tripod_tuple key = key_of(n);
-	struct store_hit hit = store_find(st, &key, store_hash(st, &key));
-
-	if (hit.what != STORE_CONN)
-		return NULL;
-	if (c != NULL)
-		*c = store_conn(st, hit.index);
-	return store_repl(st, hit.index);
-}
-
 static void repl__forged_record_is_kept(void **state) // or the tests below test nothing
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	forge(r, 0, 1, &w);
-	assert_non_null(find(r, 1, 1, NULL));
+	assert_non_null(forge_find(r, 1, 1, NULL));
 	assert_int_equal(rack_counter(r, 1, C_drop_control_bad), 0);
 	rack_check(r);
 	rack_free(r);
@@ -220,14 +103,14 @@ static void repl__forged_record_is_kept(void **state) // or the tests below test
 static void repl__state_of_a_foreign_chain(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 	struct conn *c;
 
 	forge(r, 0, 1, &w);
-	assert_non_null(find(r, 1, 1, &c));
+	assert_non_null(forge_find(r, 1, 1, &c));
 	uint8_t before = c->nf[0];
 	for (unsigned i = 0; i < 3; i++) {
-		w = record_of(r, 1, 0, (uint16_t)(2 + i));
+		w = forge_record(r, 1, 0, (uint16_t)(2 + i));
 		w.nf_size -= (uint16_t)(i == 0 ? 1 : i * w.nf_size / 2); // one less, half, nothing
 		if (w.nf_size == 0)
 			w.nf = NULL;
@@ -235,35 +118,35 @@ static void repl__state_of_a_foreign_chain(void **state)
 	}
 	assert_int_equal(c->nf[0], before);
 	assert_int_equal(rack_counter(r, 1, C_log_records_refused), 3);
-	w = record_of(r, 2, 0, 1);
+	w = forge_record(r, 2, 0, 1);
 	w.chain++;
 	forge(r, 0, 1, &w);
-	assert_null(find(r, 1, 2, NULL));
-	w = record_of(r, 2, 0, 1);
+	assert_null(forge_find(r, 1, 2, NULL));
+	w = forge_record(r, 2, 0, 1);
 	w.nf_size--;
 	forge(r, 0, 1, &w);
-	assert_null(find(r, 1, 2, NULL));
+	assert_null(forge_find(r, 1, 2, NULL));
 	// A newer life of another chain does not cost the older one that is here.
-	w = record_of(r, 1, 0, 1);
+	w = forge_record(r, 1, 0, 1);
 	w.incarnation++;
 	w.chain++;
 	forge(r, 0, 1, &w);
-	assert_non_null(find(r, 1, 1, NULL));
+	assert_non_null(forge_find(r, 1, 1, NULL));
 	// This life under another chain: what is here is of the past, and nobody's copy any more.
-	w = record_of(r, 1, 0, 9);
+	w = forge_record(r, 1, 0, 9);
 	w.chain++;
 	forge(r, 0, 1, &w);
-	assert_null(find(r, 1, 1, NULL));
+	assert_null(forge_find(r, 1, 1, NULL));
 	// But who handles a direction goes on with it.
-	w = record_of(r, 3, 0, 1);
+	w = forge_record(r, 3, 0, 1);
 	forge(r, 0, 1, &w);
-	assert_non_null(find(r, 1, 3, &c));
+	assert_non_null(forge_find(r, 1, 3, &c));
 	c->flags |= CONN_MASTER_1;
-	find(r, 1, 3, NULL)->part[1] = (struct conn_version){.epoch = 9, .writer = 1};
-	w = record_of(r, 3, 0, 2);
+	forge_find(r, 1, 3, NULL)->part[1] = (struct conn_version){.epoch = 9, .writer = 1};
+	w = forge_record(r, 3, 0, 2);
 	w.chain++;
 	forge(r, 0, 1, &w);
-	assert_non_null(find(r, 1, 3, NULL));
+	assert_non_null(forge_find(r, 1, 3, NULL));
 	rack_check(r);
 	rack_free(r);
 }
@@ -272,7 +155,7 @@ static void repl__state_of_a_foreign_chain(void **state)
 static void repl__former_writer_is_corrected(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 1, 3);
+	struct wire_record w = forge_record(r, 1, 1, 3);
 
 	forge(r, 1, 0, &w);
 	rack_run_ms(r, 20);
@@ -284,21 +167,21 @@ static void repl__former_writer_is_corrected(void **state)
 	forge(r, 1, 0, &w);
 	rack_run_ms(r, 20);
 	assert_int_equal(rack_counter(r, 0, C_log_records_tx), sent + 1);
-	assert_int_equal(find(r, 0, 1, NULL)->part[PART_SHARED].epoch, 3);
+	assert_int_equal(forge_find(r, 0, 1, NULL)->part[PART_SHARED].epoch, 3);
 	rack_free(r);
 }
 
 static void repl__impossible_records(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.key.proto = w.reversed.proto = 0; // the mark of a tuple that is not known yet
 	forge(r, 0, 1, &w);
-	w = record_of(r, 1, 0, 1);
+	w = forge_record(r, 1, 0, 1);
 	w.key.proto = w.reversed.proto = 132;
 	forge(r, 0, 1, &w);
-	w = record_of(r, 1, 0, 1);
+	w = forge_record(r, 1, 0, 1);
 	w.incarnation = UINT64_MAX;
 	forge(r, 0, 1, &w);
 	assert_int_equal(rack_counter(r, 1, C_drop_control_bad), 3);
@@ -311,18 +194,18 @@ static void repl__impossible_records(void **state)
 static void repl__a_number_counts_once(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	forge(r, 0, 1, &w);
-	w = record_of(r, 2, 0, 1);
-	struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
+	w = forge_record(r, 2, 0, 1);
+	struct wire_header h = forge_header(r, 0, 1, WIRE_LOG);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size = put(message, &w);
+	int size = forge_put(message, &w);
 	h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack;
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
-	send_as(r, 0, 1, message, h.length);
+	forge_send(r, 0, 1, message, h.length);
 	rack_run_ms(r, 1);
-	assert_null(find(r, 1, 2, NULL));
+	assert_null(forge_find(r, 1, 2, NULL));
 	rack_free(r);
 }
 
@@ -330,12 +213,12 @@ static void repl__a_number_counts_once(void **state)
 static void repl__messages_of_others(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
-	int size = put(message, &w);
+	int size = forge_put(message, &w);
 
 	for (unsigned i = 0; i < 4; i++) {
-		struct wire_header h = header_of(r, 0, 1, WIRE_LOG);
+		struct wire_header h = forge_header(r, 0, 1, WIRE_LOG);
 		unsigned as = 0;
 		h.seq = node_shard(rack_node(r, 1), 0)->peer[0].channel[0].rx_ack + 1;
 		h.cluster += i == 0;
@@ -343,9 +226,9 @@ static void repl__messages_of_others(void **state)
 		h.to_boot += i == 2;
 		h.boot += i == 3;
 		rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
-		send_as(r, as, 1, message, h.length);
+		forge_send(r, as, 1, message, h.length);
 		rack_run_ms(r, 1);
-		assert_null(find(r, 1, 1, NULL));
+		assert_null(forge_find(r, 1, 1, NULL));
 		assert_int_equal(rack_counter(r, 1, C_drop_control_bad), i == 0 ? 1 : 2);
 		assert_int_equal(rack_counter(r, 1, C_drop_control_stale), i < 2 ? 0 : i - 1);
 	}
@@ -356,7 +239,7 @@ static void repl__messages_of_others(void **state)
 static void repl__nothing_is_reborn(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 	struct wire_record bury = {.op = WIRE_BURY,
 		.key = w.key,
 		.incarnation = w.incarnation,
@@ -365,7 +248,7 @@ static void repl__nothing_is_reborn(void **state)
 
 	forge(r, 0, 1, &w);
 	forge(r, 2, 1, &bury);
-	assert_non_null(find(r, 1, 1, &c));
+	assert_non_null(forge_find(r, 1, 1, &c));
 	assert_int_equal(c->state, CONN_TOMBSTONE);
 	w.version[PART_SHARED].epoch = w.version[0].epoch = 9;
 	forge(r, 0, 1, &w);
@@ -381,7 +264,7 @@ static void repl__nothing_is_reborn(void **state)
 static void repl__copies_outlive_silence(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.udp_ms = 2000});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 	struct tripod_tuple key;
 
 	w.key.proto = w.reversed.proto = IPPROTO_UDP;
@@ -403,7 +286,7 @@ static void place__spread_and_stable(void **state)
 	unsigned share[4] = {0};
 
 	for (unsigned i = 0; i < 250; i++) {
-		struct tripod_tuple key = key_of(i);
+		struct tripod_tuple key = forge_key(i);
 		uint64_t of_four = place_rendezvous(s, &key, 0xf, 1);
 		uint64_t of_three = place_rendezvous(s, &key, 0x7, 1);
 		uint64_t two = place_rendezvous(s, &key, 0xf, 2);
@@ -441,9 +324,10 @@ static void repl__absurd_claims(void **state)
 	for (unsigned i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
 		for (unsigned to = 0; to < 3; to++) {
 			struct conn *c;
-			if (find(r, to, 1, &c) == NULL)
+			if (forge_find(r, to, 1, &c) == NULL)
 				continue;
-			struct wire_record w = record_of(r, 1, claims[i].writer, claims[i].epoch);
+			struct wire_record w =
+				forge_record(r, 1, claims[i].writer, claims[i].epoch);
 			w.incarnation = c->incarnation;
 			w.holders = UINT64_MAX;
 			w.reversed = c->dir[1].key;
@@ -471,8 +355,8 @@ static void repl__broken_invariant_ends_its_connection(void **state)
 
 	established(r, 1);
 	established(r, 2);
-	assert_non_null(find(r, 0, 1, &c));
-	struct wire_record w = record_of(r, 1, 1, 50);
+	assert_non_null(forge_find(r, 0, 1, &c));
+	struct wire_record w = forge_record(r, 1, 1, 50);
 	w.incarnation = c->incarnation;
 	w.reversed = c->dir[1].key;
 	chain_pack(node_shard(rack_node(r, 0), 0)->chain[0], c->nf, packed);
@@ -550,7 +434,7 @@ static void repl__short_logs(void **state)
 static void repl__update_of_an_unknown_life(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 	static struct log log;
 
 	forge(r, 0, 1, &w);
@@ -561,14 +445,14 @@ static void repl__update_of_an_unknown_life(void **state)
 	w.version[0].version++;
 	forge(r, 0, 1, &w); // of what is known
 	assert_int_equal(log.lacks, 0);
-	assert_int_equal(find(r, 1, 1, NULL)->part[0].version, 1);
+	assert_int_equal(forge_find(r, 1, 1, NULL)->part[0].version, 1);
 	w.incarnation++;
 	forge(r, 0, 1, &w);
 	assert_int_equal(log.lacks, 1);
-	w.key = key_of(2); // no life at all
+	w.key = forge_key(2); // no life at all
 	forge(r, 0, 1, &w);
 	assert_int_equal(log.lacks, 2);
-	assert_int_equal(find(r, 1, 1, NULL)->part[0].version, 1);
+	assert_int_equal(forge_find(r, 1, 1, NULL)->part[0].version, 1);
 	rack_free(r);
 }
 
@@ -600,7 +484,7 @@ static void repl__update_of_a_lost_copy(void **state)
 		tcp(r, n, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 101, 501, 0);
 	rack_run_ms(r, 10);
 	for (unsigned n = 0; n < 8; n++) {
-		struct tripod_tuple key = key_of(n);
+		struct tripod_tuple key = forge_key(n);
 		assert_int_equal(rack_copies(r, &key), 2);
 	}
 	rack_check(r);
@@ -612,7 +496,7 @@ static void repl__update_of_a_lost_copy(void **state)
 static void repl__refusal_goes_to_who_sent(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.peer_workers = 2});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 	static struct log log;
 
 	log = (struct log){0};
@@ -662,7 +546,7 @@ static void repl__refused_copies_do_not_count(void **state)
 static void late_refusal(enum wire_type type)
 {
 	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
-	struct tripod_tuple key = key_of(1);
+	struct tripod_tuple key = forge_key(1);
 	uint8_t message[256];
 
 	established(r, 1);
@@ -671,19 +555,19 @@ static void late_refusal(enum wire_type type)
 	unsigned node = rack_hash(r,
 		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
 		TRIPOD_INCOMING);
-	struct wire_header h = header_of(r, !node, node, type);
+	struct wire_header h = forge_header(r, !node, node, type);
 	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, 128, &key);
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
-	send_as(r, !node, node, message, h.length);
+	forge_send(r, !node, node, message, h.length);
 	rack_run_ms(r, 20);
-	struct conn_repl *cr = find(r, node, 1, NULL);
+	struct conn_repl *cr = forge_find(r, node, 1, NULL);
 	assert_true(cr->holders == 3);
 	assert_true(holders_with(cr, HOLDER_ACKED) == 3);
 	// On its way, it crosses a NONE, and is not given up; a refusal is the end of it.
 	holders_mark_only(cr, HOLDER_ACKED, 1ull << node);
 	holders_mark_only(cr, HOLDER_KNOWN, 1ull << node);
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
-	send_as(r, !node, node, message, h.length);
+	forge_send(r, !node, node, message, h.length);
 	rack_run_ms(r, 1);
 	assert_true(cr->holders == (type == WIRE_NONE ? 3u : 1u << node));
 	rack_free(r);
@@ -739,7 +623,7 @@ static void repl__handed_over_while_queued(void **state)
 		&(struct frame_spec){.src = "198.18.0.1", .dst = VIP, .sport = 1000, .dport = 80},
 		TRIPOD_INCOMING);
 	struct shard *s = node_shard(rack_node(r, node), 0);
-	struct conn_repl *cr = find(r, node, 1, &c);
+	struct conn_repl *cr = forge_find(r, node, 1, &c);
 	unsigned other = (unsigned)__builtin_ctzll(cr->holders & ~(1ull << node));
 	assert_true(holder_is(cr, HOLDER_KNOWN, other));
 	c->flags &= (uint8_t) ~(CONN_MASTER_0 | CONN_MASTER_1);
@@ -757,7 +641,7 @@ static void repl__handed_over_while_queued(void **state)
 static void repl__backup_of_an_answered_connection_is_quiet(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = record_of(r, 1, 0, 1);
+	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.flags = 0;
 	w.holders = 7;
@@ -796,7 +680,7 @@ static void repl__late_acknowledgement(void **state)
 		rack_run_ms(r, 3);
 		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 500, 101, 0);
 		rack_run_ms(r, 3);
-		assert_non_null(find(r, 0, n, &c));
+		assert_non_null(forge_find(r, 0, n, &c));
 		uint64_t first = c->incarnation;
 		tcp(r, n, TRIPOD_TCP_RST | TRIPOD_TCP_ACK, 101, 501, 0);
 		rack_run_ms(r, 1);
@@ -805,7 +689,7 @@ static void repl__late_acknowledgement(void **state)
 		assert_true(log.frames > 0);
 		none = (struct log){.from = 0, .hold = true};
 		rack_tap(r, tap, &none); // nothing of the new life reaches node 1
-		struct conn_repl *cr = find(r, 0, n, &c);
+		struct conn_repl *cr = forge_find(r, 0, n, &c);
 		assert_non_null(cr);
 		assert_true(c->incarnation > first);
 		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 7000, 9001, 0);
@@ -830,7 +714,7 @@ static void repl__late_acknowledgement(void **state)
 static void repl__hello_from_a_group_address(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_header h = header_of(r, 1, 0, WIRE_HELLO);
+	struct wire_header h = forge_header(r, 1, 0, WIRE_HELLO);
 	struct wire_hello hello = {
 		.workers = 1, .flags = WIRE_HELLO_READY, .n_chains = 1, .live = 7, .chain = {1}};
 	uint8_t message[128], frame[256];

@@ -36,7 +36,7 @@ enum wire_type {
 	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
 	WIRE_REQUEST = 13, // changes that the shared part's writer is asked for
 	WIRE_APPLIED = 14, // answer: those that all copies have
-	WIRE_KIND = 15, // state of other keys than a connection's: questions, answers and copies
+	WIRE_KIND = 17, // state of other keys than a connection's: questions, answers and copies
 	WIRE_TYPE_MAX = WIRE_KIND,
 };
 

@@ -248,8 +248,9 @@ void *tripod_state_soft(struct tripod_call *c);
 
 // Has this NF's on_request() run on the node that writes the connection's state. If that is this node,
 // it runs within the call, and what it changes is a change like any other. Else it runs soon, exactly
-// once, whichever nodes die meanwhile, unless this one does or the connection ends first; what it changes
-// comes here as other changes do. The packet under way does not wait for it. 0, or
+// once, whichever nodes die meanwhile, unless this one does or the connection ends first (of more than four
+// nodes that ask for one connection within the same tenth of a second, one may be heard twice); what it
+// changes comes here as other changes do. The packet under way does not wait for it. 0, or
 //	-EBUSY   one of this connection is under way (some 10 ms); try again on a later packet. Counted.
 //	-ENOSPC  too many are under way on this worker. Counted.
 //	-EINVAL  more than TRIPOD_REQUEST_MAX bytes, no on_request, or called from it
