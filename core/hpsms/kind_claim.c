@@ -2,12 +2,14 @@
 // Kinds, at the workers that have connections of a key: which of these count, how many units they need,
 // and who waits for one. kind.c says how it all goes together.
 //
-// A connection counts where its shared part is written, so it counts once in the rack, but for the time that
+// A connection counts where its shared part is written, or, while that node is dead, where its copies are looked
+// after: so it counts once in the rack, but for the time that
 // a take-over needs to be known, and then twice rather than not at all: it takes its unit along, and who
 // had it says so a little later than who has it now.
 #include <errno.h>
 
 #include "core/hpsms/kinds.h"
+#include "core/hpsms/repl.h"
 
 #define SPARE_NS (50 * MS) // so long, units that are not used are kept
 #define REFUSED_NS (100 * MS) // so long, nobody is asked again after a refusal
@@ -93,14 +95,13 @@ void kind_review_conn(struct shard *s, uint32_t i, bool goes)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	const struct chain *chain = conn_chain(s, c);
-	bool writes = !goes && c->state == CONN_LIVE &&
-		      store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
+	bool counts_here = !goes && c->state == CONN_LIVE && repl_responsible(s, i);
 
 	for (unsigned nf = 0; nf < chain->n; nf++) {
 		bool counts = *counted(s, i) & 1u << nf;
 		struct tripod_kind_claim claim;
 		struct kind_key key;
-		if (chain->nf[nf].kind == 0 || counts == writes)
+		if (chain->nf[nf].kind == 0 || counts == counts_here)
 			continue;
 		if (counts) {
 			count_out(s, i, nf, !goes && c->state == CONN_LIVE);
