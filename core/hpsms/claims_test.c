@@ -474,6 +474,40 @@ static void claims__what_has_ended_elsewhere(void **state)
 	rack_free(r);
 }
 
+// A node whose messages were lost for a while asks, and is answered at once, though the window to it is full
+// of what it never got.
+static void claims__answer_through_a_full_window(void **state)
+{
+	enum { ANSWER = 0x10 };
+	struct rack *r = rack_of_lossy((struct rack_conf){.backups = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct channel *c = &s->peer[2].channel[0];
+	struct flow f;
+
+	open_at_0(r, &f);
+	deaf = 1u << 2;
+	for (unsigned ms = 0; ms < 3000 || !channel_full(c); ms++) {
+		assert_true(ms < 10000);
+		repl_changed(s, index_of(r, 0, &f.key), 1);
+		rack_run_ms(r, 1);
+	}
+	deaf = 0;
+	rack_tap(r, note_heads, NULL);
+	struct wire_header h = forge_header(r, 2, 0, WIRE_PULL);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, WIRE_TUPLE_MAX, &f.key);
+	h.to_worker = WIRE_ANY;
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	n_heads = 0;
+	forge_send(r, 2, 0, message, h.length);
+	rack_run_ms(r, 1);
+	bool answered = false;
+	for (unsigned n = 0; n < n_heads; n++)
+		answered |= (heads[n] & 3) == 1 && (heads[n] & ANSWER);
+	assert_true(answered);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,6 +521,7 @@ int main(void)
 		cmocka_unit_test(claims__silence_of_who_was_away),
 		cmocka_unit_test(claims__copies_that_lay_there),
 		cmocka_unit_test(claims__answer_of_who_was_away),
+		cmocka_unit_test(claims__answer_through_a_full_window),
 		cmocka_unit_test(claims__what_has_ended_elsewhere),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
