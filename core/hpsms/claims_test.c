@@ -308,10 +308,16 @@ static void claims__late_acknowledgement_of_the_living(void **state)
 	repl_changed(s, i, 1);
 	while (rack_counter(r, 0, C_log_messages_tx) < sent + 2)
 		rack_step(r);
+	deaf = 1u << 2;
 	forge(r, 1, 0, &w);
 	assert_int_equal(store_conn(&s->store, i)->state, CONN_TOMBSTONE);
 	rack_run_ms(r, 1); // now they acknowledge what was sent before
 	assert_false(holder_is(l, HOLDER_ACKED, 2));
+	// It was the writer, and sees to it that the others hear.
+	assert_int_equal(state_of(r, 2, &f.key), CONN_LIVE);
+	deaf = 0;
+	rack_run_ms(r, 2000);
+	assert_int_equal(state_of(r, 2, &f.key), CONN_TOMBSTONE);
 	rack_free(r);
 }
 

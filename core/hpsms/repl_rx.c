@@ -312,7 +312,8 @@ struct source {
 };
 
 // Somebody says that it has ended. What this node has said of it before and others acknowledge yet is not
-// that: of the end they know from who says so, or are told when they come back.
+// that: of the end they know from who says so, or are told when they come back. But if this node is the
+// writer, who says so is a holder that has seen it end by its own clock, and has told nobody.
 static void buried(struct shard *s, uint32_t i, const struct source *from, enum tripod_reason why)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -323,6 +324,10 @@ static void buried(struct shard *s, uint32_t i, const struct source *from, enum 
 	holders_mark_only(
 		store_repl(&s->store, i), HOLDER_ACKED, repl_self(s) | 1ull << from->node);
 	conn_bury(s, i, why);
+	if (store_repl(&s->store, i)->part[PART_SHARED].writer != s->conf->id)
+		return;
+	store_repl(&s->store, i)->tells = 1;
+	repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
 static bool refuse(
