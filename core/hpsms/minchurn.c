@@ -402,11 +402,11 @@ static void keep_best(struct minchurn *m)
 		m->best[c] = m->item[c].chosen;
 }
 
-// What would by itself keep the highest load from getting lower by 1/32 is not left uncovered any more,
+// What would by itself keep the highest load from getting lower by 1/128 is not left uncovered any more,
 // as far as the copies go. Others make up for what that costs.
 static void insist(struct minchurn *m)
 {
-	uint64_t limit = m->best_top - m->best_top / 32;
+	uint64_t limit = m->best_top - m->best_top / 128;
 
 	for (unsigned c = 0; c < m->n; c++) {
 		struct minchurn_item *item = &m->item[c];

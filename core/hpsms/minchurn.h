@@ -65,7 +65,7 @@ void minchurn_solve(struct minchurn *m);
 // The same in steps, one after the other, before each of which `load` may be given anew: nodes that have a
 // batch open at the same time tell each other `mine`, and come closer to the optimum of all of them.
 #define MINCHURN_ROUNDS 40 // of prices and choices; until then `mine` is of fractions of copies
-#define MINCHURN_ATTEMPTS 28 // to make whole copies of them, of which the best is kept
+#define MINCHURN_ATTEMPTS 36 // to make whole copies of them, of which the best is kept
 #define MINCHURN_STEPS (MINCHURN_ROUNDS + 15 + (MINCHURN_ATTEMPTS - 1) * 8 + 1)
 void minchurn_begin(struct minchurn *m);
 void minchurn_step(struct minchurn *m, unsigned step);
