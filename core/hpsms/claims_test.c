@@ -514,6 +514,50 @@ static void claims__answer_through_a_full_window(void **state)
 	rack_free(r);
 }
 
+// A member lives and has told that it has a connection, but does not answer in time: packets of it are lost,
+// and open nothing of their own.
+static void claims__no_answer_is_none(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.nodes = 3});
+	const struct frame_spec ask = {.proto = IPPROTO_UDP,
+		.src = "198.18.0.1",
+		.dst = FLOWS_VIP,
+		.sport = 1000,
+		.dport = 80,
+		.payload_len = 8};
+	const struct frame_spec answer = {.proto = IPPROTO_UDP,
+		.src = "10.1.0.101",
+		.dst = "198.18.0.1",
+		.sport = 8080,
+		.dport = 1000,
+		.payload_len = 8};
+	struct tripod_tuple key = forge_key(1);
+	unsigned other = 0;
+
+	key.proto = IPPROTO_UDP;
+	rack_send(r, TRIPOD_INCOMING, &ask);
+	rack_run_ms(r, 100);
+	rack_send(r, TRIPOD_OUTGOING, &answer);
+	rack_run_ms(r, 3000); // announced
+	assert_int_equal(rack_copies(r, &key), 2);
+	while (state_of(r, other, &key) == CONN_LIVE)
+		other++;
+	deaf = 1ull << other;
+	for (unsigned k = 0; k < 3; k++)
+		rack_port(r, k, k == other);
+	for (unsigned n = 0; n < 3; n++) {
+		rack_send(r, TRIPOD_INCOMING, &ask);
+		rack_run_ms(r, 80);
+		assert_int_equal(rack_counter(r, (int)other, C_drop_wait_timeout), n + 1);
+	}
+	assert_int_equal(rack_counter(r, -1, C_connections_opened), 1);
+	deaf = 0;
+	rack_send(r, TRIPOD_INCOMING, &ask);
+	rack_run_ms(r, 40);
+	assert_int_equal(rack_counter(r, (int)other, C_takeovers), 1);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -528,6 +572,7 @@ int main(void)
 		cmocka_unit_test(claims__copies_that_lay_there),
 		cmocka_unit_test(claims__answer_of_who_was_away),
 		cmocka_unit_test(claims__answer_through_a_full_window),
+		cmocka_unit_test(claims__no_answer_is_none),
 		cmocka_unit_test(claims__what_has_ended_elsewhere),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
