@@ -376,6 +376,36 @@ static void rack__freeze_and_thaw(void **state)
 	rack_free(r);
 }
 
+// A machine without time for its workers: each stands still for longer than the switch is patient, again and
+// again. What has been opened goes on, whichever worker a packet came to first; an old SYN opens nothing.
+static void rack__always_late(void **state)
+{
+	enum { N = 24 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 3, .seed = 31});
+	struct flow f[N];
+
+	establish(r, f, N);
+	assert_true(rack_counter(r, 0, C_handoffs) > 0);
+	for (unsigned turn = 0; turn < 5; turn++) {
+		rack_freeze(r, 0);
+		for (unsigned n = 0; n < N; n++)
+			from_client(r, &f[n], TRIPOD_TCP_ACK, 10);
+		for (unsigned n = 0; n < 8; n++) {
+			struct flow fresh = flow_of(1000 + 8 * turn + n);
+			from_client(r, &fresh, TRIPOD_TCP_SYN, 0);
+		}
+		uint64_t opened = rack_counter(r, 0, C_connections_opened);
+		rack_run_ms(r, 150);
+		rack_thaw(r, 0);
+		rack_run_ms(r, 20);
+		assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10), N);
+		assert_int_equal(rack_counter(r, 0, C_connections_opened), opened);
+		rack_run_ms(r, 200);
+	}
+	assert_true(rack_counter(r, 0, C_drop_stale) > 5);
+	rack_free(r);
+}
+
 // A killed node starts again with nothing, and is sent its connections back.
 static void rack__restart(void **state)
 {
@@ -530,6 +560,7 @@ int main(void)
 		cmocka_unit_test(rack__close_buries_all_copies),
 		cmocka_unit_test(rack__reuse_of_a_closed_tuple),
 		cmocka_unit_test(rack__freeze_and_thaw),
+		cmocka_unit_test(rack__always_late),
 		cmocka_unit_test(rack__restart),
 		cmocka_unit_test(rack__port_flap),
 		cmocka_unit_test(rack__stragglers_are_relayed),

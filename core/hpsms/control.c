@@ -654,8 +654,6 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		greet_rx(s, p, h, body, len);
 	else if (!peer->live)
 		count(s, C_drop_control_stale); // it will be sent again
-	else if (s->old_rx && h->type == WIRE_LOG)
-		count(s, C_drop_control_stale); // ... as what it has become
 	else if (memcmp(p->data + 6, peer->mac, 6) != 0)
 		count(s, C_drop_control_bad);
 	else if (h->type == WIRE_LOG)

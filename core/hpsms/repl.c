@@ -315,6 +315,26 @@ void repl_hold(struct shard *s, uint32_t i, unsigned node)
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 
+struct settled {
+	struct shard *s;
+	unsigned node;
+};
+
+static void on_lost(void *ctx, uint32_t ref, uint32_t stamp);
+
+// A node asks, so it is there. What it has not acknowledged while it was not must not keep its answer
+// waiting behind a full window.
+static void make_room(struct shard *s, unsigned node, unsigned worker)
+{
+	struct channel *c = &s->peer[node].channel[worker];
+	struct settled lost = {s, node};
+
+	if (!channel_full(c))
+		return;
+	channel_hasten(c);
+	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
+}
+
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -331,6 +351,7 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 		     !conn_uncertain(s, c, dir);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
+	make_room(s, node, worker);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
 	else
@@ -347,15 +368,11 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
 	if (c->state != CONN_TOMBSTONE || !(r->holders & 1ull << node) ||
 		holder_is(r, HOLDER_ACKED, node))
 		return false;
+	make_room(s, node, worker);
 	repl_queue(s, i, node);
 	s->peer[node].out[worker].urgent = true;
 	return true;
 }
-
-struct settled {
-	struct shard *s;
-	unsigned node;
-};
 
 static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 {
