@@ -31,7 +31,9 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 		s->peer[node].out[worker].urgent = true;
 	if (holder_is(r, HOLDER_QUEUED, node))
 		return;
-	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
+	// Of a batch that was placed together, T counts from the first.
+	uint64_t since_ns = s->placing->closing ? s->placing->since_ns : s->now_ns;
+	if (!channel_queue(&s->peer[node].channel[worker], i, since_ns)) {
 		// The connection is unprotected until the repair comes by.
 		count(s, C_log_queue_full);
 		s->repair_next |= bit;
@@ -126,7 +128,7 @@ void repl_protect(struct shard *s, uint32_t i)
 	// Of sync, the other direction's master does not wait for the shared part's to find another
 	// backup. Both choose the same, if they see the same members.
 	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
-		uint64_t more = place_missing(s, i);
+		uint64_t more = place_now(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;

@@ -171,12 +171,12 @@ static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const
 
 // ---- The switch ----
 
-// Two-stage ECMP: the primary choice among all, the second among those that are up.
+// Two-stage ECMP: the primary choice among all, the second among those that are up. Or that alone.
 static unsigned choose(const struct rack *r, uint64_t hash, uint64_t ports)
 {
 	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
 
-	if (ports & 1ull << first)
+	if (!r->conf.modulo && ports & 1ull << first)
 		return first;
 	for (unsigned i = 0; i < r->conf.nodes; i++) {
 		if (ports & 1ull << i)
@@ -237,6 +237,9 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.hash_seed = r->conf.seed,
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
+		.switch_model = r->conf.modulo ? SWITCH_MODULO : SWITCH_TWO_STAGE,
+		.placement = r->conf.random_placement ? PLACEMENT_RANDOM : PLACEMENT_PREDICTIVE,
+		.failure_ppm = 100,
 		.next_hop = r->conf.predicted ? next_hop : NULL,
 		.next_hop_ctx = r,
 		.durability = r->conf.baseline ? DURABILITY_NONE

@@ -20,6 +20,8 @@ struct rack_conf {
 	uint64_t seed;
 	bool split; // the switch hashes both ends: the directions of a connection may part
 	bool predicted; // the nodes know how the switch hashes
+	bool modulo; // the switch hashes modulo the nodes that are up, in one stage
+	bool random_placement;
 	bool baseline; // durability none
 	bool sync; // durability sync
 	bool sync_forward; // what waits too long leaves
