@@ -218,7 +218,7 @@ static int find_node(struct rack *r, const struct rack_check *c, int id)
 	const struct tripod_conf *at = c->nodes;
 	struct conf_words ids = {0};
 	uint64_t own;
-	if (id == RACK_NODE_ANY && r->n_nodes > 0)
+	if ((id == RACK_NODE_ANY || id == RACK_NODE_SWITCH) && r->n_nodes > 0)
 		return 0;
 	if (id == RACK_NODE_SELF) {
 		if (!rack_number(host, "id", &own)) {
@@ -263,7 +263,8 @@ static int rack_finish(struct rack *r, int node)
 		return -EINVAL;
 	conf_check(root, rack_options);
 	rack_check_all(&c, r);
-	rack_check_chain(tripod_conf_get(root, "chain"));
+	if (node != RACK_NODE_SWITCH)
+		rack_check_chain(tripod_conf_get(root, "chain"));
 	int rank = find_node(r, &c, node);
 	if (rank < 0 || conf_error_count(r->doc) > 0)
 		return -EINVAL;

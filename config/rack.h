@@ -24,12 +24,14 @@
 
 #define RACK_EAL_MAX 32
 #define RACK_UPLINKS_MAX 16
-#define RACK_SWITCH_PORT_MAX 0xfeff // of OpenFlow, 16 bits
+#define RACK_SWITCH_PORT_MAX 0xfefe // of OpenFlow, 16 bits
 
 // Special ids for rack_load().
 enum {
 	RACK_NODE_SELF = -1, // the file's own node.id; an error when it has none
 	RACK_NODE_ANY = -2, // no matter which: the node with the lowest id (to check a file)
+	RACK_NODE_SWITCH =
+		-3, // the same for the switch, to which the chain means nothing: not looked at
 };
 
 enum rack_hugepages {

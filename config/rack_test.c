@@ -513,7 +513,7 @@ static void switch_section(void **state)
 	strcat(text,
 		"switch: {model: two-stage, hash: 5-tuple, failures: 10, prediction_vlan: 3840,\n"
 		"  bridge: br0, uplinks: [{port: 300, side: inside, mac: 02:00:00:00:0d:01},\n"
-		"    {port: 65279, side: outside}]}\n");
+		"    {port: 65278, side: outside}]}\n");
 	assert_int_equal(rack_load_text("t.yaml", text, 1, &r), 0);
 	assert_int_equal(r.conf.switch_model, SWITCH_TWO_STAGE);
 	assert_int_equal(r.conf.switch_hash, SWITCH_5_TUPLE);
@@ -528,9 +528,16 @@ static void switch_section(void **state)
 	assert_int_equal(r.uplink[0].side, TRIPOD_OUTGOING);
 	assert_true(r.uplink[0].has_mac);
 	assert_memory_equal(r.uplink[0].mac, "\x02\x00\x00\x00\x0d\x01", 6);
-	assert_int_equal(r.uplink[1].port, 65279);
+	assert_int_equal(r.uplink[1].port, 65278);
 	assert_int_equal(r.uplink[1].side, TRIPOD_INCOMING);
 	assert_false(r.uplink[1].has_mac);
+	rack_free(&r);
+	// The switch does not ask what the chain is made of.
+	test_rack_with(32, "  - of_a_plugin: {x: 1}", text);
+	assert_int_equal(rack_load_text("t.yaml", text, RACK_NODE_SWITCH, &r), 0);
+	assert_int_equal(r.conf.id, 1);
+	rack_free(&r);
+	assert_int_equal(rack_load_text("t.yaml", text, RACK_NODE_ANY, &r), -22);
 	rack_free(&r);
 	// Without a port of its own, node 0 has none.
 	assert_int_equal(

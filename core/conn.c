@@ -7,6 +7,8 @@
 #include "core/defect.h"
 #include "core/shard.h"
 
+#define TOMBSTONE_PATIENCE 8 // times tombstone_ms: so long it stays for members that have not heard
+
 void conn_init(struct shard *s, struct arena *a)
 {
 	uint32_t places = 1;
@@ -42,15 +44,22 @@ static bool tcp_closed(const struct conn *c)
 	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
 }
 
+// Nothing has been heard of it since this node was away: it may have gone on elsewhere.
+static bool in_doubt(const struct shard *s, const struct conn *c)
+{
+	return conn_uncertain(s, c, 0) && conn_uncertain(s, c, 1);
+}
+
 // A backup keeps its copy for twice as long as the master would, from what it was last told: the
-// master tells of activity every quarter of the time-out. What TCP has closed ends everywhere at about
-// the same time, a quarter later on a backup, so that nobody has to be told.
+// master tells of activity every quarter of the time-out. So does a master that is in doubt whether it
+// still is one: who handles the connection now tells it within that time. What TCP has closed ends
+// everywhere at about the same time, a quarter later on a backup, so that nobody has to be told.
 static tick_t deadline(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint32_t ms = conn_timeout_ms(s, c);
 
-	if (!masters_shared(s, i))
+	if (!masters_shared(s, i) || in_doubt(s, c))
 		ms += tcp_closed(c) ? ms / 4 : ms;
 	return conn_last_seen(c) + ticks_of_ms(ms);
 }
@@ -87,6 +96,7 @@ static int index_reversed(struct shard *s, uint32_t i, bool final)
 	struct ring_message m = {
 		.type = RING_ALIAS_ADD,
 		.final = final,
+		.answered = c->flags & CONN_ANSWERED,
 		.node = s->conf->id,
 		.alias = {.key = c->dir[1].key, .incarnation = c->incarnation, .conn = i},
 	};
@@ -160,7 +170,14 @@ void conn_delete(struct shard *s, uint32_t i)
 	store_conn_free(&s->store, i);
 }
 
-void conn_make_way(struct shard *s, const struct tripod_tuple *reversed)
+// Opened by an answer whose connection was not known here.
+static bool is_of_answer(const struct conn *c, const struct store_hit *hit)
+{
+	return hit->dir == 0 && c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
+	       !(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD));
+}
+
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered)
 {
 	struct store_hit hit = store_find(&s->store, reversed, store_hash(&s->store, reversed));
 
@@ -170,8 +187,13 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed)
 	bool ended = c->state == CONN_TOMBSTONE ||
 		     (c->dir[0].key.proto == IPPROTO_TCP &&
 			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
-	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1))
+	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1)) {
 		conn_free(s, hit.index);
+	} else if (answered && is_of_answer(c, &hit)) {
+		run_close(s, hit.index, TRIPOD_TERMINATED);
+		if (!conn_free(s, hit.index))
+			conn_bury(s, hit.index, TRIPOD_TERMINATED); // until there is room in a ring
+	}
 }
 
 // ---- Opening ----
@@ -445,22 +467,49 @@ static void end(struct shard *s, uint32_t i, enum tripod_reason why)
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)
 {
 	end(s, i, why);
+	store_repl(&s->store, i)->tells = 1;
 	// Unanswered, it may have been opened over a life that others have copies of.
 	if (store_repl(&s->store, i)->holders & ~(1ull << s->conf->id))
 		store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 
-// The master tells the holders of activity they have not heard of, every quarter of the time-out.
+// The master tells the holders of activity they have not heard of, every quarter of the time-out. Not
+// of what was before it was away: they may know better, or have forgotten what has ended since.
 static void publish(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);
+
+	if ((int32_t)(conn_last_seen(c) - s->awake_from) < 0)
+		return;
 	uint16_t seen = (uint16_t)(conn_last_seen(c) >> 8);
 	uint32_t quarter = ticks_of_ms(conn_timeout_ms(s, c) / 4) >> 8;
 
 	if ((c->flags & CONN_REPLICATED) && (uint16_t)(seen - c->published) >= quarter / 2 &&
 		seen != c->published)
 		repl_changed(s, i, 1u << PART_DIR0 | 1u << PART_DIR1 | REPL_QUIET);
+}
+
+// A member that lives and has not heard of the end may yet send what it has: a worker of it stands
+// still, or its frames are lost. For some time it is waited for; one that takes longer is dead, or as
+// good as that.
+static bool tombstone_stays(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	int32_t age = (int32_t)(s->now - c->dir[0].seen);
+	int32_t stays = (int32_t)ticks_of_ms(s->conf->tombstone_ms);
+
+	if (DEFECT(tombstone))
+		return false;
+	if (age < stays)
+		return true;
+	if (!r->tells || (r->holders & s->live & ~holders_with(r, HOLDER_ACKED)) == 0)
+		return false;
+	if (age < TOMBSTONE_PATIENCE * stays)
+		return true;
+	count(s, C_tombstones_untold);
+	return false;
 }
 
 void conn_expire(struct shard *s, uint32_t i)
@@ -473,10 +522,7 @@ void conn_expire(struct shard *s, uint32_t i)
 			c->dir[d].seen = s->now - AGE_MAX;
 	}
 	if (c->state == CONN_TOMBSTONE) {
-		if ((int32_t)(s->now - c->dir[0].seen) <
-				(DEFECT(tombstone) ? 0
-						   : (int32_t)ticks_of_ms(s->conf->tombstone_ms)) ||
-			!conn_free(s, i))
+		if (tombstone_stays(s, i) || !conn_free(s, i))
 			store_wheel_set(&s->store, i, s->now + ticks_of_ms(100));
 		return;
 	}
@@ -488,6 +534,7 @@ void conn_expire(struct shard *s, uint32_t i)
 	}
 	if (masters_shared(s, i) && tcp_closed(c)) {
 		end(s, i, TRIPOD_TCP_CLOSED);
+		store_repl(&s->store, i)->tells = 1;
 		repl_ended(s, i);
 	} else if (masters_shared(s, i)) {
 		conn_close(s, i, TRIPOD_TIMEOUT);

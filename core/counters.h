@@ -131,6 +131,7 @@
 	X(sync_waits, "packets that waited for acknowledgements of their state")                   \
 	X(sync_timeouts, "of them, those that waited for as long as they may")                     \
 	X(tombstones, "records of closed connections received for connections known here")         \
+	X(tombstones_untold, "closed connections forgotten before all live members had heard")     \
 	X(tombstone_hits, "packets and records that met a connection which had ended")             \
 	X(chains_fetched, "chains that were fetched from a peer")                                  \
 	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \

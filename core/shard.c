@@ -255,7 +255,7 @@ static void alias_add(struct shard *s, unsigned from, const struct ring_message 
 		store_unindex_alias(&s->store, hit.index);
 		store_alias_free(&s->store, hit.index);
 	}
-	conn_make_way(s, &alias->key);
+	conn_make_way(s, &alias->key, m->answered);
 	if (store_index_alias(&s->store, a) != 0) {
 		count(s, C_drop_index_full);
 		store_alias_free(&s->store, a);
@@ -478,6 +478,8 @@ static void tick(struct shard *s)
 
 	if (s->now - s->valid_from > AGE_MAX)
 		s->valid_from = s->now - AGE_MAX;
+	if (s->now - s->awake_from > AGE_MAX)
+		s->awake_from = s->now - AGE_MAX;
 	expire(s);
 	ready_worker_tick(s);
 	if (s->timers.used > 0 || s->repair_at != 0)
@@ -512,12 +514,17 @@ void shard_step(struct shard *s, struct step *step)
 	chain_set_step(s);
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
-	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS)
+	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS) {
 		control_doubt(s);
+		s->awake_from = s->now;
+	}
 	session_keys(s);
 	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
 	// again since. An old SYN would open another life of a connection that goes on elsewhere.
 	s->stale_rx |= s->now_ns - s->last_step_ns > patience_ns(s->conf);
+	// And so long that tombstones may be gone of what has ended meanwhile: half, for the others first have
+	// to see that this node is back.
+	s->old_rx |= s->now_ns - s->last_step_ns > s->conf->tombstone_ms * MS / 2;
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -528,7 +535,9 @@ void shard_step(struct shard *s, struct step *step)
 		s->counters[C_rx_bytes] += step->rx[i].len;
 	burst(s, step->rx, step->n_rx);
 	// What is not full was the last that lay there.
-	s->stale_rx = s->stale_rx && (step->n_rx == STEP_BURST || step->more);
+	bool more = step->n_rx == STEP_BURST || step->more;
+	s->stale_rx = s->stale_rx && more;
+	s->old_rx = s->old_rx && more;
 	if (s->now_ns >= s->next_tick_ns)
 		tick(s);
 	else if (s->overdue && shard_has_room(s))

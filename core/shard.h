@@ -73,6 +73,7 @@ enum ring_type {
 struct ring_message {
 	uint8_t type; // enum ring_type
 	uint8_t node, worker, live, workers, final, net;
+	bool answered; // RING_ALIAS_ADD: the connection has been
 	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
 	uint8_t mac[6];
@@ -203,8 +204,10 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
+	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience
+	bool old_rx; // ... and records that may be of what has been forgotten since
 	struct rng rng;
 	struct timers timers;
 
@@ -252,6 +255,7 @@ struct shard {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
 		uint8_t node, worker, type;
+		bool alone;
 		uint32_t seq;
 	} none, lack; // the WIRE_NONE or WIRE_REFUSED, and the WIRE_LACK, being filled
 	uint32_t repair_at; // next record to look at; 0: idle
@@ -507,7 +511,8 @@ int conn_index(struct shard *s, uint32_t i, bool final);
 bool conn_unindex(struct shard *s, uint32_t i); // false: a ring is full, try again later
 // What has ended here, and not yet everywhere, does not keep its tuple from who uses it now: the master
 // gives an address and port to the next as soon as it has forgotten the last.
-void conn_make_way(struct shard *s, const struct tripod_tuple *reversed);
+// Nor does what an answer has opened, before its connection was known here, from that connection.
+void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered);
 void conn_take_over(struct shard *s, uint32_t i, unsigned dir);
 void conn_answered(struct shard *s, uint32_t i);
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why); // by its master
@@ -612,6 +617,11 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node);
 void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end
 // A full copy to a node that asked for the packets of direction dir.
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
+// Where record i is a tombstone, and the node that asks may still have the living: it is told of the end,
+// which answers it. false: it is not so.
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
+// The shared part of record i, whose packets come here, has lost its writer, and has to be written.
+void repl_adopt(struct shard *s, uint32_t i);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
@@ -761,9 +771,10 @@ void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
-// it was sent (WIRE_REFUSED; seq: in which message): collected, sent by pull_none_flush().
+// it was sent (WIRE_REFUSED; seq: in which message; alone: others could be kept): collected, sent by
+// pull_none_flush().
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker, uint32_t seq);
+	unsigned worker, uint32_t seq, bool alone);
 void pull_none_flush(struct shard *s);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);

@@ -121,6 +121,7 @@ struct conn_repl {
 	// This node is the shared part's writer by a claim of a former life of its own: what it changes
 	// goes one epoch higher.
 	uint8_t former : 1;
+	uint8_t tells : 1; // of a tombstone: it is this node that sees to it that the holders know
 };
 _Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 

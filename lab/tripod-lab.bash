@@ -34,6 +34,10 @@ _tripod_lab() {
 		mapfile -t COMPREPLY < <(compgen -W "outside-endpoint symmetric 5-tuple" -- "$cur")
 		return
 		;;
+	--model)
+		mapfile -t COMPREPLY < <(compgen -W "resilient two-stage" -- "$cur")
+		return
+		;;
 	--how)
 		mapfile -t COMPREPLY < <(compgen -W "kill freeze link" -- "$cur")
 		return
@@ -46,7 +50,7 @@ _tripod_lab() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--nodes | --workers | --detect-ms | --backups | --start | --wait)
+	--nodes | --workers | --detect-ms | --backups | --start | --wait | --flows | --seed)
 		return
 		;;
 	esac
@@ -58,8 +62,8 @@ _tripod_lab() {
 		[[ $ns == *-node* ]] && nodes+=" ${ns##*-node}"
 	done
 	case $verb in
-	"") words="up down status list exec kill restore drain undrain stop add rolling-restart logs capture --help --version" ;;
-	up) words+=" --name --nodes --mode --hash --config --workers --detect-ms --backups --durability --start --wait" ;;
+	"") words="up down status list exec kill restore drain undrain stop add remove rolling-restart predict-check logs capture --help --version" ;;
+	up) words+=" --name --nodes --mode --hash --model --config --workers --detect-ms --backups --durability --start --wait" ;;
 	down) words+=" --name --all" ;;
 	status) words+=" --name --json" ;;
 	list) words+=" --json" ;;
@@ -67,9 +71,10 @@ _tripod_lab() {
 	kill) words+=" --name --how $nodes" ;;
 	restore) words+=" --name --no-wait --wait $nodes" ;;
 	drain) words+=" --name --wait --json $nodes" ;;
-	undrain | stop) words+=" --name $nodes" ;;
+	undrain | stop | remove) words+=" --name $nodes" ;;
 	add) words+=" --name --no-wait --wait" ;;
 	rolling-restart) words+=" --name --wait --json" ;;
+	predict-check) words+=" --name --flows --seed --json" ;;
 	logs) words+=" --name --follow $nodes switch" ;;
 	capture) words+=" --name -- $roles" ;;
 	esac

@@ -41,6 +41,7 @@ static struct world *begin(enum what what)
 	o.hosts.idle_max_ms = 3000;
 	o.hosts.keepalive_ms = 150;
 	o.hosts.bytes_max = 20000;
+	o.request_every = 0;
 	struct world *w = world_new(&o, NULL);
 	world_until(w, w->now_ns + 3 * SEC);
 	assert_int_equal(w->up, o.ecmp.ports);

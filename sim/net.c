@@ -247,6 +247,7 @@ void net_from_node(struct world *w, unsigned i, const struct frame *f)
 			trace_packet(&w->trace, w->now_ns, TRACE_RELAY, i, true, p);
 		else
 			w->totals.control_bytes += f->len;
+		w->node[i].control += f->vlan == RACKFILE_FABRIC_VLAN;
 		between_nodes(w, i, b, f->vlan, at_ns, p);
 	}
 	net_bytes_release(w, b);

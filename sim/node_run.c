@@ -413,7 +413,8 @@ void node_run_step(struct world *w, unsigned i, unsigned worker)
 		take_fetched(w, i);
 	shard_step(node_shard(n->node, worker), step);
 	w->totals.steps++;
-	note_drops(w, i, node_shard(n->node, worker), k->counted);
+	if (!w->faults.flooded) // else it would be told of nothing else
+		note_drops(w, i, node_shard(n->node, worker), k->counted);
 	if (step->n_tx > STEP_TX || step->n_done > STEP_DONE || step->n_spare > STEP_SPARE)
 		check_violation(w, "step", NULL, 0, "node %u: tx %u done %u spare %u", i,
 			step->n_tx, step->n_done, step->n_spare);

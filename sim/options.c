@@ -21,6 +21,7 @@ const char *const fault_names[FAULT_KINDS + 1] = {
 	[FAULT_RECONFIGURE] = "reconfigure",
 	[FAULT_FLUTTER] = "flutter",
 	[FAULT_SLOW] = "slow",
+	[FAULT_FLOOD] = "flood",
 	NULL,
 };
 
@@ -150,6 +151,10 @@ static void draw_network(struct options *o)
 	o->reorder_us = reorder ? draw_log(o, "reorder by", 10, 3000) : 0;
 	o->corrupt = options_fault(o, FAULT_CORRUPT) ? draw_log(o, "corrupt", 100, 10000) : 0;
 	o->slow_us = options_fault(o, FAULT_SLOW) ? draw_log(o, "slow", 250, 4000) : 0;
+	o->flood_per_s = options_fault(o, FAULT_FLOOD)
+				 ? draw_log(o, "flood", 2000, large ? 20000 : 100000)
+				 : 0;
+	o->flood_kind = FLOOD_KINDS;
 }
 
 static void draw_nodes_conf(struct options *o)
@@ -173,6 +178,11 @@ static void draw_nodes_conf(struct options *o)
 	o->tiny = chance(o, "tiny", 12);
 	o->connections = 4 * o->hosts.connections_max + 2 * o->hosts.opens_per_s + 512;
 	o->embryonic = o->connections;
+	if (o->flood_per_s > 0) { // so large that what is answered at all is so before it makes way
+		o->embryonic = 3 * o->hosts.opens_per_s + o->flood_per_s / 20;
+		o->connections += o->embryonic;
+		o->pull_per_s = draw_log(o, "pull per s", 5000, 20000);
+	}
 	o->waiting = o->pulls = o->requests = 1024;
 	if (o->tiny) {
 		o->connections = draw_log(o, "connections", 64, 1024);

@@ -10,6 +10,7 @@
 
 #include "core/node.h"
 #include "sim/ecmp.h"
+#include "sim/flood.h"
 #include "sim/hosts.h"
 
 #define SIM_NODES_MAX 48
@@ -31,6 +32,7 @@ enum fault_kind {
 	FAULT_RECONFIGURE, // the nodes are given another chain, one after the other
 	FAULT_FLUTTER, // ports go down and up again sooner than the nodes can tell each other
 	FAULT_SLOW, // what nodes tell each other takes longer
+	FAULT_FLOOD, // packets that belong to nobody (flood.h)
 	FAULT_KINDS,
 };
 extern const char *const fault_names[FAULT_KINDS + 1]; // NULL-terminated
@@ -70,6 +72,8 @@ struct options {
 	uint32_t latency_ns, jitter_ns, rate_mbps, queue_us;
 	uint32_t workload_loss, fabric_loss, dup, reorder, reorder_us, corrupt;
 	uint32_t slow_us; // at most, of FAULT_SLOW; 0: never
+	uint32_t flood_per_s; // packets, of FAULT_FLOOD; 0: never
+	unsigned flood_kind; // enum flood_kind; FLOOD_KINDS: each has its own
 
 	// The nodes.
 	enum rss_mode rss;

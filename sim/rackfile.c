@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/ledger.h"
 #include "sim/options.h"
 
 const uint8_t RACKFILE_GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0, 1, 2}};
@@ -85,7 +86,7 @@ static void limits(struct text *t, const struct options *o)
 		o->tiny ? 100 : o->connections * o->workers * 8);
 	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 3, tcp_closing_s: %u,\n",
 		o->established_s, o->established_s);
-	say(t, "  tcp_closed_s: 1, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
+	say(t, "  tcp_closed_s: 3, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
 		o->udp_s, o->udp_s, o->tombstone_s);
 }
 
@@ -165,6 +166,6 @@ char *rackfile_text(const struct options *o, unsigned version)
 		snat(&t, o);
 	}
 	if (o->request_every != 0)
-		say(&t, "  - ledger: {every: %u}\n", o->request_every);
+		say(&t, "  - %s: {every: %u}\n", ledger.name, o->request_every);
 	return t.at;
 }

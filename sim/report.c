@@ -86,6 +86,9 @@ json_t *report_of(const struct world *w, const char *fixed)
 	if (w->hosts != NULL)
 		hosts_totals(w->hosts, &t);
 	put(o, "packets", t.packets);
+	put(o, "flood_packets", w->flood.sent);
+	put(o, "pulls_timed", check_pulls_within(w, UINT64_MAX));
+	put(o, "pulls_within_5_ms", check_pulls_within(w, 5 * MS));
 	put(o, "retransmissions", t.retransmissions + t.fast_retransmissions);
 	put(o, "frames_lost", w->totals.frames_lost);
 	put(o, "steps", w->totals.steps);

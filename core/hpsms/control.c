@@ -600,7 +600,7 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 		if (had)
 			repl_queue(s, hit.index, h->from_node);
 		else if (h->type == WIRE_REFUSED)
-			repl_no_room(s, hit.index, h->from_node);
+			repl_no_room(s, hit.index, h->from_node, h->ack_bits & 1);
 	}
 	// The rest of the message that is refused is sent again at once.
 	if (h->type == WIRE_REFUSED)
@@ -643,6 +643,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		greet_rx(s, p, h, body, len);
 	else if (!peer->live)
 		count(s, C_drop_control_stale); // it will be sent again
+	else if (s->old_rx && h->type == WIRE_LOG)
+		count(s, C_drop_control_stale); // ... as what it has become
 	else if (memcmp(p->data + 6, peer->mac, 6) != 0)
 		count(s, C_drop_control_bad);
 	else if (h->type == WIRE_LOG)

@@ -2,8 +2,8 @@
 // This node's index set. A connection is announced when it is no longer young: most end before that,
 // and cost nothing. Nor do those without an end that are quiet by then: a question by UDP and its answer
 // are remembered for minutes, and nothing more comes. Until then the backups have them, and whoever
-// misses one asks in a round for all that there is. Changes go out as a stream of numbered messages; what was missed is sent again from a
-// short history, and who missed more fetches the set as it is.
+// misses one asks in a round for all that there is. Changes go out as a stream of numbered messages; what
+// was missed is sent again from a short history, and who missed more fetches the set as it is.
 #include <netinet/in.h>
 
 #include "core/shard.h"
@@ -391,11 +391,16 @@ static bool queue(struct shard *s, struct index_ring *r, uint32_t i)
 	return true;
 }
 
-static bool ended(const struct conn *c)
+static bool is_gone(const struct conn *c)
 {
-	return c->state != CONN_LIVE || c->dir[1].key.proto == 0 ||
-	       (c->dir[0].key.proto == IPPROTO_TCP &&
-		       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
+	return c->state != CONN_LIVE || c->dir[1].key.proto == 0;
+}
+
+// Nothing more comes, unless the last acknowledgement was lost: then a FIN comes again, anywhere.
+static bool is_closed(const struct conn *c)
+{
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
 }
 
 // A budget counted in time.
@@ -414,6 +419,8 @@ static bool is_quiet(const struct shard *s, const struct conn *c, uint32_t ms)
 {
 	uint32_t ticks = ticks_of_ms(ms);
 
+	if (is_closed(c))
+		return true;
 	return c->dir[0].key.proto != IPPROTO_TCP && s->now - c->dir[0].seen >= ticks &&
 	       s->now - c->dir[1].seen >= ticks;
 }
@@ -433,7 +440,7 @@ static bool announce(struct shard *s, uint32_t i)
 static bool stands(struct shard *s, uint32_t i, bool asked)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	bool may = (s->index.what[i] & INDEX_WAITS) && !ended(c) && worth(s, c, asked);
+	bool may = (s->index.what[i] & INDEX_WAITS) && !is_gone(c) && worth(s, c, asked);
 
 	// Unanswered ones are many in a flood. Beyond their budget they are told of when answered.
 	return may && ((c->flags & CONN_ANSWERED) || spend(s, &s->index.eager_ns, EAGER_NS));

@@ -565,6 +565,7 @@ static void none_send(struct shard *s)
 	control_header(s, &h, (enum wire_type)s->none.type, s->none.node, s->none.worker);
 	h.count = s->none.count;
 	h.ack = s->none.seq;
+	h.ack_bits = s->none.alone;
 	control_send(s, &s->none.frame, &h, s->none.used);
 	s->none.frame.buf = NULL;
 }
@@ -576,10 +577,10 @@ void pull_none_flush(struct shard *s)
 }
 
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker, uint32_t seq)
+	unsigned worker, uint32_t seq, bool alone)
 {
 	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker ||
-		     s->none.seq != seq;
+		     s->none.seq != seq || s->none.alone != alone;
 
 	if (s->none.frame.buf != NULL && other)
 		none_send(s);
@@ -593,6 +594,7 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 			s->none.node = (uint8_t)node;
 			s->none.worker = (uint8_t)worker;
 			s->none.seq = seq;
+			s->none.alone = alone;
 			s->none.used = WIRE_HEADER_SIZE;
 			s->none.count = 0;
 		}
@@ -629,7 +631,7 @@ void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, 
 		   store_conn(&s->store, hit.index)->dir[1].key.proto != 0) {
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
-	} else {
-		pull_say(s, WIRE_NONE, key, node, worker, 0);
+	} else if (hit.what != STORE_CONN || !repl_answer_end(s, hit.index, node)) {
+		pull_say(s, WIRE_NONE, key, node, worker, 0, false);
 	}
 }

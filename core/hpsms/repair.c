@@ -15,10 +15,11 @@ void repl_repair_start(struct shard *s, bool marks)
 	s->repair_tokens_ns = s->now_ns;
 }
 
-// Members that know what they hold: not those that have started anew.
+// Members that know what they hold: not those that have started anew. Who takes traffic, or has, is
+// none of these, though this node may have heard of it just now, having started itself.
 static uint64_t sane(const struct shard *s)
 {
-	return s->live & ~s->joining & ~s->repair_reboot;
+	return s->live & (~(s->joining | s->repair_reboot) | s->ports | s->draining);
 }
 
 // The one who gives record i a new copy: its master, or while that is dead the lowest holder alive.
@@ -35,19 +36,6 @@ static bool responsible(const struct shard *s, uint32_t i)
 	if ((sane(s) & 1ull << writer) || (unsigned)__builtin_ctzll(holders) != s->conf->id)
 		return false;
 	return true;
-}
-
-// The shared part of record i has lost its writer: from now on this node looks after it, and says so.
-static void adopt(struct shard *s, uint32_t i)
-{
-	struct conn_repl *r = store_repl(&s->store, i);
-	struct conn_version *v = &r->part[PART_SHARED];
-
-	r->former = 0;
-	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
-	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
-	repl_changed(s, i, 1u << PART_SHARED);
-	conn_rewheel(s, i);
 }
 
 // Does somebody wait for record i to be sent: a joining member that should have it, or this node,
@@ -126,6 +114,14 @@ static bool hand_to_lowest(struct shard *s, uint32_t i)
 	return true;
 }
 
+// Of a connection whose writer is gone nobody knows which of the holders it lists it had reached: whom
+// this node has not heard of its copy is sent one. That makes no claim, since no packet has come: the
+// writer may be there, and this node be the one that hears nobody.
+static uint64_t orphaned(const struct shard *s, const struct conn_repl *r)
+{
+	return r->part[PART_SHARED].writer == s->conf->id ? 0 : r->holders;
+}
+
 static bool look_at(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
@@ -145,16 +141,15 @@ static bool look_at(struct shard *s, uint32_t i)
 	uint64_t to = s->repair_nodes;
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
-	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
+	if (gives)
+		to |= orphaned(s, r);
 	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
-	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 || orphan ||
+	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 ||
 		(answered && gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);
-		if (orphan)
-			adopt(s, i);
-		repl_protect(s, i);
+		repl_give(s, i, answered && gives);
 	}
 	note_owed(s, i, gives);
 	return true;

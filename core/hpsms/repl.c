@@ -97,13 +97,17 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		repl_queue_all(s, i, r->holders);
 }
 
-void repl_no_room(struct shard *s, uint32_t i, unsigned node)
+void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
+	uint64_t before = s->refusing;
+
 	holders_remove(store_repl(&s->store, i), 1ull << node);
 	s->refusing |= 1ull << node;
 	if (s->forgive_ns == 0)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
 	repl_protect(s, i);
+	if (alone) // only this one waits for the round that comes then
+		s->refusing = before;
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
 }
@@ -119,16 +123,37 @@ void repl_ended(struct shard *s, uint32_t i)
 		repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
+void repl_adopt(struct shard *s, uint32_t i)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *v = &r->part[PART_SHARED];
+
+	r->former = 0;
+	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	repl_changed(s, i, 1u << PART_SHARED);
+	conn_rewheel(s, i);
+}
+
 void repl_protect(struct shard *s, uint32_t i)
 {
-	struct conn *c = store_conn(&s->store, i);
-	struct conn_repl *r = store_repl(&s->store, i);
-	bool shared = r->part[PART_SHARED].writer == s->conf->id;
+	const struct conn *c = store_conn(&s->store, i);
+	bool shared = store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
 
 	// Of sync, the other direction's master does not wait for the shared part's to find another
 	// backup. Both choose the same, if they see the same members.
-	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
-		uint64_t more = place_now(s, i);
+	repl_give(s, i, shared || (c->flags & CONN_SYNCING));
+}
+
+void repl_give(struct shard *s, uint32_t i, bool more_copies)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	if (conn_durability(c) != DURABILITY_NONE && more_copies) {
+		// Batches are for who writes the shared part, and goes on to.
+		bool mine = r->part[PART_SHARED].writer == s->conf->id;
+		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
@@ -302,9 +327,11 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	if (!s->peer[node].live)
 		return;
 	// Nobody can know better than the master itself; nor than a holder whose master is gone. That it
-	// is the one who asks says nothing: it asks because another may have taken over meanwhile.
+	// is the one who asks says nothing: it asks because another may have taken over meanwhile. Nor does
+	// the word of a node that was away and has heard nothing of it since.
 	unsigned master = r->part[dir].writer;
-	bool final = conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master);
+	bool final = (conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master)) &&
+		     !conn_uncertain(s, c, dir);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
@@ -312,6 +339,20 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 	else
 		repl_queue(s, i, node);
 	repl_busy(s, node, worker);
+}
+
+bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	unsigned worker = repl_worker(s, node, &c->dir[0].key);
+
+	if (c->state != CONN_TOMBSTONE || !(r->holders & 1ull << node) ||
+		holder_is(r, HOLDER_ACKED, node))
+		return false;
+	repl_queue(s, i, node);
+	s->peer[node].out[worker].urgent = true;
+	return true;
 }
 
 struct settled {

@@ -39,9 +39,11 @@ static inline void repl_forget(struct conn_repl *r, unsigned node)
 // ---- repl.c ----
 // What a message from a worker of a node acknowledges.
 void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wire_header *h);
-// A member has no room for a copy of record i.
-void repl_no_room(struct shard *s, uint32_t i, unsigned node);
+// A member could not keep a copy of record i. alone: it could of others.
+void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone);
 // A worker of a node could not make use of all records of this message.
 void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
+// Sends record i to the holders that lack it; more_copies: and to others, until there are enough.
+void repl_give(struct shard *s, uint32_t i, bool more_copies);
 void repl_hold(struct shard *s, uint32_t i, unsigned node);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Replication, the receiving end: records are merged, and what is older than what is here is answered.
 // docs/PROTOCOL.md describes the order of claims.
+#include <errno.h>
 #include <netinet/in.h>
 
 #include "core/hpsms/repl.h"
@@ -56,6 +57,7 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
+		c->dir[d].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED; // its packets are not seen here any more
 		r->part[d] = w->version[d];
 		r->part[d].handed = 1;
 		return;
@@ -137,8 +139,9 @@ static enum durability durability_of(const struct wire_record *w)
 }
 
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
-// not be kept; then the sender is told.
-static uint32_t install(struct shard *s, const struct wire_record *w, unsigned from, bool final)
+// not be kept; then the sender is told. *alone: another connection has its tuple.
+static uint32_t install(
+	struct shard *s, const struct wire_record *w, unsigned from, bool final, bool *alone)
 {
 	const struct chain *chain;
 	int slot = record_slot(s, w, &chain);
@@ -181,8 +184,10 @@ static uint32_t install(struct shard *s, const struct wire_record *w, unsigned f
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
 	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
-	conn_make_way(s, &w->reversed);
-	if (conn_index(s, i, final) != 0) {
+	conn_make_way(s, &w->reversed, w->flags & WIRE_RECORD_ANSWERED);
+	int error = conn_index(s, i, final);
+	if (error != 0) {
+		*alone = error == -EEXIST;
 		count(s, C_log_records_refused);
 		if (!(c->flags & CONN_ANSWERED))
 			s->store.embryonic--;
@@ -293,16 +298,24 @@ struct source {
 	uint32_t seq;
 };
 
-static void buried(struct shard *s, uint32_t i, enum tripod_reason why)
+// Somebody says that it has ended. What this node has said of it before and others acknowledge yet is not
+// that: of the end they know from who says so, or are told when they come back.
+static void buried(struct shard *s, uint32_t i, const struct source *from, enum tripod_reason why)
 {
-	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
+	struct conn *c = store_conn(&s->store, i);
+
+	if (c->flags & CONN_SYNCING)
 		sync_forget(s, i);
+	c->stamp++;
+	holders_mark_only(
+		store_repl(&s->store, i), HOLDER_ACKED, repl_self(s) | 1ull << from->node);
 	conn_bury(s, i, why);
 }
 
-static bool refuse(struct shard *s, const struct wire_record *w, const struct source *from)
+static bool refuse(
+	struct shard *s, const struct wire_record *w, const struct source *from, bool alone)
 {
-	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq);
+	pull_say(s, WIRE_REFUSED, &w->key, from->node, from->worker, from->seq, alone);
 	return false;
 }
 
@@ -332,7 +345,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
 		if (c->state == CONN_LIVE)
-			buried(s, i, (enum tripod_reason)w->reason);
+			buried(s, i, from, (enum tripod_reason)w->reason);
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
 		return true;
@@ -354,11 +367,12 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (record_slot(s, w, &chain) < 0 || !conn_free(s, i)) {
 		count(s, C_log_records_refused);
 		fetch_want(s, w->chain, from->node);
-		return refuse(s, w, from);
+		return refuse(s, w, from, false);
 	}
-	i = install(s, w, from->node, final);
+	bool alone = false;
+	i = install(s, w, from->node, final, &alone);
 	if (i == STORE_NONE)
-		return refuse(s, w, from);
+		return refuse(s, w, from, alone);
 	// Others have copies of the life before: they, and whoever writes this one, are told.
 	r = store_repl(&s->store, i);
 	if (before & ~r->holders) {
@@ -379,7 +393,36 @@ static bool unread(
 	fetch_want(s, w->chain, from->node);
 	if (w->chain != conn_chain(s, c)->id && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		conn_free(s, i); // or, while a ring is full, with the next record
-	return refuse(s, w, from);
+	return refuse(s, w, from, false);
+}
+
+// Members with a copy that the sender, who writes a part, does not count among the holders: they would
+// miss what it writes. Whoever writes a part, or has until now, names all to whom it gives copies; who
+// has never, those that it has heard say so. A sender whose list is full is not told.
+static uint64_t unlisted(
+	const struct shard *s, uint32_t i, const struct wire_record *w, unsigned from, bool wrote)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t known = wrote ? r->holders : holders_with(r, HOLDER_KNOWN);
+	bool sender_writes = false;
+
+	for (unsigned p = 0; p < PARTS; p++)
+		sender_writes |= r->part[p].writer == from;
+	if (!(w->parts & 1u << PART_SHARED) || !sender_writes ||
+		__builtin_popcountll(w->holders) >= HOLDERS_MAX)
+		return 0;
+	return known & s->live & ~w->holders & ~repl_self(s) & ~(1ull << from);
+}
+
+// Is the copy that the sender has of a part that this node writes older than it should be? What has been
+// acknowledged was there. A holder of which this node did not know has been sent nothing.
+static bool behind(
+	const struct conn_repl *r, unsigned part, const struct wire_record *w, unsigned from)
+{
+	bool sent = r->holders >> from & 1;
+
+	return (!sent || holder_is(r, HOLDER_ACKED, from)) &&
+	       newer(&r->part[part], &w->version[part]);
 }
 
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
@@ -392,6 +435,7 @@ static bool merge(
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
 	uint64_t before = r->holders | 1ull << from;
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
+	const bool wrote = mastered || r->part[PART_SHARED].writer == s->conf->id;
 	uint8_t more = 0; // TCP flags that the sender has not
 
 	for (unsigned d = 0; d < 2; d++) {
@@ -399,11 +443,11 @@ static bool merge(
 			continue;
 		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
-		// A copy of what this node writes that is older than what was acknowledged.
-		stale |= conn_masters(c, d) && holder_is(r, HOLDER_ACKED, from) &&
-			 newer(&r->part[d], &w->version[d]);
+		stale |= conn_masters(c, d) && behind(r, d, w, from);
 		merge_dir(s, i, d, w);
 	}
+	stale |= (w->parts & 1u << PART_SHARED) && behind(r, PART_SHARED, w, from) &&
+		 r->part[PART_SHARED].writer == s->conf->id;
 	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
 	if (shared == SHARED_UNREAD)
 		return unread(s, i, w, source);
@@ -436,7 +480,8 @@ static bool merge(
 		count(s, C_log_records_stale);
 	// Who takes over what is being closed has not heard of all that has passed here.
 	bool handed = mastered & ~c->flags & both;
-	if (stale || lost || (handed && (more | r->untold) != 0)) {
+	if (stale || lost || (handed && (more | r->untold) != 0) ||
+		unlisted(s, i, w, from, wrote) != 0) {
 		repl_forget(r, from);
 		repl_queue(s, i, from);
 	}
@@ -464,7 +509,7 @@ static bool record_known(struct shard *s, uint32_t i, const struct wire_record *
 	}
 	if (w->op == WIRE_BURY) {
 		count(s, C_tombstones);
-		buried(s, i, (enum tripod_reason)w->reason);
+		buried(s, i, from, (enum tripod_reason)w->reason);
 		return true;
 	}
 	return merge(s, i, w, from);
@@ -479,23 +524,38 @@ static uint32_t find(const struct shard *s, const struct wire_record *w)
 	return hit.what == STORE_CONN && hit.dir == 0 ? hit.index : STORE_NONE;
 }
 
+// Packets of record i may wait for what others know of it.
+static void end_answers(struct shard *s, uint32_t i, const struct source *from)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	for (unsigned d = 0; d < 2; d++) {
+		if (c->state == CONN_TOMBSTONE)
+			pull_found(s, &c->dir[d].key, true, from->node);
+		else
+			pull_none(s, &c->dir[d].key, from->node);
+	}
+}
+
 // false: it is not kept here as the sender believes. Then its message is not acknowledged: an
 // acknowledgement says that there is a copy.
 static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
 {
-	bool final = w->flags & WIRE_RECORD_FINAL, kept = true;
+	bool final = w->flags & WIRE_RECORD_FINAL, kept = true, alone = false;
 	uint32_t i = find(s, w);
 
 	count(s, C_log_records_rx);
 	if (i != STORE_NONE) {
 		kept = record_known(s, i, w, from, final);
+		if (w->op == WIRE_BURY && s->pulls_asking > 0)
+			end_answers(s, i, from);
 	} else if (w->op == WIRE_UPDATE) {
 		say_lack(s, w->hash, from->node, from->worker);
 		return false;
 	} else if (w->op == WIRE_BURY) {
 		return true;
-	} else if (install(s, w, from->node, final) == STORE_NONE) {
-		return refuse(s, w, from);
+	} else if (install(s, w, from->node, final, &alone) == STORE_NONE) {
+		return refuse(s, w, from, alone);
 	}
 	if (w->flags & WIRE_RECORD_ANSWER) {
 		pull_found(s, &w->key, final, from->node);

@@ -173,6 +173,24 @@ class TwoLabs(Rack):
         self.assertGreater(data[-1], 400)
         self.assertLess(data[-2], 200)
 
+    def test_the_switch_foretells_where_flows_go(self):
+        done = json.loads(tool("predict-check", "--flows", "600", "--name", self.name, "--json").stdout)
+        self.assertGreaterEqual(done["accuracy"], 0.999)
+        self.assertEqual([n["node"] for n in done["nodes"]], [1, 2, 3])
+        self.assertEqual({n["moved_of_living"] for n in done["nodes"]}, {0})
+        self.assertEqual(sum(n["carried"] for n in done["nodes"]), 600)
+
+    def test_nodes_come_and_go(self):
+        alone = tool("remove", "1", "--name", self.name, check=False)
+        self.assertIn("drain 1 --wait", alone.stderr)
+        tool("kill", "3", "--name", self.name)
+        tool("remove", "3", "--name", self.name)
+        self.assertEqual(self.status()["switch"]["groups"], 4)
+        self.talk("10.1.0.101")
+        tool("add", "--name", self.name)
+        self.assertEqual(self.status()["switch"]["groups"], 5)
+        self.assertEqual(self.node(3)["bfd"], "up")
+
     def test_exec_passes_status_and_streams(self):
         self.assertEqual(tool("exec", "--name", self.name, "server2", "--", "sh", "-c", "exit 7",
                               check=False).returncode, 7)
@@ -223,7 +241,7 @@ class Symmetric(Rack):
     def test_open_vswitch_takes_the_many_buckets_as_dp_hash(self):
         groups = tool("exec", "--name", self.name, "switch", "--", "ovs-ofctl", "-O", "OpenFlow15",
                       "dump-groups", "tor").stdout
-        self.assertEqual(groups.count("type=select"), 5)
+        self.assertEqual(groups.count("type=select"), 6)
         for _ in range(4):
             self.talk("10.1.0.101")
         flows = tool("exec", "--name", self.name, "switch", "--", "ovs-appctl",
@@ -307,6 +325,8 @@ class CleaningUp(unittest.TestCase):
             (bad / folder).mkdir()
             (bad / folder / program).write_text(f"#!/bin/sh\n{text}\n")
             (bad / folder / program).chmod(0o755)
+        (bad / "switch").mkdir()
+        (bad / "switch" / "tripod-switch").symlink_to(HERE / "standin" / "switch" / "tripod-switch")
         done = subprocess.run([TOOL, "up", "--name", self.name], text=True, capture_output=True,
                               env={**ENV, "TRIPOD_BUILD": str(bad)}, timeout=60)
         self.assertEqual(done.returncode, 1)

@@ -96,6 +96,42 @@ class Adding(unittest.TestCase):
             with self.assertRaises(LabError):
                 maintain.next_to_add(the)
 
+    def test_the_switch_has_a_nodes_rules_while_it_is_there(self):
+        """Before its process starts, until after it has ended."""
+        log: list = []
+        with tempfile.TemporaryDirectory() as root, \
+                mock.patch.object(topology, "RUN_ROOT", Path(root)), \
+                mock.patch.object(lab, "load"), \
+                mock.patch.object(maintain, "Switch", lambda _lab: mock.Mock(
+                    apply=lambda members: log.append([n.id for n in members]))), \
+                mock.patch.object(nodes.NodeProcess, "start",
+                                  lambda p: log.append(f"start {p.node.id}")), \
+                mock.patch.object(maintain, "stop", lambda p: log.append(f"stop {p.node.id}")):
+            the = Lab(n_nodes=3, start=2)
+            for node in the.nodes:
+                (the.run_dir / node.name).mkdir(parents=True)
+            for i in (1, 2):
+                (the.run_dir / f"node{i}" / "tripodd.pid").write_text("1\n")
+            process = maintain.add(the, print, None)
+            self.assertEqual(log, [[1, 2, 3], "start 3"])
+            process.pid_file.write_text("1\n")
+            phase = "ready"
+            with mock.patch.object(nodes.NodeProcess, "pid", 7), \
+                    mock.patch.object(nodes.NodeProcess, "ctl", lambda _p, _verb: {"phase": phase}):
+                with self.assertRaisesRegex(LabError, "drain 3 --wait"):
+                    maintain.remove(the, process, print)
+                self.assertEqual(len(log), 2)
+                phase = "drained"
+                maintain.remove(the, process, print)
+            self.assertEqual(log[2:], ["stop 3", [1, 2]])
+            self.assertEqual([n.id for n in maintain.members(the)], [1, 2])
+            maintain.remove(the, nodes.NodeProcess(the, the.node(1)), print)  # dead already
+            self.assertEqual(log[4:], [[2]])
+            with self.assertRaisesRegex(LabError, "last one"):
+                maintain.remove(the, nodes.NodeProcess(the, the.node(2)), print)
+            with self.assertRaisesRegex(LabError, "not there"):
+                maintain.remove(the, process, print)
+
     def test_what_up_may_be_asked_for(self):
         self.assertIn("backups: 2", rackfile.generate(Lab(n_nodes=5, backups=2, start=4)))
         self.assertIn("backups: 1", rackfile.generate(Lab(n_nodes=2, backups=2)))

@@ -39,7 +39,7 @@ class Bfd(unittest.TestCase):
 class RackFile(unittest.TestCase):
     def test_sections_come_apart(self):
         parts = rackfile.sections(rackfile.generate(Lab(n_nodes=3, mode="baseline")), "x")
-        self.assertEqual(list(parts), ["rack", "network", "node", "chain"])
+        self.assertEqual(list(parts), ["rack", "network", "switch", "node", "chain"])
         self.assertIn("durability: none", parts["rack"])
         self.assertEqual(parts["rack"].count("- {id: "), 3)
         self.assertIn("backups: 1", parts["rack"])

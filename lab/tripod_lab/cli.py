@@ -11,9 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
-from . import LabError, __version__, lab, maintain, netns, nodes, report, topology
+from . import LabError, __version__, lab, maintain, netns, nodes, predict, report, \
+    topology
 from .ovs import Switch
-from .topology import HASHES, MODES, Lab
+from .topology import HASHES, MODELS, MODES, Lab
 
 EXAMPLES = {
     None: """\
@@ -58,9 +59,15 @@ EXAMPLES = {
     "add": """\
   tripod-lab up --nodes 5 --start 4
   tripod-lab add                        node 5 joins""",
+    "remove": """\
+  tripod-lab drain 5 --wait
+  tripod-lab remove 5                   the switch forgets it; add brings it back""",
     "rolling-restart": """\
   tripod-lab rolling-restart            every node once, and nothing breaks
   tripod-lab rolling-restart --json | jq -c""",
+    "predict-check": """\
+  tripod-lab predict-check              each node dies once: did its flows go as foretold?
+  tripod-lab predict-check --flows 20000 --json | jq .accuracy""",
     "logs": """\
   tripod-lab logs 2
   tripod-lab logs switch -f""",
@@ -100,7 +107,7 @@ def role_namespace(the: Lab, role: str) -> str:
 # ---- Verbs ----
 
 def do_up(args: argparse.Namespace) -> int:
-    the = Lab(name=args.name, n_nodes=args.nodes, mode=args.mode, hash=args.hash,
+    the = Lab(name=args.name, n_nodes=args.nodes, mode=args.mode, hash=args.hash, model=args.model,
               workers=args.workers, detect_ms=args.detect_ms, backups=args.backups,
               durability=args.durability, start=args.start)
 
@@ -221,6 +228,13 @@ def do_add(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_remove(args: argparse.Namespace) -> int:
+    the, process = _process(args)
+    maintain.remove(the, process, say)
+    say(f"{process.node.name} is gone")
+    return 0
+
+
 def do_rolling_restart(args: argparse.Namespace) -> int:
     def tell(node: int, what: str, facts: dict) -> None:
         if args.json:
@@ -232,6 +246,16 @@ def do_rolling_restart(args: argparse.Namespace) -> int:
 
     maintain.rolling_restart(lab.load(args.name), say, tell, args.wait)
     return 0
+
+
+def do_predict_check(args: argparse.Namespace) -> int:
+    the = lab.load(args.name)
+    result = predict.check(the, maintain.members(the), args.flows, args.seed, say)
+    if args.json:
+        print(json.dumps(result.report(), indent=2))
+    else:
+        print(report.prediction(result.report()))
+    return 1 if result.failures() else 0
 
 
 def do_logs(args: argparse.Namespace) -> int:
@@ -293,6 +317,8 @@ def build_parser() -> argparse.ArgumentParser:
                    help="tripod: state is replicated; baseline: it is not (default: tripod)")
     p.add_argument("--hash", choices=HASHES, default=HASHES[0],
                    help=f"what the switch picks a node by (default: {HASHES[0]})")
+    p.add_argument("--model", choices=MODELS, default=MODELS[0],
+                   help=f"how the switch picks one when another dies (default: {MODELS[0]})")
     p.add_argument("--config", metavar="FILE",
                    help="sections of rack.yaml, such as chain:, instead of the generated ones")
     p.add_argument("--workers", type=int, default=1, metavar="W",
@@ -351,12 +377,21 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--wait", type=float, default=lab.READY_S, metavar="S",
                    help=f"give up after so many seconds (default: {lab.READY_S:g})")
 
+    p = verb("remove", "end a drained node, and have the switch forget it", do_remove)
+    p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
+
     p = verb("rolling-restart", "restart every node, one after the other, breaking nothing",
              do_rolling_restart)
     p.add_argument("--wait", type=float, default=maintain.DRAIN_S, metavar="S",
                    help="give up when a step of a node takes so many seconds "
                         f"(default: {maintain.DRAIN_S:g})")
     p.add_argument("--json", action="store_true", help="for programs: a line for each step")
+
+    p = verb("predict-check", "kill each node once, and see whether the switch foretold where its "
+             "flows go", do_predict_check)
+    p.add_argument("--flows", type=int, default=5000, metavar="N", help="how many (default: 5000)")
+    p.add_argument("--seed", type=int, default=1, metavar="S", help="of their tuples (default: 1)")
+    p.add_argument("--json", action="store_true", help="for programs")
 
     p = verb("logs", "what a node or the switch has logged", do_logs)
     p.add_argument("who", type=parse_who, metavar="I", help="the node's number, or switch")

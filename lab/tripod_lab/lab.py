@@ -105,6 +105,7 @@ def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> N
     run.check_machine()
     nodes.program("daemon", "tripodd")
     nodes.program("ctl", "tripodctl")
+    nodes.program("switch", "tripod-switch")
     text = ""
     if override:
         try:
@@ -152,14 +153,16 @@ def _build(lab: Lab, config: str, say: Say) -> None:
     for host in HOSTS:
         _set_up_host(lab, host)
 
+    (lab.run_dir / "rack.yaml").write_text(config)
     say("switch: Open vSwitch")
     switch = Switch(lab)
     switch.start()
     switch.configure()
+    switch.apply(lab.nodes[:lab.start or lab.n_nodes])
     counts = switch.counts()
-    say(f"switch: {counts['groups']} groups, {counts['flows']} flows, hash {lab.hash}")
+    say(f"switch: {counts['groups']} groups, {counts['flows']} flows, {lab.model}, "
+        f"hash {lab.hash}")
 
-    (lab.run_dir / "rack.yaml").write_text(config)
     keys = lab.run_dir / "keys"
     keys.touch(mode=0o600)
     keys.write_text(f"1 {secrets.token_hex(32)}\n")
@@ -268,7 +271,7 @@ def status(lab: Lab) -> dict:
             "addresses": [a for s in (topology.OUTSIDE, topology.INSIDE) for a in node.on(s)],
             "daemon": process.ctl("status")})
     return {
-        "name": lab.name, "mode": lab.mode, "hash": lab.hash, "workers": lab.workers,
+        "name": lab.name, "mode": lab.mode, "hash": lab.hash, "model": lab.model, "workers": lab.workers,
         "detect_ms": lab.detect_ms, "directory": str(lab.run_dir),
         "nodes": out_nodes,
         "hosts": [{"name": h.name, "namespace": lab.namespace(h.name),

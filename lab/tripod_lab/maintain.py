@@ -9,8 +9,9 @@ import time
 from typing import Callable
 
 from . import LabError, lab, nodes
+from .ovs import Switch
 from .run import wait_for
-from .topology import Lab
+from .topology import Lab, Node
 
 DRAIN_S = 120.0
 STOP_S = 30.0  # a stop drains first, for as long as the configuration says
@@ -57,8 +58,13 @@ def stop(process: nodes.NodeProcess) -> None:
     wait_for(f"the end of {process.node.name}", STOP_S, lambda: process.pid is None, 0.01)
 
 
+def members(the: Lab) -> list[Node]:
+    """Nodes that the switch has rules for: started, dead or alive, and not removed."""
+    return [n for n in the.nodes if nodes.NodeProcess(the, n).pid_file.exists()]
+
+
 def next_to_add(the: Lab) -> nodes.NodeProcess:
-    """The first node that has never been started."""
+    """The first node that has never been started, or was removed."""
     for node in the.nodes:
         process = nodes.NodeProcess(the, node)
         if not process.pid_file.exists():
@@ -71,10 +77,33 @@ def add(the: Lab, say: lab.Say, wait_s: float | None) -> nodes.NodeProcess:
     with lab.locked(the.name, say):
         lab.load(the.name)  # still there?
         process = next_to_add(the)
+        # Before it starts: what the others and it have to tell each other takes the switch's rules.
+        # Its port is not live until it takes traffic.
+        Switch(the).apply([*members(the), process.node])
         process.start()
     if wait_s is not None:
         lab.wait_ready(the, [process], say, wait_s)
     return process
+
+
+def remove(the: Lab, process: nodes.NodeProcess, say: lab.Say) -> None:
+    """Ends a node that has been drained, or is dead, and takes it out of the switch's rules."""
+    with lab.locked(the.name, say):
+        lab.load(the.name)
+        left = [n for n in members(the) if n.id != process.node.id]
+        if not process.pid_file.exists():
+            raise LabError(f"{process.node.name} is not there")
+        if not left:
+            raise LabError(f"{process.node.name} is the last one: tripod-lab down")
+        if process.pid is not None:
+            phase = _answer(process, "status").get("phase")
+            if phase != "drained":
+                raise LabError(f"{process.node.name} is {phase}, and would take connections along: "
+                               f"tripod-lab drain {process.node.id} --wait")
+            stop(process)
+        # Only now: while it ran it had copies to give away, for which the others must reach it.
+        Switch(the).apply(left)
+        process.pid_file.unlink()
 
 
 def rolling_restart(the: Lab, say: lab.Say, tell: Tell, wait_s: float) -> None:

@@ -5,30 +5,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Sequence
 
-from . import LabError, buffers, netns, ovs_rules, topology
+from . import LabError, buffers, netns, nodes, topology
 from .run import run, wait_for
-from .topology import Lab
+from .topology import Lab, Node
 
 BRIDGE = "tor"
 RECEIVE_BUFFER = 8 << 20  # bytes, of each port
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 OPENFLOW = ["-O", "OpenFlow15"]
-
-
-def rack(lab: Lab) -> ovs_rules.Rack:
-    """The lab as the switch sees it."""
-    return ovs_rules.Rack(
-        nodes=tuple(ovs_rules.Port(n.port, n.mac) for n in lab.nodes),
-        networks=tuple(
-            ovs_rules.Network(side.vlan, side.gateway_mac,
-                              tuple(ovs_rules.Port(h.port, h.mac) for h in topology.HOSTS
-                                    if h.side is side),
-                              outside=side is topology.OUTSIDE)
-            for side in (topology.OUTSIDE, topology.INSIDE)),
-        node_vlans=(topology.VLAN_RELAY_OUTSIDE, topology.VLAN_RELAY_INSIDE,
-                    topology.VLAN_FABRIC),
-        hash=lab.hash)
 
 
 class Switch:
@@ -76,7 +62,7 @@ class Switch:
         return f"unix:{self.dir}/{BRIDGE}.mgmt"
 
     def configure(self) -> None:
-        """Bridge and ports in one transaction, then the rules."""
+        """Bridge and ports, in one transaction."""
         lab = self.lab
         args = ["add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev",
                 "fail_mode=secure", "protocols=OpenFlow13,OpenFlow15",
@@ -92,7 +78,6 @@ class Switch:
         self.vsctl(*args)
         self._check_ports()
         self._enlarge_buffers()
-        self.install(rack(lab))
 
     def _enlarge_buffers(self) -> None:
         pid = int((self.dir / "ovs-vswitchd.pid").read_text())
@@ -116,11 +101,17 @@ class Switch:
         wait_for("the switch's ports", 10, numbers,
                  why=lambda: self.vsctl("--columns=name,ofport,error", "list", "interface"))
 
-    def install(self, rules: ovs_rules.Rack) -> None:
-        target = self.bridge_target()
-        self.ofctl("add-groups", target, "-", stdin="\n".join(ovs_rules.groups(rules)) + "\n")
-        self.ofctl("--bundle", "replace-flows", target, "-",
-                   stdin="\n".join(ovs_rules.flows(rules)) + "\n")
+    def apply(self, members: Sequence[Node]) -> str:
+        """Gives the switch the rules for these nodes. What it has already does not change."""
+        return self._rules("apply", members)
+
+    def verify(self, members: Sequence[Node]) -> str:
+        return self._rules("verify", members)
+
+    def _rules(self, verb: str, members: Sequence[Node]) -> str:
+        return self._tool([str(nodes.program("switch", "tripod-switch")), verb,
+                           "--config", str(self.lab.run_dir / "rack.yaml"), "--bridge", BRIDGE,
+                           "--nodes", ",".join(str(n.id) for n in members)]).strip()
 
     def running(self) -> bool:
         try:
@@ -132,6 +123,11 @@ class Switch:
     def bfd(self) -> dict[str, bool]:
         """Whether each node's session is up and its port forwards, by port name."""
         return parse_bfd(self.appctl("bfd/show"))
+
+    def flaps(self) -> dict[str, int]:
+        """How often each session has gone up or down, by port name."""
+        return parse_flaps(self.vsctl("--bare", "--format=csv", "--no-headings",
+                                      "--columns=name,bfd_status", "list", "interface"))
 
     def counts(self) -> dict[str, int]:
         target = self.bridge_target()
@@ -148,4 +144,14 @@ def parse_bfd(text: str) -> dict[str, bool]:
         values = dict(re.findall(r"^\s*([A-Za-z ]+?): (.*)$", part, flags=re.M))
         out[name] = (values.get("Forwarding") == "true"
                      and values.get("Local Session State") == "up")
+    return out
+
+
+def parse_flaps(text: str) -> dict[str, int]:
+    """From name and bfd_status of each interface."""
+    out = {}
+    for line in text.splitlines():
+        found = re.search(r'flap_count="*(\d+)', line)
+        if found:
+            out[line.partition(",")[0]] = int(found[1])
     return out

@@ -104,6 +104,18 @@ def _network(lab: Lab) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _switch(lab: Lab) -> str:
+    lines = ["switch:",
+             f"  model: {lab.model}",
+             f"  hash: {lab.hash}",
+             # The second choice of Open vSwitch cannot be predicted.
+             f"  failures: {0 if lab.model == 'two-stage' else 1}",
+             "  uplinks:"]
+    lines += [f'    - {{port: {h.port}, side: {h.side.name}, mac: "{h.mac}"}}'
+              for h in topology.HOSTS]
+    return "\n".join(lines) + "\n"
+
+
 NODE = """\
 node:
   hugepages: never  # several nodes on one machine: none has a claim to them
@@ -111,6 +123,7 @@ node:
 
 
 def generate(lab: Lab, override: str = "", source: str = "--config") -> str:
-    parts = {"rack": _rack(lab), "network": _network(lab), "node": NODE, "chain": CHAIN,
+    parts = {"rack": _rack(lab), "network": _network(lab), "switch": _switch(lab),
+             "node": NODE, "chain": CHAIN,
              **sections(override, source)}
     return f"# Lab {lab.name}, made by tripod-lab.\n" + "\n".join(parts.values())

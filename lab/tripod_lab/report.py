@@ -38,3 +38,14 @@ def text(status: dict) -> str:
     hosts = table([["HOST", "NAMESPACE", "ADDRESSES"]] + [
         [h["name"], h["namespace"], " ".join(h["addresses"])] for h in status["hosts"]])
     return f"{head}\n\n{nodes}\n\n{hosts}"
+
+
+def prediction(check: dict) -> str:
+    """What `predict-check` has found."""
+    rows = [["NODE KILLED", "FLOWS IT HAD", "FORETOLD RIGHT", "WRONG", "SILENT",
+             "OF LIVING NODES MOVED"]]
+    rows += [[str(n[k]) for k in ("node", "carried", "right", "wrong", "silent",
+                                  "moved_of_living")] for n in check["nodes"]]
+    lines = [table(rows), f"{check['accuracy']:.4%} of {check['flows']} flows after each failure, "
+             f"hash {check['hash']}, {check['seconds']} s"]
+    return "\n".join(lines + [f"FAILED: {f}" for f in check["failures"]])

@@ -10,6 +10,7 @@ from pathlib import Path
 from . import LabError
 
 MAX_NODES = 48
+MODELS = ("resilient", "two-stage")
 HASHES = ("outside-endpoint", "symmetric", "5-tuple")
 MODES = ("tripod", "baseline")
 DURABILITIES = ("async", "sync")
@@ -109,6 +110,7 @@ class Lab:
     n_nodes: int = 4
     mode: str = "tripod"
     hash: str = "outside-endpoint"
+    model: str = "resilient"
     workers: int = 1
     detect_ms: int = 100
     backups: int = 1
@@ -123,6 +125,8 @@ class Lab:
             raise LabError(f"--mode must be one of {', '.join(MODES)}, not {self.mode}")
         if self.hash not in HASHES:
             raise LabError(f"--hash must be one of {', '.join(HASHES)}, not {self.hash}")
+        if self.model not in MODELS:
+            raise LabError(f"--model must be one of {', '.join(MODELS)}, not {self.model}")
         if not 1 <= self.workers <= 16:
             raise LabError(f"--workers must be 1 to 16, not {self.workers}")
         if self.durability not in DURABILITIES:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""As much of an OpenFlow switch as the rack's rules use: takes what ovs_rules wrote, walks a packet
-through it, and says where it comes out."""
+"""As much of an OpenFlow switch as the rack's rules use: takes what tripod-switch wrote, walks a
+packet through it, and says where it comes out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-Packet = dict  # field name to value, "vlan": None when untagged
+Packet = dict  # field name to value, "vlans": tags, the outermost first
 
 
 def mix(*values: object) -> int:
@@ -25,16 +25,18 @@ def matches(term: str, p: Packet) -> bool:
     if key == "in_port":
         return p["in_port"] == int(value)
     if key == "dl_vlan":
-        return p["vlan"] == int(value)
+        return p["vlans"][:1] == [int(value)]
     if key == "vlan_tci":
-        assert value == "0x0000/0x1000"
-        return p["vlan"] is None
+        want, mask = (int(v, 16) for v in value.split("/"))
+        return ((0x1000 | p["vlans"][0]) if p["vlans"] else 0) & mask == want
     if key == "dl_dst":
+        if value == "01:00:00:00:00:00/01:00:00:00:00:00":
+            return int(p["dl_dst"][:2], 16) & 1 == 1
         return p["dl_dst"] == value
     if key in ("ip", "ipv6"):
-        return p["l3"] == key
-    if key in ("tcp", "udp", "sctp", "tcp6", "udp6", "sctp6"):
-        return p["l3"] == ("ipv6" if key.endswith("6") else "ip") and p["l4"] == key.rstrip("6")
+        return p["l3"] == key and len(p["vlans"]) < 2
+    if key in ("tcp", "udp", "tcp6", "udp6"):
+        return len(p["vlans"]) < 2 and p["l3"] == ("ipv6" if key.endswith("6") else "ip") and p["l4"] == key.rstrip("6")
     raise AssertionError(f"unknown match {term}")
 
 
@@ -47,7 +49,9 @@ class Group:
 
 
 class Switch:
-    def __init__(self, flows: list[str], groups: list[str], live: set[int]) -> None:
+    def __init__(self, flows: list[str], groups: list[str], live: set[int],
+                 modulo: bool = False) -> None:
+        self.modulo = modulo  # how select groups pick
         self.live = live
         self.tables: dict[int, list[tuple[int, list[str], list[str]]]] = {}
         for text in flows:
@@ -76,44 +80,53 @@ class Switch:
             return any(self.alive(b) for b in self.groups[int(bucket["watch_group"])].buckets)
         return True
 
+    @staticmethod
+    def _key(g: Group, p: Packet) -> list:
+        """What is hashed."""
+        if g.fields is None:
+            return sorted([(p.get("src"), p.get("sport")), (p.get("dst"), p.get("dport"))], key=repr)
+        values = {"ip_src": "src", "ip_dst": "dst", "ipv6_src": "src", "ipv6_dst": "dst",
+                  "nw_proto": "l4", "tcp_src": "sport", "tcp_dst": "dport",
+                  "udp_src": "sport", "udp_dst": "dport"}
+        return [p.get(values.get(f, f)) for f in g.fields]
+
     def _bucket(self, g: Group, p: Packet) -> dict[str, str] | None:
         if g.type == "ff":
             return next((b for b in g.buckets if self.alive(b)), None)
+        if self.modulo:
+            live = [b for b in g.buckets if self.alive(b)]
+            return live[mix(g.basis, self._key(g, p)) % len(live)] if live else None
         if g.fields is None:  # dp_hash: a table that the buckets fill in turn, then on to a live one
             size = 16
             while size < len(g.buckets):
                 size *= 2
-            ends = sorted([(p.get("src"), p.get("sport")), (p.get("dst"), p.get("dport"))], key=repr)
-            start = mix(ends) % size
+            start = mix(self._key(g, p)) % size
             for i in range(size):
                 b = g.buckets[(start + i) % size % len(g.buckets)]
                 if self.alive(b):
                     return b
             return None
-        values = {"ip_src": "src", "ip_dst": "dst", "ipv6_src": "src", "ipv6_dst": "dst",
-                  "nw_proto": "l4", "tcp_src": "sport", "tcp_dst": "dport",
-                  "udp_src": "sport", "udp_dst": "dport"}
-        key = [p.get(values.get(f, f)) for f in g.fields]
         live = [b for b in g.buckets if self.alive(b)]
         return max(live, default=None,
-                   key=lambda b: mix(g.basis, b["bucket_id"], key))
+                   key=lambda b: mix(g.basis, b["bucket_id"], self._key(g, p)))
 
-    def _act(self, actions: list[str], p: Packet, out: list[tuple[int, int | None]]) -> None:
+    def _act(self, actions: list[str], p: Packet, out: list[tuple]) -> None:
         for action in actions:
             verb, _, argument = action.partition(":")
             if verb == "output":
                 if int(argument) != p["in_port"]:
-                    out.append((int(argument), p["vlan"]))
+                    out.append((int(argument), *(p["vlans"] or [None])))
             elif verb == "push_vlan":
-                assert p["vlan"] is None
-                p["vlan"] = 0
+                p["vlans"] = [0, *p["vlans"]]
+            elif action == "set_field:0->in_port":
+                p["in_port"] = 0
             elif verb == "set_field":
                 value, name = argument.split("->")
-                assert name == "vlan_vid" and p["vlan"] is not None
-                p["vlan"] = int(value) & 0xfff
+                assert name == "vlan_vid" and p["vlans"]
+                p["vlans"] = [int(value) & 0xfff, *p["vlans"][1:]]
             elif verb == "pop_vlan":
-                assert p["vlan"] is not None
-                p["vlan"] = None
+                assert p["vlans"]
+                p["vlans"] = p["vlans"][1:]
             elif verb == "move":
                 source, target = argument.split("->")
                 end = "src" if "SRC" in source else "dst"
@@ -129,11 +142,13 @@ class Switch:
                     self._act(split(bucket["actions"]), dict(p), out)
             elif verb == "goto_table":
                 self._table(int(argument), p, out)
+            elif verb.startswith("resubmit("):
+                self._table(int(verb[len("resubmit(,"):-1]), p, out)
             else:
                 assert verb == "drop", action
 
-    def _table(self, number: int, p: Packet, out: list[tuple[int, int | None]]) -> None:
-        hits = [(priority, actions) for priority, match, actions in self.tables[number]
+    def _table(self, number: int, p: Packet, out: list[tuple]) -> None:
+        hits = [(priority, actions) for priority, match, actions in self.tables.get(number, [])
                 if all(matches(t, p) for t in match)]
         if hits:
             best = max(h[0] for h in hits)
@@ -141,9 +156,9 @@ class Switch:
             assert len(chosen) == 1, f"ambiguous rules in table {number} for {p}"
             self._act(chosen[0], p, out)
 
-    def send(self, **packet) -> list[tuple[int, int | None]]:
-        """Ports that it comes out of, with the tag it has there."""
-        p = {"vlan": None, "l3": "arp", "l4": None, **packet}
-        out: list[tuple[int, int | None]] = []
+    def send(self, vlan: int | None = None, **packet) -> list[tuple]:
+        """Ports that it comes out of, each with the tags it has there (None: none)."""
+        p = {"vlans": [] if vlan is None else [vlan], "l3": "arp", "l4": None, **packet}
+        out: list[tuple] = []
         self._table(0, p, out)
         return out
