@@ -24,7 +24,12 @@ static uint64_t weight(uint64_t key_hash, unsigned node)
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n)
 {
-	uint64_t hash = store_hash(&s->store, key), chosen = 0;
+	return place_by_hash(store_hash(&s->store, key), among, n);
+}
+
+uint64_t place_by_hash(uint64_t hash, uint64_t among, unsigned n)
+{
+	uint64_t chosen = 0;
 
 	for (unsigned k = 0; k < n && among != 0; k++) {
 		unsigned best = 0;
@@ -182,9 +187,9 @@ static uint64_t missing_of(const struct shard *s, uint32_t i, const struct look 
 	unsigned copies = count_of((holders | missing) & l->answer);
 	uint64_t best = best_of(&l->item, l->among & ~l->must, l->wanted);
 	uint64_t useful = saved_by(&l->item, (holders | missing) & l->answer & ~l->must);
-	// Copies stay where they are. When failures have moved everything and they have become nearly
-	// useless there, others come to them.
-	if (copies >= l->wanted && useful < saved_by(&l->item, best) / 4)
+	// Copies stay where they are. When ports have changed and they have lost a good part of their use
+	// there, others come to them.
+	if (copies >= l->wanted && useful < saved_by(&l->item, best) / 3 * 2)
 		missing |= best & ~has;
 	else if (copies < l->wanted)
 		missing |= best_of(&l->item, l->among & ~has & ~missing, l->wanted - copies);
