@@ -565,10 +565,12 @@ void shard_step(struct shard *s, struct step *step)
 		sync_run(s);
 	repl_lack_flush(s);
 	request_flush(s);
+	place_step(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);
 	step->wake_ns = min64(min64(s->next_tick_ns, repl_next_ns(s)), index_next_ns(s));
+	step->wake_ns = min64(step->wake_ns, place_next_ns(s));
 	step->wake_ns = min64(step->wake_ns, kind_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)

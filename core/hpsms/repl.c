@@ -31,7 +31,9 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 		s->peer[node].out[worker].urgent = true;
 	if (holder_is(r, HOLDER_QUEUED, node))
 		return;
-	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
+	// Of a batch that was placed together, T counts from the first.
+	uint64_t since_ns = s->placing->closing ? s->placing->since_ns : s->now_ns;
+	if (!channel_queue(&s->peer[node].channel[worker], i, since_ns)) {
 		// The connection is unprotected until the repair comes by.
 		count(s, C_log_queue_full);
 		s->repair_next |= bit;
@@ -150,7 +152,9 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 	struct conn_repl *r = store_repl(&s->store, i);
 
 	if (conn_durability(c) != DURABILITY_NONE && more_copies) {
-		uint64_t more = place_missing(s, i);
+		// Batches are for who writes the shared part, and goes on to.
+		bool mine = r->part[PART_SHARED].writer == s->conf->id;
+		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
