@@ -20,6 +20,8 @@
 #define CALM_NS (1000 * MS)
 #define WINDOW 128 // checks that are judged together
 #define WRONG_MAX 12 // of them: more, and this way to predict is not used
+#define SILENCE_MAX 64 // questions without any answer: nobody is there who would
+#define MUTE_NS (10 * 1000 * MS) // then none for so long
 #define SAMPLE 16 // one arrival in so many is asked of the switch, too
 
 struct predict_job { // the questions about one key
@@ -72,8 +74,21 @@ enum predict_how predict_how(const struct shard *s)
 {
 	if (s->conf->next_hop != NULL && !s->predict.computed.lost)
 		return PREDICT_COMPUTED;
-	return s->conf->predict_vlan != 0 && !s->predict.probed.lost ? PREDICT_PROBED
-								     : PREDICT_NONE;
+	bool asks = s->conf->predict_vlan != 0 && !s->predict.probed.lost &&
+		    s->now_ns >= s->predict.mute_until_ns;
+	return asks ? PREDICT_PROBED : PREDICT_NONE;
+}
+
+static void unanswered(struct shard *s)
+{
+	struct predict *p = &s->predict;
+
+	count(s, C_predict_unanswered);
+	if (++p->silence < SILENCE_MAX)
+		return;
+	p->silence = 0;
+	p->mute_until_ns = s->now_ns + MUTE_NS;
+	p->walk_due = true; // should there be somebody then
 }
 
 static void judge(struct shard *s, struct predict_trust *t, bool right)
@@ -447,7 +462,7 @@ static void job_again(struct shard *s, struct predict_job *j)
 	}
 	if (j->tries >= TRIES) {
 		for (uint16_t left = bits & j->sent; left != 0; left &= left - 1) {
-			count(s, C_predict_unanswered);
+			unanswered(s);
 			nexthop_silent(&j->got, &ports, left & -(unsigned)left);
 		}
 		j->tries = 0;
@@ -475,6 +490,7 @@ void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm
 		if (nexthop_group(&j->got, &ports, bit) != c->group)
 			continue;
 		nexthop_answered(&j->got, &ports, bit, node);
+		p->silence = 0;
 		job_on(s, j);
 		return;
 	}
@@ -538,8 +554,8 @@ void predict_arrived(struct shard *s, uint32_t i, unsigned dir, unsigned before)
 	look_at_ports(s);
 	if (s->conf->next_hop != NULL)
 		check_computed(s, key, before);
-	if (s->conf->predict_vlan == 0 || !calm(s) || s->predict.samples++ % SAMPLE != 0 ||
-		!plenty(s))
+	if (s->conf->predict_vlan == 0 || s->now_ns < s->predict.mute_until_ns || !calm(s) ||
+		s->predict.samples++ % SAMPLE != 0 || !plenty(s))
 		return;
 	nexthop_init(&nothing, s->predict.epoch);
 	job_new(s, i, key, hashed(s, key), &nothing, true);

@@ -49,6 +49,8 @@ struct predict {
 	bool unsettled; // ... which the switch may see a little later
 	struct predict_trust computed, probed;
 	uint32_t samples;
+	uint32_t silence; // questions in a row that nobody has answered
+	uint64_t mute_until_ns; // the switch seems to have no such groups
 
 	struct predict_job *jobs;
 	uint32_t hash[PREDICT_HASH]; // first job of each list, by record; 0: none
