@@ -7,7 +7,7 @@
 #include "sim/world.h"
 
 #define ROUNDS_PER_S 1000 // of questions for index sets, by a node; as many answers
-#define PER_PACKET 8 // messages of a node for each packet that hosts send or get, at most
+#define PER_PACKET 16 // messages of a node for each packet that hosts send or get, at most
 
 uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_packets)
 {
