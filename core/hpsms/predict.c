@@ -10,8 +10,8 @@
 
 #define JOBS 512 // keys asked for at one time
 #define CACHE 4096 // pairs of answers, a power of two
-#define RETRY_NS (5 * MS)
-#define TRIES 4
+#define RETRY_NS (20 * MS) // longer than a busy peer takes to answer
+#define TRIES 3
 #define JOB_NS (200 * MS) // a key's questions are given up after that, whatever is missing
 #define BURST_NS (20 * MS) // of questions, saved up
 #define SETTLE_NS (500 * MS) // a change of ports that has lasted so long is predicted for
