@@ -121,6 +121,7 @@ static void look_at_ports(struct shard *s)
 {
 	struct predict *p = &s->predict;
 
+	p->heard |= s->live;
 	if (s->ports == p->ports && coming(s) == p->coming) {
 		bool settles = p->unsettled && s->now_ns - p->changed_ns >= SETTLE_NS;
 		p->epoch += settles;
@@ -273,6 +274,7 @@ static struct nexthop_ports ports_of(const struct shard *s, unsigned failures)
 	return (struct nexthop_ports){
 		.model = s->conf->switch_model,
 		.all = s->predict.all,
+		.heard = s->predict.heard,
 		.up = s->ports & s->predict.all,
 		.coming = failures > 0 ? s->predict.coming : 0,
 		.failures = failures,

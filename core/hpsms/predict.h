@@ -43,6 +43,7 @@ struct predict_entry;
 
 struct predict {
 	uint64_t all; // ports of the switch: every configured node
+	uint64_t heard; // of them, heard once
 	uint64_t ports, coming; // as of this epoch
 	uint32_t epoch;
 	uint64_t changed_ns; // when they last changed

@@ -211,6 +211,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.sync_timeout_ms = r->conf.sync_timeout_ms ? r->conf.sync_timeout_ms : 1000,
 		.sync_packets = r->conf.sync_packets ? r->conf.sync_packets : 512,
 		.requests = r->conf.requests ? r->conf.requests : 512,
+		.kinds = r->conf.kinds ? r->conf.kinds : 256,
 		.refuse_short = r->conf.refuse_short,
 		.backups = (uint8_t)r->conf.backups,
 		.peer_workers =

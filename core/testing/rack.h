@@ -29,6 +29,7 @@ struct rack_conf {
 	uint32_t sync_timeout_ms; // 0: 1000
 	uint32_t sync_packets; // 0: 512
 	uint32_t requests; // 0: 512
+	uint32_t kinds; // 0: 256
 	bool refuse_short; // no new connections with fewer members than backups wanted
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096
