@@ -556,8 +556,10 @@ void predict_arrived(struct shard *s, uint32_t i, unsigned dir, unsigned before)
 	look_at_ports(s);
 	if (s->conf->next_hop != NULL)
 		check_computed(s, key, before);
-	if (s->conf->predict_vlan == 0 || s->now_ns < s->predict.mute_until_ns || !calm(s) ||
-		s->predict.samples++ % SAMPLE != 0 || !plenty(s))
+	if (s->conf->predict_vlan == 0 || s->now_ns < s->predict.mute_until_ns || !calm(s))
+		return;
+	// Each one, when it is to be found out whether answers are right again.
+	if ((s->predict.samples++ % SAMPLE != 0 && !s->predict.probed.lost) || !plenty(s))
 		return;
 	nexthop_init(&nothing, s->predict.epoch);
 	job_new(s, i, key, hashed(s, key), &nothing, true);
