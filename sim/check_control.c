@@ -13,7 +13,9 @@ uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_
 {
 	const struct options *o = &w->o;
 	uint64_t beats = (uint64_t)o->nodes * 1000 / o->heartbeat_ms;
-	uint64_t budgets = (uint64_t)o->workers * (o->pull_per_s + o->repair_per_s);
+	// Its own questions to the switch, and at most as many answers as all others ask.
+	uint64_t asks = o->prediction >= PREDICTION_CHECKED ? o->nodes * o->predict_per_s : 0;
+	uint64_t budgets = (uint64_t)o->workers * (o->pull_per_s + o->repair_per_s + asks);
 
 	return (beats + 2 * ROUNDS_PER_S + budgets) * ns / SEC + PER_PACKET * valid_packets;
 }

@@ -82,6 +82,7 @@ static void limits(struct text *t, const struct options *o)
 		o->connections, o->embryonic, o->waiting, o->pulls, o->requests);
 	say(t, "  pull_per_s: %u, relay_per_s: %u, repair_per_s: %u, timers: 64,\n", o->pull_per_s,
 		o->relay_per_s, o->repair_per_s);
+	say(t, "  predict_per_s: %u,\n", o->predict_per_s);
 	// All keys of the rack, or too few.
 	say(t, "  peer_workers: %u, index_keys: %u}\n", o->workers,
 		o->tiny ? 100 : o->connections * o->workers * 8);
