@@ -106,6 +106,29 @@ class Overhead(unittest.TestCase):
         self.assertAlmostEqual(r["records"]["put"], 1, delta=0.1)  # of each copy
 
 
+class Place(unittest.TestCase):
+    def test_predictive_is_best(self):
+        done = run("place", "--quick", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        runs = json.loads(done.stdout)["runs"]
+        self.assertEqual([r["nodes"] for r in runs], [4, 12])
+        for r in runs:
+            fullest = [r[how]["bytes_of_fullest_node"] for how in
+                       ("predictive", "naive", "random")]
+            self.assertLess(fullest[0], fullest[1] / 2)
+            self.assertLess(fullest[1], fullest[2])
+            # Two copies suffice for the two nodes that single failures lead to.
+            self.assertLess(r["predictive"]["pulled_after_one_failure"], 0.001)
+            us = r["us_per_batch"]
+            self.assertTrue(0 < us["p50"] <= us["p99"] <= us["max"])
+
+    def test_readable(self):
+        done = run("place", "--nodes", "6", "--copies", "1", "--batches", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for text in ("predictive", "naive", "random", "CPU time"):
+            self.assertIn(text, done.stdout)
+
+
 class Usage(unittest.TestCase):
     def test_help_and_version(self):
         done = run("--help")
@@ -121,6 +144,8 @@ class Usage(unittest.TestCase):
                            (["overhead", "more"], "more"),
                            (["overhead", "--nodes", "3", "--backups", "3"], "more than"),
                            (["overhead", "--rate", "7"], "1000"),
+                           (["place", "--nodes", "2"], "more than"),
+                           (["place", "more"], "more"),
                            (["node", "--peers", "9"], "0 to 3"),
                            (["node", "--bogus"], "bogus")):
             done = run(*args)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-bench: measures. Verbs: node, overhead (overhead_main.c), index (index_bench.c).
+// tripod-bench: measures. Verbs: node, overhead (overhead_main.c), index (index_bench.c), place (place_bench.c).
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -11,6 +11,7 @@
 #include "bench/cli.h"
 #include "bench/index_bench.h"
 #include "bench/node.h"
+#include "bench/place_bench.h"
 
 struct options {
 	struct node_options node;
@@ -26,6 +27,7 @@ static void usage(FILE *to)
 		"       tripod-bench overhead [options]   what replication costs: --help tells "
 		"more\n"
 		"       tripod-bench index [options]    (its own --help)\n"
+		"       tripod-bench place [options]    where copies go: --help tells more\n"
 		"\n"
 		"Measures one worker of tripodd on one core: how many packets of established\n"
 		"connections it forwards, what a packet costs and where, what a new connection\n"
@@ -158,7 +160,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind == argc)
-		cli_bad_usage("which bench? There are: node, overhead, index", NULL);
+		cli_bad_usage("which bench? There are: node, overhead, index, place", NULL);
 	if (strcmp(argv[optind], "node") != 0)
 		cli_bad_usage("there is no bench", argv[optind]);
 	if (optind + 1 < argc)
@@ -296,6 +298,8 @@ int main(int argc, char **argv)
 		return index_bench(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "overhead") == 0)
 		return overhead_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "place") == 0)
+		return place_bench(argc - 1, argv + 1);
 	parse_options(argc, argv, &o);
 	machine_cpu(cpu, sizeof(cpu));
 	rc = rig_start(&rig);

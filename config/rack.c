@@ -164,6 +164,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->requests = number(limits, "requests");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
+	n->predict_per_s = number(limits, "predict_per_s");
 	n->index_keys = number(limits, "index_keys");
 	n->timers = number(limits, "timers");
 	n->chain_bytes = number(limits, "chain_bytes");

@@ -46,4 +46,5 @@ void census_step(struct shard *s)
 	s->gauge.connections = s->store.used;
 	s->gauge.embryonic = s->store.embryonic;
 	s->gauge.sync_waiting = s->sync.used;
+	s->gauge.predict = (uint8_t)predict_how(s);
 }

@@ -310,6 +310,7 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 	} else {
 		count(s, C_connections_opened);
 		index_young(s, i);
+		predict_opened(s, i);
 	}
 	return error;
 }
@@ -340,6 +341,7 @@ void conn_open(
 		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
+	predict_arrived(s, i, 0, s->conf->id);
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:
@@ -411,6 +413,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	repl_changed(s, i, changed);
 	repl_protect(s, i);
+	predict_wanted(s, i);
 	conn_rewheel(s, i);
 }
 
@@ -424,6 +427,7 @@ void conn_answered(struct shard *s, uint32_t i)
 	s->store.embryonic--;
 	index_young(s, i);
 	repl_protect(s, i);
+	predict_wanted(s, i);
 }
 
 // ---- Ending ----

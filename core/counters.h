@@ -103,6 +103,19 @@
 	X(index_asks, "rounds in which the peers were asked for all that they have")               \
 	X(index_ask_timeouts, "rounds that a peer did not answer in time")                         \
 	X(index_answers, "answers to peers' rounds")                                               \
+	X(predictions_right, "packets that arrived where they had been predicted to")              \
+	X(predictions_wrong, "packets that arrived elsewhere")                                     \
+	X(predict_fallbacks,                                                                       \
+		"times that predictions became too often wrong, or right again, and another way "  \
+		"of predicting took over")                                                         \
+	X(predict_moved, "connections given copies where the switch said that they would go")      \
+	X(predict_limited, "predictions not asked for: too many under way, or beyond the rate")    \
+	X(predict_unanswered, "questions to the switch that no node has answered")                 \
+	X(predicates_tx, "questions to the switch's prediction groups sent")                       \
+	X(predicates_rx, "questions of peers that the switch has sent here")                       \
+	X(predicates_refused, "of them, not answered: beyond a peer's rate, or no buffer")         \
+	X(confirms_rx, "answers to this node's questions")                                         \
+	X(confirms_stale, "answers that came late, twice, or from before the ports changed")       \
 	X(log_records_tx, "records sent to backups")                                               \
 	X(log_records_rx, "records received from masters")                                         \
 	X(log_records_stale, "records received that were older than what is here")                 \

@@ -141,6 +141,8 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		forward_relay(s, p, master);
 		return false;
 	}
+	if (!(c->flags & CONN_PINNED))
+		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);
 	// Both directions of a pinned connection go where the first of them goes.
 	if ((c->flags & CONN_PINNED) && !conn_masters(c, !dir) && !master_stays)

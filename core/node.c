@@ -70,6 +70,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	sync_init(s, a);
 	request_init(s, a);
 	index_shard_init(s, a);
+	predict_init(s, a);
 	peers_init(s, a, conf);
 }
 
@@ -88,6 +89,8 @@ static void build(struct arena *a, const struct node_conf *conf, uint64_t now_ns
 		n->secret[0].size = sizeof(*keys);
 		n->conf.relay_cost_ns = conf->relay_per_s > 0 ? 1000000000u / conf->relay_per_s : 0;
 		n->conf.pull_cost_ns = 1000000000u / (conf->pull_per_s > 0 ? conf->pull_per_s : 1);
+		n->conf.predict_cost_ns =
+			1000000000u / (conf->predict_per_s > 0 ? conf->predict_per_s : 1);
 		n->conf.repair_cost_ns =
 			1000000000u / (conf->repair_per_s > 0 ? conf->repair_per_s : 1);
 		if (n->conf.batch_records == 0 || n->conf.batch_records > CHANNEL_BATCH)
@@ -297,6 +300,12 @@ void node_status(const struct node *n, struct node_status *out)
 		out->backup += peek(&s->gauge.backup);
 		out->unprotected += peek(&s->gauge.unprotected);
 		out->sync_waiting += peek(&s->gauge.sync_waiting);
+		out->predict_right += peek(&s->counters[C_predictions_right]);
+		out->predict_wrong += peek(&s->counters[C_predictions_wrong]);
+		uint8_t how = s->gauge.predict;
+		out->predict = w == 0 || how == PREDICT_NONE || (how > out->predict && out->predict)
+				       ? how
+				       : out->predict;
 		for (unsigned k = 0; k <= COPIES_MAX; k++)
 			out->copies[k] += peek(&s->gauge.copies[k]);
 	}

@@ -128,6 +128,8 @@ struct node_conf {
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t pull_per_s; // ... and per second, at most
 	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it
+	uint32_t predict_per_s; // questions to the switch, at most
+	uint32_t predict_cost_ns; // 10^9 / predict_per_s; node_init() computes it
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
 	uint32_t timers; // of NFs
@@ -256,6 +258,8 @@ struct node_status {
 	uint64_t copies[COPIES_MAX + 1]; // with so many; the last: with as many or more
 	unsigned survives; // more nodes that may die at once without taking one of them along
 	uint64_t sync_waiting; // packets that wait until their state is acknowledged
+	uint8_t predict; // enum predict_how; of several workers, the one that knows least
+	uint64_t predict_right, predict_wrong; // checks of predictions against arrivals
 	uint64_t memory_bytes, bytes_per_connection;
 	// Keys in this node's index set; in the table of all others', and how many that is made for.
 	uint64_t index_announced, index_known, index_max;

@@ -171,6 +171,64 @@ static void repair__lowest_holder_has_just_joined(void **state)
 	rack_free(r);
 }
 
+static bool lose_fabric(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && *(const bool *)ctx;
+}
+
+// A node that hears nobody takes all for dead. It looks after the copies, but writes nothing: no packet has
+// come to it, and what the others go on with must not lose against its claim.
+static void repair__who_hears_nobody_claims_nothing(void **state)
+{
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 2, .workers = 1, .backups = 1, .seed = 3});
+	struct conn_view v[2];
+	struct flow f;
+	bool cut = false;
+
+	rack_run_ms(r, 300);
+	rack_tap(r, lose_fabric, &cut);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	assert_true(rack_conn(r, 0, &f.key, &v[0]) && rack_conn(r, 1, &f.key, &v[1]));
+	unsigned m = v[0].shared;
+	struct shard *s = node_shard(rack_node(r, m), 0);
+	cut = true;
+	rack_run_ms(r, 500);
+	assert_int_equal(node_shard(rack_node(r, !m), 0)->live, 1u << !m);
+	for (unsigned n = 0; n < 3; n++)
+		repl_changed(s, store_find_hash(&s->store, store_hash(&s->store, &f.key)),
+			1u << PART_SHARED);
+	cut = false;
+	rack_run_ms(r, 500);
+	struct conn_version have[2];
+	for (unsigned k = 0; k < 2; k++) {
+		s = node_shard(rack_node(r, k), 0);
+		uint32_t i = store_find_hash(&s->store, store_hash(&s->store, &f.key));
+		have[k] = store_repl(&s->store, i)->part[PART_SHARED];
+		assert_int_equal(have[k].writer, m);
+		assert_int_equal(have[k].epoch, 1);
+	}
+	assert_true(have[0].version >= 4);
+	assert_int_equal(have[0].version, have[1].version);
+	rack_free(r);
+}
+
+// The writer died when it had told one holder of another that it had not reached.
+static void repair__holder_that_was_not_reached(void **state)
+{
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 3, .workers = 1, .backups = 1, .seed = 4});
+
+	rack_run_ms(r, 300);
+	struct wire_record w = forge_record(r, 1, 0, 1);
+	w.holders = 7;
+	forge(r, 0, 1, &w);
+	rack_kill(r, 0);
+	rack_run_ms(r, 500);
+	assert_non_null(forge_find(r, 2, 1, NULL));
+	rack_free(r);
+}
+
 // Copies of what nobody has answered are of the past as soon as the answered life has gone on; who has
 // one and was away is told of the newer life like of any other.
 static void repair__unanswered_life_is_told(void **state)
@@ -200,6 +258,8 @@ int main(void)
 		cmocka_unit_test(repair__answered_while_the_peer_is_late),
 		cmocka_unit_test(repair__lowest_holder_has_just_joined),
 		cmocka_unit_test(repair__unanswered_life_is_told),
+		cmocka_unit_test(repair__holder_that_was_not_reached),
+		cmocka_unit_test(repair__who_hears_nobody_claims_nothing),
 	};
 	return cmocka_run_group_tests_name("repair", tests, NULL, NULL);
 }

@@ -155,6 +155,10 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 	} else if (p->vlan == 0 || p->vlan == conf->fabric_vlan) {
 		fabric(s, p);
 		return false;
+	} else if (conf->predict_vlan != 0 && p->vlan >= conf->predict_vlan &&
+		   p->vlan < conf->predict_vlan + PREDICT_VLANS) {
+		predicate_rx(s, p);
+		return false;
 	} else {
 		shard_drop(s, p, C_drop_vlan_unknown);
 		return false;
@@ -489,6 +493,7 @@ static void tick(struct shard *s)
 	next = min64(next, pull_tick(s));
 	next = min64(next, sync_tick(s));
 	next = min64(next, request_tick(s));
+	next = min64(next, predict_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
 		next = min64(next, control_tick(s));
@@ -543,6 +548,7 @@ void shard_step(struct shard *s, struct step *step)
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);
+	predicate_flush(s);
 	if (s->sync.ready != 0)
 		sync_run(s);
 	repl_lack_flush(s);

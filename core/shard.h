@@ -19,6 +19,7 @@
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
+//   hpsms/predict.c  where the switch will send packets next: computed, or asked of it
 //   hpsms/fetch.c    chains that peers have and this node has not
 //   hpsms/repair.c   copies for who comes, who goes, and what has lost one
 //   hpsms/ready.c    from the start to the first packet, and from the last one to the end
@@ -33,6 +34,7 @@
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/predict.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
 #include "core/icmp.h"
@@ -246,6 +248,7 @@ struct shard {
 		tick_t until;
 	} false_print[FALSE_PRINTS]; // fingerprints that have led to nobody lately
 	struct index_shard index;
+	struct predict predict;
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
@@ -278,6 +281,7 @@ struct shard {
 		uint64_t mastered, backup, unprotected, tombstones, connections, embryonic;
 		uint64_t sync_waiting;
 		uint64_t copies[COPIES_MAX + 1];
+		uint8_t predict; // enum predict_how
 	} gauge; // worker: rw, control: ro; refreshed by a slow walk
 	struct {
 		uint64_t mastered, backup, unprotected, tombstones;
@@ -562,6 +566,8 @@ void local_learned(struct shard *s, enum neigh_net net, const struct tripod_addr
 // ---- hpsms/control.c ----
 void control_init(struct shard *s, struct arena *a);
 void control_rx(struct shard *s, struct tripod_packet *p); // takes p
+// To the worker of this node that should have got p; false: that is this one.
+bool control_pass_on(struct shard *s, struct tripod_packet *p, unsigned worker);
 void control_peer(struct shard *s, const struct ring_message *m); // a change of membership
 uint64_t control_tick(struct shard *s); // worker 0: heartbeats
 // An empty message, Ethernet to UDP headers left room for.
@@ -591,6 +597,8 @@ void session_reset(struct shard *s, unsigned node, uint64_t floor);
 void session_seal(struct shard *s, struct wire_header *h, uint8_t *message, uint16_t size);
 // A message of the boot that is believed: has it been sealed, and is it new? Counts when not.
 bool session_open(struct shard *s, const struct wire_header *h, const uint8_t *message);
+// The same of what this node has sent to every node: nothing says whether it is new.
+bool session_own(struct shard *s, const struct wire_header *h, const uint8_t *message);
 // A HELLO or GREET of another boot: is its tag right? Counts when not.
 bool session_proven(struct shard *s, const struct wire_header *h, const uint8_t *message);
 // Proves to a boot of a peer that this one is alive, and asks it for the same if need be. echo: its
@@ -609,6 +617,8 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 // Where record i is a tombstone, and the node that asks may still have the living: it is told of the end,
 // which answers it. false: it is not so.
 bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
+// The shared part of record i, whose packets come here, has lost its writer, and has to be written.
+void repl_adopt(struct shard *s, uint32_t i);
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);

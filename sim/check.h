@@ -5,6 +5,7 @@
 //   check_emit.c  every packet that a node emits towards hosts
 //   check_conn.c  what hosts tell of connections: broken ones, and which of those the contract excuses
 //   check_walk.c  all tables, now and then: versions never go back, nothing is reborn, copies are equal
+//   check_control.c  how much nodes tell each other, and how long a packet waits for an answer
 //   check_request.c  what NFs have asked of other nodes
 //   check.c       what is known of each connection; violations; the end
 //
@@ -18,6 +19,7 @@ struct world;
 struct shard;
 struct step;
 struct hosts_event;
+struct peek;
 
 #define VIOLATIONS_MAX 8 // told of one run
 
@@ -76,6 +78,16 @@ struct snap { // a record at the last walk
 	uint8_t state;
 };
 
+// A packet that has arrived where nothing is known of its connection.
+struct check_pull {
+	struct tripod_tuple key;
+	uint64_t at_ns;
+	uint8_t node;
+};
+#define CHECK_PULLS 4096
+#define CHECK_PULL_TICK_NS 100000
+#define CHECK_PULL_TICKS 1000
+
 struct check_live { // a connection that hosts have established
 	struct tripod_tuple key; // as the responder sees it
 	uint64_t id;
@@ -99,6 +111,10 @@ struct checker {
 	struct tripod_tuple watched; // that key, once packets of it have been seen
 	char watched_at[SIM_NODES_MAX][160]; // what each node had of it
 
+	struct check_pull pull[CHECK_PULLS]; // by node and key
+	uint32_t pulled[CHECK_PULL_TICKS + 1]; // by how long the packet waited
+	uint64_t control_ns,
+		packets; // when control traffic was last looked at; packets of hosts by then
 	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
 	uint64_t longest_stall_ns;
 };
@@ -124,6 +140,13 @@ void check_watch(
 	struct world *w, unsigned i); // tells when a node's record of the watched key changes
 void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
+void check_control(struct world *w);
+// Messages of a node in so long a time, while hosts sent and got so many packets.
+uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_packets);
+void check_pull_begins(struct world *w, unsigned i, const struct peek *p);
+void check_pull_ends(
+	struct world *w, unsigned i, const struct conn *c, unsigned d, uint64_t answered_ns);
+uint64_t check_pulls_within(const struct world *w, uint64_t ns); // UINT64_MAX: all
 // A record, of what is known of its connection: is the book of its requests right?
 void check_requests(
 	struct world *w, unsigned i, struct shard *s, uint32_t record, struct check_conn *known);

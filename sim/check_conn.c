@@ -106,7 +106,8 @@ void check_failure(struct world *w, unsigned i, enum fault_kind kind)
 		const struct store *s = &node_shard(w->node[i].node, k)->store;
 		for (uint32_t r = 1; r <= s->capacity; r++) {
 			const struct conn *conn = store_conn(s, r);
-			if (conn->state != CONN_LIVE || copy_elsewhere(w, i, conn))
+			if (conn->state != CONN_LIVE || flood_owns(&conn->dir[0].key) ||
+				copy_elsewhere(w, i, conn))
 				continue;
 			struct check_conn *known = check_conn_of(w, &conn->dir[0].key);
 			if (known->incarnation == conn->incarnation)

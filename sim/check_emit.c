@@ -123,6 +123,7 @@ static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t
 				tripod_tuple_format(&k->key, text, sizeof(text)));
 		return;
 	}
+	check_pull_ends(w, i, c, d, k->answered_ns);
 	uint64_t once = check_once(s, c);
 	if (k->once_of == c->incarnation && k->once != once) {
 		struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
@@ -147,7 +148,8 @@ void check_step(struct world *w, unsigned i, unsigned worker, const struct step 
 		enum tripod_direction side = frame->vlan == 10 ? TRIPOD_INCOMING : TRIPOD_OUTGOING;
 		struct peek p;
 		if ((frame->vlan != 10 && frame->vlan != 20) ||
-			!peek(frame->data, frame->len, side, &p) || p.icmp_error)
+			!peek(frame->data, frame->len, side, &p) || p.icmp_error ||
+			flood_owns(&p.tuple))
 			continue;
 		// The answer's tuple, as it would arrive from where this packet goes.
 		struct tripod_tuple back = tripod_tuple_reverse(&p.tuple);

@@ -208,6 +208,7 @@ static void check_quiet(struct world *w)
 void check_walk(struct world *w)
 {
 	w->check.walk++;
+	check_control(w);
 	for (unsigned i = 0; i < w->o.nodes; i++) {
 		for (unsigned k = 0; w->node[i].node != NULL && k < w->o.workers; k++)
 			walk_shard(w, i, k);

@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 
+#include "core/node.h"
 #include "core/rng.h"
 
 const char *const ecmp_model_names[ECMP_MODELS + 1] = {"modulo", "two-stage", "resilient", NULL};
@@ -13,6 +14,12 @@ static uint64_t mix(uint64_t a, uint64_t b)
 {
 	struct rng r = {.state = a ^ b * 0xd6e8feb86659fd93ull};
 	return rng_next(&r);
+}
+
+// Another hash for the second stage, or all flows of a dead port would meet on one survivor.
+static uint64_t second(uint64_t hash)
+{
+	return mix(hash, 0x5ec0);
 }
 
 static uint64_t endpoint(const struct ecmp *e, const struct tripod_addr *a, uint16_t port)
@@ -78,10 +85,32 @@ int ecmp_pick(const struct ecmp *e, uint64_t hash, uint64_t up)
 		unsigned first = nth(e->ports, (unsigned)(hash % count_of(e->ports)));
 		if (up & 1ull << first)
 			return (int)first;
-		// Another hash, or all flows of a dead port would meet on one survivor.
-		hash = mix(hash, 0x5ec0);
+		hash = second(hash);
 	}
 	return (int)nth(up, (unsigned)(hash % count_of(up)));
+}
+
+// The first so many of the configured ports, in the order of their numbers.
+static int fewer(const struct ecmp *e, uint64_t hash, unsigned failures)
+{
+	unsigned n = count_of(e->ports);
+
+	if (failures == 0 || failures > e->failures || failures >= n)
+		return -1;
+	if (e->model == ECMP_TWO_STAGE)
+		hash = second(hash);
+	return (int)nth(e->ports, (unsigned)(hash % (n - failures)));
+}
+
+int ecmp_group(const struct ecmp *e, uint64_t hash, unsigned group, uint64_t up)
+{
+	if (group == PREDICT_ARRIVAL)
+		return ecmp_pick(e, hash, e->ports);
+	if (e->model != ECMP_RESILIENT)
+		return fewer(e, hash, group);
+	if (group >= NODES_MAX || !(e->ports >> group & 1))
+		return -1;
+	return ecmp_pick(e, hash, up & ~(1ull << group));
 }
 
 int ecmp_next(const void *ctx, const struct tripod_tuple *t, uint64_t up)

@@ -200,6 +200,21 @@ static bool flutter_stage(struct world *w, struct fault *f, unsigned serial)
 	return true;
 }
 
+static void begin_flood(struct world *w, const struct fault *f)
+{
+	enum flood_kind kind = (enum flood_kind)w->o.flood_kind;
+
+	w->faults.flooded = true;
+	if (kind == FLOOD_KINDS)
+		kind = (enum flood_kind)rng_below(&w->flood.rng, FLOOD_KINDS);
+	if (kind == FLOOD_COLLIDING && w->flood.n_pairs == 0)
+		flood_find_pairs(w, 1 << 20);
+	flood_begin(w, kind, w->o.flood_per_s);
+	trace_note(&w->trace, w->now_ns, 255, "a flood of %u packets/s, %s, begins",
+		w->o.flood_per_s, flood_names[kind]);
+	world_event(w, EVENT_FAULT, w->now_ns + 1, 1, 0, (unsigned)(f - w->faults.list));
+}
+
 static void set_slow(struct world *w, uint32_t us)
 {
 	w->slow_us = us;
@@ -252,6 +267,9 @@ static void begin(struct world *w, struct fault *f)
 		break;
 	case FAULT_FLUTTER:
 		begin_flutter(w, f);
+		break;
+	case FAULT_FLOOD:
+		begin_flood(w, f);
 		break;
 	case FAULT_SLOW:
 		set_slow(w, 1 + rng_below(&w->move_rng, w->o.slow_us));
@@ -343,6 +361,9 @@ static void end(struct world *w, struct fault *f)
 	case FAULT_FLUTTER:
 		end_flutter(w, f);
 		break;
+	case FAULT_FLOOD:
+		w->faults.flooded = false;
+		break;
 	case FAULT_SLOW:
 		set_slow(w, 0);
 		break;
@@ -432,6 +453,8 @@ static void draw_moves(struct world *w)
 
 	if (options_fault(&w->o, FAULT_SLOW) && !f->slow)
 		faults_make(w, FAULT_SLOW, 0, 20 + rng_below(&w->move_rng, 400));
+	if (options_fault(&w->o, FAULT_FLOOD) && !f->flooded && rng_below(&w->move_rng, 3) == 0)
+		faults_make(w, FAULT_FLOOD, 0, 20 + rng_below(&w->move_rng, 400));
 	unsigned serial =
 		moves && rng_below(&w->move_rng, 3) > 0 ? faults_make(w, FAULT_FLUTTER, i, 0) : 0;
 	if (serial != 0)
@@ -452,6 +475,11 @@ static bool goes_on(struct world *w, struct fault *f, unsigned serial, unsigned 
 	}
 	if (f->kind == FAULT_FLUTTER)
 		return flutter_stage(w, f, serial);
+	if (f->kind == FAULT_FLOOD && node == 1) {
+		flood_step(w);
+		world_event(w, EVENT_FAULT, w->now_ns + FLOOD_STEP_US * 1000, 1, 0, serial);
+		return true;
+	}
 	if (f->kind == FAULT_DRAIN && (f->stage == 0 || f->stage == 3)) {
 		if (drain_stage(w, f, serial))
 			return true;
@@ -496,7 +524,7 @@ void faults_begin(struct world *w)
 		again(w, serial, 1 + below(w, (uint32_t)(w->o.duration_ns / MS)));
 	}
 	world_event(w, EVENT_FAULT, w->now_ns + below(w, w->o.fault_every_ms) * MS, 0, 0, 0);
-	if (options_fault(&w->o, FAULT_FLUTTER) || options_fault(&w->o, FAULT_SLOW))
+	if (w->o.faults >> FAULT_FLUTTER != 0)
 		world_event(w, EVENT_FAULT, w->now_ns + 1, 1, 0, 0);
 }
 

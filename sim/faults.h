@@ -7,7 +7,7 @@
 // is whole again one repair time after it is back. Nobody fails while nodes are cut off from each
 // other, and nobody is cut off while not all are whole, because the switch would send flows to nodes
 // that cannot ask for them. Flows that the switch moves between live nodes, and news of it that travels
-// slowly, are no failures.
+// slowly, are no failures. Nor are floods.
 #pragma once
 
 #include "sim/options.h"
@@ -29,7 +29,7 @@ struct faults {
 	struct fault list[FAULTS_MAX];
 	unsigned n, skipped; // not drawn because the contract had no room
 	uint64_t repair_ns;
-	bool partitioned, reconfiguring, slow;
+	bool partitioned, reconfiguring, slow, flooded;
 	uint64_t fluttering; // ports
 	struct {
 		bool bad;

@@ -27,7 +27,8 @@ static struct world *begin(enum what what)
 	fixed.fields = ECMP_OUTSIDE_ENDPOINT;
 	fixed.faults = 0;
 	options_draw(&o, what == PULL ? 3 : 1, &fixed); // with 3 a node without a copy takes over
-	o.predicted = what != PULL; // else copies are not where the switch sends the packets
+	// Without, copies are not where the switch sends the packets.
+	o.prediction = what != PULL ? PREDICTION_COMPUTED : PREDICTION_NONE;
 	o.tiny = o.unknown_reset = false;
 	o.hosts.opens_per_s = 2;
 	o.hosts.connections_max = 1;

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-sim: runs of a simulated rack. Verbs: run, sweep.
+// tripod-sim: runs of a simulated rack. Verbs: run, sweep, flood.
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "sim/flood_run.h"
 #include "sim/replay.h"
 #include "sim/sizes.h"
 #include "sim/sweep.h"
 
+enum verb { RUN, SWEEP, FLOOD };
+
 struct command {
-	bool sweep, json, trace, hash, options;
+	enum verb verb;
+	bool json, trace, hash, options;
 	uint64_t seed, first, last;
 	unsigned jobs, stop_after;
+	uint32_t rate;
 	const char *sizes, *pcap, *watch;
 	struct overrides fixed;
 	char fixed_text[384]; // what repeats it
@@ -23,6 +28,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: tripod-sim run --seed S [options]\n"
 	      "       tripod-sim sweep --seeds A..B [--jobs J] [options]\n"
+	      "       tripod-sim flood [--rate R] [--nodes N] [--seed S] [--json]\n"
 	      "\n"
 	      "A rack of up to 48 gateways in one process: the core and the network functions of\n"
 	      "tripodd, on real packets, in virtual time, with a switch, links that lose, hosts\n"
@@ -38,10 +44,13 @@ static void usage(FILE *to)
 	      "  --durability D      async, sync, none\n"
 	      "  --switch MODEL      modulo, two-stage, resilient: how the switch picks a port\n"
 	      "  --hash FIELDS       outside-endpoint, symmetric, 5-tuple: what it hashes\n"
+	      "  --predict HOW       none, computed, checked (computed, and the switch asked now\n"
+	      "                      and then), probed, mistaken (computed wrongly, then probed):\n"
+	      "                      how nodes know where the switch will send packets\n"
 	      "What happens:\n"
 	      "  --faults LIST       of kill, freeze, stall, partition, flap, loss, dup, reorder,\n"
-	      "                      corrupt, restart, add, drain, reconfigure, flutter, slow;\n"
-	      "                      all; none\n"
+	      "                      corrupt, restart, add, drain, reconfigure, flutter, slow,\n"
+	      "                      flood; all; none\n"
 	      "  --duration TIME     of the safety phase, in virtual time: 20s, 500ms\n"
 	      "  --beyond            more failures at one time than the contract has room for\n"
 	      "  --sizes FILE        flow sizes: a value and its cumulative probability a line\n"
@@ -57,7 +66,14 @@ static void usage(FILE *to)
 	      "\n"
 	      "Exit status: 0 no violation, 1 violations, 2 usage or a file that cannot be read.\n"
 	      "\n"
+	      "flood: each kind of flood at R packets/s (1000000), a tenth and a hundredth of "
+	      "that, on\n"
+	      "N nodes (8), beside connections that move, with a node killed: what control "
+	      "messages,\n"
+	      "pulls and memory come to.\n"
+	      "\n"
 	      "Examples:\n"
+	      "  tripod-sim flood\n"
 	      "  tripod-sim sweep --seeds 1..200 --jobs 2\n"
 	      "  tripod-sim run --seed 17 --nodes 4 --faults kill,loss --trace | less\n",
 		to);
@@ -156,11 +172,13 @@ enum {
 	DURABILITY,
 	SWITCH,
 	HASH,
+	PREDICT,
 	FAULTS,
 	DURATION,
 	BEYOND,
 	SIZES,
 	PCAP,
+	RATE,
 	SEED,
 	SEEDS,
 	JOBS,
@@ -180,11 +198,13 @@ static const struct option longs[] = {
 	{"durability", required_argument, NULL, DURABILITY},
 	{"switch", required_argument, NULL, SWITCH},
 	{"hash", required_argument, NULL, HASH},
+	{"predict", required_argument, NULL, PREDICT},
 	{"faults", required_argument, NULL, FAULTS},
 	{"duration", required_argument, NULL, DURATION},
 	{"beyond", no_argument, NULL, BEYOND},
 	{"sizes", required_argument, NULL, SIZES},
 	{"pcap", required_argument, NULL, PCAP},
+	{"rate", required_argument, NULL, RATE},
 	{"seed", required_argument, NULL, SEED},
 	{"seeds", required_argument, NULL, SEEDS},
 	{"jobs", required_argument, NULL, JOBS},
@@ -232,6 +252,9 @@ static void fix(struct command *c, int option, const char *v)
 	case HASH:
 		f->fields = word("--hash", v, strlen(v), ecmp_fields_names);
 		break;
+	case PREDICT:
+		f->prediction = word("--predict", v, strlen(v), prediction_names);
+		break;
 	case FAULTS:
 		f->faults = faults(v);
 		break;
@@ -253,6 +276,9 @@ static void fix(struct command *c, int option, const char *v)
 static void tell(struct command *c, int option, const char *v)
 {
 	switch (option) {
+	case RATE:
+		c->rate = (uint32_t)number("--rate", v, 1000, 10000000);
+		break;
 	case SEED:
 		c->seed = number("--seed", v, 0, INT64_MAX);
 		break;
@@ -294,13 +320,14 @@ static void tell(struct command *c, int option, const char *v)
 
 static void read_command(struct command *c, int argc, char **argv)
 {
-	bool seed = false, range = false;
+	bool seed = false, range = false, others = false; // others: what flood has no use for
 	int option, at;
 
 	while ((option = getopt_long(argc, argv, "", longs, &at)) != -1) {
 		if (option >= NODES && option <= PCAP) {
 			fix(c, option, optarg);
 			fixed_add(c, longs[at].name, optarg);
+			others |= option != NODES;
 		} else {
 			tell(c, option, optarg);
 		}
@@ -311,11 +338,17 @@ static void read_command(struct command *c, int argc, char **argv)
 		refuse("say run or sweep", NULL);
 	if (argc - optind > 1)
 		refuse("one verb at a time; what is", argv[optind + 1]);
-	c->sweep = strcmp(argv[optind], "sweep") == 0;
-	if (!c->sweep && strcmp(argv[optind], "run") != 0)
+	static const char *const verbs[] = {"run", "sweep", "flood", NULL};
+	static const char *const needs[] = {"run needs --seed S", "sweep needs --seeds A..B",
+		"flood takes --rate, --nodes, --seed and --json alone"};
+	while (verbs[c->verb] != NULL && strcmp(argv[optind], verbs[c->verb]) != 0)
+		c->verb++;
+	if (verbs[c->verb] == NULL)
 		refuse("no such verb:", argv[optind]);
-	if (c->sweep ? !range || seed : !seed || range)
-		refuse(c->sweep ? "sweep needs --seeds A..B" : "run needs --seed S", NULL);
+	bool right[] = {
+		seed && !range && c->rate == 0, range && !seed && c->rate == 0, !range && !others};
+	if (!right[c->verb])
+		refuse(needs[c->verb], NULL);
 }
 
 static void load_files(struct command *c)
@@ -380,11 +413,33 @@ static int sweep(const struct command *c)
 	return bad;
 }
 
+static int flood(const struct command *c)
+{
+	struct flood_run f = {
+		.seed = c->seed,
+		.nodes = c->fixed.nodes < 0 ? 8 : (unsigned)c->fixed.nodes,
+		.per_s = c->rate != 0 ? c->rate : 1000000,
+		.progress = isatty(STDERR_FILENO) ? stderr : NULL,
+	};
+	json_t *report = flood_run(&f);
+
+	if (c->json) {
+		report_strip(report);
+		json_dumpf(report, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else {
+		flood_run_print(report, stdout);
+	}
+	bool bad = json_array_size(json_object_get(report, "violations")) > 0;
+	json_decref(report);
+	return bad;
+}
+
 int main(int argc, char **argv)
 {
 	struct command c = {.jobs = 1, .fixed = OVERRIDES_NONE};
 
 	read_command(&c, argc, argv);
 	load_files(&c);
-	return c.sweep ? sweep(&c) : run(&c);
+	return c.verb == SWEEP ? sweep(&c) : c.verb == RUN ? run(&c) : flood(&c);
 }

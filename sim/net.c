@@ -189,6 +189,24 @@ static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t
 	}
 }
 
+// A question to one of the switch's prediction groups.
+static void predicate(struct world *w, unsigned i, struct bytes *b, uint16_t vlan, uint64_t at_ns)
+{
+	unsigned group = (vlan - RACKFILE_PREDICTION_VLAN) / 2u;
+	enum tripod_direction side = vlan & 1 ? TRIPOD_OUTGOING : TRIPOD_INCOMING;
+	struct peek p;
+
+	w->totals.control_bytes += b->len;
+	corrupt(w, b);
+	if (!peek(b->data, b->len, side, &p))
+		return;
+	int to = ecmp_group(&w->o.ecmp, ecmp_hash(&w->o.ecmp, &p.tuple), group, w->up);
+	if (to < 0 || (w->cut[i] & 1ull << to))
+		w->totals.frames_lost++;
+	else
+		to_node(w, (unsigned)to, b, vlan, at_ns, NULL);
+}
+
 static void to_hosts(struct world *w, unsigned i, struct bytes *b, enum tripod_direction side,
 	uint64_t at_ns, const struct peek *p)
 {
@@ -214,6 +232,8 @@ void net_from_node(struct world *w, unsigned i, const struct frame *f)
 		lost(w, i, p);
 	} else if (f->vlan == 0) {
 		net_port_rx(w, i, f->data, f->len);
+	} else if (f->vlan >= RACKFILE_PREDICTION_VLAN) {
+		predicate(w, i, b, f->vlan, at_ns);
 	} else if (f->vlan == 10 || f->vlan == 20) {
 		if (p != NULL)
 			trace_packet(&w->trace, w->now_ns, TRACE_TX, i, false, p);
@@ -227,6 +247,7 @@ void net_from_node(struct world *w, unsigned i, const struct frame *f)
 			trace_packet(&w->trace, w->now_ns, TRACE_RELAY, i, true, p);
 		else
 			w->totals.control_bytes += f->len;
+		w->node[i].control += f->vlan == RACKFILE_FABRIC_VLAN;
 		between_nodes(w, i, b, f->vlan, at_ns, p);
 	}
 	net_bytes_release(w, b);

@@ -204,8 +204,11 @@ void node_run_start(struct world *w, unsigned i)
 	conf->chain = &n->chain[n->version]->chain;
 	conf->boot = rng_next(&w->node_rng) | 1;
 	conf->seed = rng_next(&w->node_rng);
-	conf->next_hop = w->o.predicted ? ecmp_next : NULL;
-	conf->next_hop_ctx = &w->o.ecmp;
+	conf->next_hop = NULL;
+	if (w->o.prediction != PREDICTION_NONE && w->o.prediction != PREDICTION_PROBED)
+		conf->next_hop = ecmp_next;
+	conf->next_hop_ctx =
+		w->o.prediction == PREDICTION_MISTAKEN ? &w->mistaken : &w->o.ecmp;
 	n->size = node_size(conf);
 	n->mem = map(n->size);
 	n->node = node_init(n->mem, n->size, conf, w->now_ns);
@@ -410,7 +413,8 @@ void node_run_step(struct world *w, unsigned i, unsigned worker)
 		take_fetched(w, i);
 	shard_step(node_shard(n->node, worker), step);
 	w->totals.steps++;
-	note_drops(w, i, node_shard(n->node, worker), k->counted);
+	if (!w->faults.flooded) // else it would be told of nothing else
+		note_drops(w, i, node_shard(n->node, worker), k->counted);
 	if (step->n_tx > STEP_TX || step->n_done > STEP_DONE || step->n_spare > STEP_SPARE)
 		check_violation(w, "step", NULL, 0, "node %u: tx %u done %u spare %u", i,
 			step->n_tx, step->n_done, step->n_spare);

@@ -21,8 +21,12 @@ const char *const fault_names[FAULT_KINDS + 1] = {
 	[FAULT_RECONFIGURE] = "reconfigure",
 	[FAULT_FLUTTER] = "flutter",
 	[FAULT_SLOW] = "slow",
+	[FAULT_FLOOD] = "flood",
 	NULL,
 };
+
+const char *const prediction_names[PREDICTIONS + 1] = {
+	"none", "computed", "checked", "probed", "mistaken", NULL};
 
 // One stream for each thing that is drawn; its name is its salt.
 static struct rng stream(const struct options *o, const char *name)
@@ -76,6 +80,15 @@ static uint32_t draw_nodes(const struct options *o)
 	return kind < 94 ? draw(o, "nodes", 7, 16) : draw(o, "nodes", 17, SIM_NODES_MAX);
 }
 
+static uint32_t draw_prediction(const struct options *o)
+{
+	uint32_t of = draw(o, "predicted", 0, 99);
+
+	if (of < 50)
+		return of < 40 ? PREDICTION_COMPUTED : PREDICTION_CHECKED;
+	return of < 60 ? PREDICTION_NONE : of < 93 ? PREDICTION_PROBED : PREDICTION_MISTAKEN;
+}
+
 static void draw_rack(struct options *o, const struct overrides *fixed)
 {
 	o->nodes = (unsigned)fixed_or(fixed->nodes, draw_nodes(o));
@@ -94,7 +107,8 @@ static void draw_rack(struct options *o, const struct overrides *fixed)
 		.seed = o->seed * 0x9e3779b97f4a7c15ull,
 		.ports = (1ull << o->nodes) - 1,
 	};
-	o->predicted = chance(o, "predicted", 50);
+	o->prediction = (enum prediction)fixed_or(fixed->prediction, draw_prediction(o));
+	o->ecmp.failures = o->nodes - 1 < COPIES_MAX ? o->nodes - 1 : COPIES_MAX;
 	o->chain = draw(o, "chain", 0, 2);
 	o->request_every = chance(o, "requests", 40) ? draw_log(o, "request every", 2, 32) : 0;
 	o->unknown_reset = chance(o, "reset", 15);
@@ -137,6 +151,10 @@ static void draw_network(struct options *o)
 	o->reorder_us = reorder ? draw_log(o, "reorder by", 10, 3000) : 0;
 	o->corrupt = options_fault(o, FAULT_CORRUPT) ? draw_log(o, "corrupt", 100, 10000) : 0;
 	o->slow_us = options_fault(o, FAULT_SLOW) ? draw_log(o, "slow", 250, 4000) : 0;
+	o->flood_per_s = options_fault(o, FAULT_FLOOD)
+				 ? draw_log(o, "flood", 2000, large ? 20000 : 100000)
+				 : 0;
+	o->flood_kind = FLOOD_KINDS;
 }
 
 static void draw_nodes_conf(struct options *o)
@@ -160,6 +178,11 @@ static void draw_nodes_conf(struct options *o)
 	o->tiny = chance(o, "tiny", 12);
 	o->connections = 4 * o->hosts.connections_max + 2 * o->hosts.opens_per_s + 512;
 	o->embryonic = o->connections;
+	if (o->flood_per_s > 0) { // so large that what is answered at all is so before it makes way
+		o->embryonic = 3 * o->hosts.opens_per_s + o->flood_per_s / 20;
+		o->connections += o->embryonic;
+		o->pull_per_s = draw_log(o, "pull per s", 5000, 20000);
+	}
 	o->waiting = o->pulls = o->requests = 1024;
 	if (o->tiny) {
 		o->connections = draw_log(o, "connections", 64, 1024);
@@ -226,11 +249,11 @@ void options_print(const struct options *o, FILE *to)
 	static const char *const durabilities[] = {"none", "async", "sync"};
 
 	fprintf(to,
-		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s%s, chain %u%s, "
-		"faults",
+		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s, predicted: %s, "
+		"chain %u%s, faults",
 		(unsigned long long)o->seed, o->nodes, o->workers, o->k,
 		durabilities[o->durability], ecmp_model_names[o->ecmp.model],
-		ecmp_fields_names[o->ecmp.fields], o->predicted ? ", predicted" : "", o->chain,
+		ecmp_fields_names[o->ecmp.fields], prediction_names[o->prediction], o->chain,
 		o->request_every != 0 ? " with requests" : "");
 	for (unsigned f = 0; f < FAULT_KINDS; f++) {
 		if (options_fault(o, f))

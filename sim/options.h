@@ -10,6 +10,7 @@
 
 #include "core/node.h"
 #include "sim/ecmp.h"
+#include "sim/flood.h"
 #include "sim/hosts.h"
 
 #define SIM_NODES_MAX 48
@@ -31,6 +32,7 @@ enum fault_kind {
 	FAULT_RECONFIGURE, // the nodes are given another chain, one after the other
 	FAULT_FLUTTER, // ports go down and up again sooner than the nodes can tell each other
 	FAULT_SLOW, // what nodes tell each other takes longer
+	FAULT_FLOOD, // packets that belong to nobody (flood.h)
 	FAULT_KINDS,
 };
 extern const char *const fault_names[FAULT_KINDS + 1]; // NULL-terminated
@@ -42,12 +44,23 @@ enum rss_mode {
 	RSS_MODES,
 };
 
+// How nodes predict where packets arrive.
+enum prediction {
+	PREDICTION_NONE,
+	PREDICTION_COMPUTED, // they know the switch's hash
+	PREDICTION_CHECKED, // ... and the switch has prediction groups
+	PREDICTION_PROBED, // the switch has prediction groups
+	PREDICTION_MISTAKEN, // ... and they take another hash for the switch's
+	PREDICTIONS,
+};
+extern const char *const prediction_names[PREDICTIONS + 1]; // NULL-terminated
+
 struct options {
 	uint64_t seed;
 	unsigned nodes, k, workers;
 	enum durability durability;
 	struct ecmp ecmp;
-	bool predicted; // nodes know the switch's hash
+	enum prediction prediction;
 	uint32_t faults; // bit n: enum fault_kind
 	uint64_t duration_ns; // of the safety phase
 	uint32_t fault_every_ms; // on average
@@ -59,6 +72,8 @@ struct options {
 	uint32_t latency_ns, jitter_ns, rate_mbps, queue_us;
 	uint32_t workload_loss, fabric_loss, dup, reorder, reorder_us, corrupt;
 	uint32_t slow_us; // at most, of FAULT_SLOW; 0: never
+	uint32_t flood_per_s; // packets, of FAULT_FLOOD; 0: never
+	unsigned flood_kind; // enum flood_kind; FLOOD_KINDS: each has its own
 
 	// The nodes.
 	enum rss_mode rss;
@@ -80,7 +95,7 @@ struct options {
 // What the command line fixes; the rest is drawn.
 struct overrides {
 	int nodes, k, workers; // -1: drawn
-	int durability, model, fields; // -1: drawn
+	int durability, model, fields, prediction; // -1: drawn
 	int64_t faults; // -1: drawn
 	uint64_t duration_ns; // 0: drawn
 	bool beyond;
@@ -89,7 +104,7 @@ struct overrides {
 };
 #define OVERRIDES_NONE                                                                             \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, 0, false, NULL, NULL                                   \
+		-1, -1, -1, -1, -1, -1, -1, -1, 0, false, NULL, NULL                                   \
 	}
 
 void options_draw(struct options *o, uint64_t seed, const struct overrides *fixed);
@@ -104,6 +119,7 @@ static inline bool options_fault(const struct options *o, enum fault_kind kind)
 char *rackfile_text(const struct options *o, unsigned version);
 extern const uint8_t RACKFILE_GATEWAY_MAC[2][6], RACKFILE_SWITCH_MAC[6];
 #define RACKFILE_FABRIC_VLAN 30
+#define RACKFILE_PREDICTION_VLAN 1024
 static inline uint16_t rackfile_vlan(enum tripod_direction side)
 {
 	return side == TRIPOD_INCOMING ? 10 : 20;

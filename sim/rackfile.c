@@ -54,8 +54,9 @@ static void rack(struct text *t, const struct options *o)
 
 static void network(struct text *t, const struct options *o)
 {
-	say(t, "switch: {model: %s, hash: %s}\nnetwork:\n", ecmp_model_names[o->ecmp.model],
-		ecmp_fields_names[o->ecmp.fields]);
+	say(t, "switch: {model: %s, hash: %s, failures: %u, prediction_vlan: %u}\nnetwork:\n",
+		ecmp_model_names[o->ecmp.model], ecmp_fields_names[o->ecmp.fields],
+		o->ecmp.failures, o->prediction >= PREDICTION_CHECKED ? RACKFILE_PREDICTION_VLAN : 0);
 	say(t,
 		"  outside: {vlan: 10, relay_vlan: 11, mtu: %u,\n"
 		"    gateway: [203.0.113.1/24, \"2001:db8:1::1/64\"],\n"

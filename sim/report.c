@@ -26,6 +26,14 @@ static const struct {
 	{"log_records", C_log_records_tx},
 	{"log_records_stale", C_log_records_stale},
 	{"invariants", C_drop_invariant},
+	{"predicates", C_predicates_tx},
+	{"confirms", C_confirms_rx},
+	{"confirms_stale", C_confirms_stale},
+	{"predict_unanswered", C_predict_unanswered},
+	{"predict_moved", C_predict_moved},
+	{"predict_fallbacks", C_predict_fallbacks},
+	{"predictions_right", C_predictions_right},
+	{"predictions_wrong", C_predictions_wrong},
 };
 
 static void put(json_t *o, const char *name, uint64_t value)
@@ -78,6 +86,9 @@ json_t *report_of(const struct world *w, const char *fixed)
 	if (w->hosts != NULL)
 		hosts_totals(w->hosts, &t);
 	put(o, "packets", t.packets);
+	put(o, "flood_packets", w->flood.sent);
+	put(o, "pulls_timed", check_pulls_within(w, UINT64_MAX));
+	put(o, "pulls_within_5_ms", check_pulls_within(w, 5 * MS));
 	put(o, "retransmissions", t.retransmissions + t.fast_retransmissions);
 	put(o, "frames_lost", w->totals.frames_lost);
 	put(o, "steps", w->totals.steps);

@@ -75,6 +75,24 @@ class Faults(unittest.TestCase):
         self.assertEqual(moved["failures"], 0)
 
 
+class Flood(unittest.TestCase):
+    def test_costs_do_not_grow(self):
+        done = sim("flood", "--rate", "50000", "--nodes", "4", "--json")
+        report = json.loads(done.stdout)
+        self.assertEqual(report["violations"], [])
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(len(report["floods"]), 12)
+        for f in report["floods"]:
+            self.assertAlmostEqual(f["sent"], f["per_s"], delta=f["per_s"] // 50 + 10)
+            self.assertGreater(f["pulls"], 10)
+            self.assertEqual(f["broken_beyond_contract"], 0)
+            self.assertLess(f["control_per_s"], f["control_bound_per_s"])
+        self.assertEqual(len({f["memory_bytes"] for f in report["floods"]}), 1)
+        for kind in ("unknown", "colliding"):
+            rates = [f["control_per_s"] for f in report["floods"] if f["kind"] == kind]
+            self.assertLess(rates[-1], 2 * rates[0] + 500)
+
+
 class Sweep(unittest.TestCase):
     def test_sum(self):
         one = json.loads(sim("run", "--seed", "8", "--nodes", "3", "--faults", "none",
@@ -100,10 +118,11 @@ class Usage(unittest.TestCase):
         for args in ([], ["walk"], ["run"], ["sweep", "--seed", "1"], ["run", "--seeds", "1..2"],
                      ["run", "--seed", "x"], ["run", "--seed", "1", "--nodes", "1"],
                      ["run", "--seed", "1", "--nodes", "49"], ["run", "--seed", "1", "--k", "11"],
-                     ["run", "--seed", "1", "--faults", "kill,flood"],
+                     ["run", "--seed", "1", "--faults", "kill,fire"],
                      ["run", "--seed", "1", "--switch", "round-robin"],
                      ["run", "--seed", "1", "--duration", "5h"],
-                     ["sweep", "--seeds", "5..4"], ["sweep", "--seeds", "5"],
+                     ["sweep", "--seeds", "5..4"], ["flood", "--seeds", "1..2"], ["flood", "--k", "2"],
+                     ["run", "--seed", "1", "--rate", "5000"], ["flood", "--rate", "5"], ["sweep", "--seeds", "5"],
                      ["run", "--seed", "1", "--sizes", "/nonexistent"],
                      ["run", "--seed", "1", "--pcap", "/nonexistent"], ["run", "sweep"]):
             done = sim(*args)

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "sim/flood.h"
+
 #define DROP_SOON_NS 1000000u // a packet is dropped that long after it arrived, at most
 
 void trace_init(struct trace *t, FILE *live)
@@ -57,6 +59,8 @@ static struct trace_entry *entry(struct trace *t, uint64_t now_ns, unsigned node
 void trace_packet(struct trace *t, uint64_t now_ns, enum trace_what what, unsigned node,
 	bool relayed, const struct peek *packet)
 {
+	if (flood_owns(&packet->tuple))
+		return; // else it would be told of nothing else
 	struct trace_entry *e = entry(t, now_ns, node);
 
 	e->what = (uint8_t)what;

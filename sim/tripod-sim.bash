@@ -4,15 +4,15 @@
 _tripod_sim()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local faults="kill freeze stall partition flap loss dup reorder corrupt restart add drain reconfigure flutter slow"
-	local both="--nodes --k --workers --durability --switch --hash --faults --duration --beyond"
+	local faults="kill freeze stall partition flap loss dup reorder corrupt restart add drain reconfigure flutter slow flood"
+	local both="--nodes --k --workers --durability --switch --hash --predict --faults --duration --beyond"
 	local word verb="" done=""
 
 	both="$both --sizes --pcap --json"
 	COMPREPLY=()
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		case $word in
-		run | sweep) verb=$word ;;
+		run | sweep | flood) verb=$word ;;
 		esac
 	done
 	case $prev in
@@ -28,6 +28,10 @@ _tripod_sim()
 		mapfile -t COMPREPLY < <(compgen -W "outside-endpoint symmetric 5-tuple" -- "$cur")
 		return
 		;;
+	--predict)
+		mapfile -t COMPREPLY < <(compgen -W "none computed checked probed mistaken" -- "$cur")
+		return
+		;;
 	--durability)
 		mapfile -t COMPREPLY < <(compgen -W "async sync none" -- "$cur")
 		return
@@ -37,10 +41,11 @@ _tripod_sim()
 		mapfile -t COMPREPLY < <(compgen -P "$done" -W "all none $faults" -- "${cur##*,}")
 		return
 		;;
-	--seed | --seeds | --jobs | --nodes | --k | --workers | --duration | --watch | --stop-after) return ;;
+	--seed | --seeds | --jobs | --nodes | --k | --workers | --duration | --watch | --stop-after | --rate) return ;;
 	esac
 	case $verb in
-	"") word="run sweep --help --version" ;;
+	"") word="run sweep flood --help --version" ;;
+	flood) word="--rate --nodes --seed --json" ;;
 	run) word="--seed --trace --watch --show-options --trace-hash $both" ;;
 	sweep) word="--seeds --jobs --stop-after $both" ;;
 	esac

@@ -79,6 +79,13 @@ static void to_hosts(struct world *w, const struct event *e)
 {
 	enum tripod_direction side = (enum tripod_direction)e->node;
 
+	struct peek p;
+
+	if (peek(e->frame->data, e->frame->len, side, &p) && flood_owns(&p.tuple)) {
+		w->flood.arrived++;
+		net_bytes_release(w, e->frame);
+		return;
+	}
 	w->totals.frames_to_hosts++;
 	if (w->hosts != NULL) {
 		hosts_rx(w->hosts, side, e->frame->data, e->frame->len, w->now_ns);
@@ -93,8 +100,12 @@ static void to_node(struct world *w, const struct event *e)
 	struct peek p;
 
 	if (e->vlan >= 10 && e->vlan < 30 && node_run_alive(w, e->node) &&
-		peek(e->frame->data, e->frame->len, inside ? TRIPOD_OUTGOING : TRIPOD_INCOMING, &p))
+		peek(e->frame->data, e->frame->len, inside ? TRIPOD_OUTGOING : TRIPOD_INCOMING,
+			&p)) {
 		trace_packet(&w->trace, w->now_ns, TRACE_RX, e->node, e->vlan % 10 == 1, &p);
+		if (e->vlan % 10 == 0 && !flood_owns(&p.tuple))
+			check_pull_begins(w, e->node, &p);
+	}
 	node_run_arrive(w, e->node, e->worker, e->frame, e->vlan);
 }
 
@@ -154,11 +165,13 @@ struct world *world_new(const struct options *o, FILE *trace)
 	if (w == NULL)
 		abort();
 	w->o = *o;
+	w->mistaken = o->ecmp;
+	w->mistaken.seed++;
 	w->now_ns = BEGIN_NS;
 	w->hosts_due_ns = UINT64_MAX;
 	struct rng mix = {.state = o->seed};
-	struct rng *all[] = {
-		&w->net_rng, &w->fault_rng, &w->run_rng, &w->tie_rng, &w->node_rng, &w->move_rng};
+	struct rng *all[] = {&w->net_rng, &w->fault_rng, &w->run_rng, &w->tie_rng, &w->node_rng,
+		&w->move_rng, &w->flood.rng};
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		all[i]->state = rng_next(&mix) ^ (i + 1) * 0xd6e8feb86659fd93ull;
 	trace_init(&w->trace, trace);
@@ -245,7 +258,7 @@ static bool stop(const struct world *w)
 	return w->check.n_violations > 0;
 }
 
-static void liveness(struct world *w)
+void world_finish(struct world *w)
 {
 	struct hosts_totals t;
 
@@ -289,6 +302,6 @@ void world_run(struct world *w)
 	while (w->now_ns < end_ns && !stop(w))
 		world_until(w, w->now_ns + 50 * MS < end_ns ? w->now_ns + 50 * MS : end_ns);
 	if (!stop(w))
-		liveness(w);
+		world_finish(w);
 	check_walk(w);
 }

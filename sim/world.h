@@ -7,6 +7,7 @@
 //   node_run.c             nodes: start, kill, freeze, and a worker's step
 //   net.c, ecmp.c          links, and the switch with its ports
 //   faults.c               what goes wrong, when, and within which contract
+//   flood.c                packets that belong to nobody
 //   hosts*.c               who talks through the rack
 //   check_*.c              what must be true whatever happens (apart from the code under test)
 //   world.c                the phases of a run
@@ -21,6 +22,7 @@
 #include "sim/check.h"
 #include "sim/events.h"
 #include "sim/faults.h"
+#include "sim/flood.h"
 #include "sim/options.h"
 #include "sim/peek.h"
 #include "sim/trace.h"
@@ -73,6 +75,8 @@ struct sim_node {
 	unsigned boots;
 	uint64_t half_used_ns[2]; // when a life ended that had handed out NAT ports of that half
 	struct sim_worker *worker; // workers of them
+	uint64_t control; // messages to other nodes, in all its lives
+	uint64_t control_before; // ... by the last walk
 };
 
 struct link { // one way of a node's cable
@@ -98,6 +102,7 @@ struct world_totals {
 struct world {
 	struct options o;
 	uint64_t now_ns;
+	struct ecmp mistaken; // what nodes take for the switch's hash (PREDICTION_MISTAKEN)
 	struct events events;
 	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng, move_rng;
 	char *rackfile[SIM_VERSIONS];
@@ -116,6 +121,7 @@ struct world {
 	uint32_t hosts_serial;
 
 	struct faults faults;
+	struct flood flood;
 	struct checker check;
 	struct trace trace;
 	struct world_totals totals;
@@ -129,6 +135,7 @@ struct world {
 // ---- world.c ----
 struct world *world_new(const struct options *o, FILE *trace);
 void world_run(struct world *w); // all phases; violations are in w->check
+void world_finish(struct world *w); // the liveness phase
 void world_free(struct world *w);
 // A part of it, for scripts and tests: events up to that time.
 void world_until(struct world *w, uint64_t end_ns);

@@ -525,8 +525,7 @@ uint64_t control_tick(struct shard *s)
 
 // ---- Receiving ----
 
-// A message that another worker should have got.
-static bool pass_on(struct shard *s, struct tripod_packet *p, unsigned worker)
+bool control_pass_on(struct shard *s, struct tripod_packet *p, unsigned worker)
 {
 	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
 
@@ -657,6 +656,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		request_rx(s, h, body, len);
 	else if (h->type == WIRE_APPLIED)
 		request_applied_rx(s, h, body, len);
+	else if (h->type == WIRE_CONFIRM)
+		predicate_confirm_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)
 		index_rx(s, h, body, len);
 	else if (h->type == WIRE_SNAPSHOT)
@@ -716,7 +717,7 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		shard_drop(s, p, C_drop_control_bad);
 		return;
 	}
-	if (pass_on(s, p, worker))
+	if (control_pass_on(s, p, worker))
 		return;
 	if (is_short && !lengthen(s, &h, message + head, whole)) {
 		shard_drop(s, p, C_drop_control_stale);

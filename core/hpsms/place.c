@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Which nodes hold the copies of a connection: those to which the switch would send its packets next,
-// if it is known how the switch hashes. The rest, or all, by rendezvous hashing over the members:
+// if that can be predicted (core/hpsms/predict.h). The rest, or all, by rendezvous hashing over the members:
 // every node computes the same from the key alone, and a member that comes or goes moves only its own
 // share. A packet that arrives where there is no copy costs one PullReplica.
 #include "core/shard.h"
@@ -33,23 +33,6 @@ uint64_t place_rendezvous(
 	return chosen;
 }
 
-// Where packets of this tuple arrive while the ports of `ports` are up, and after each of n failures
-// of the node where they arrive. The function is the configuration's: no bit outside ports is taken.
-static uint64_t arrivals(
-	const struct shard *s, const struct tripod_tuple *key, uint64_t ports, unsigned n)
-{
-	uint64_t nodes = 0;
-
-	for (unsigned k = 0; k <= n && ports != 0; k++) {
-		int node = s->conf->next_hop(s->conf->next_hop_ctx, key, ports);
-		if (node < 0 || node >= NODES_MAX || !(ports & 1ull << node))
-			break;
-		nodes |= 1ull << node;
-		ports &= ~(1ull << node);
-	}
-	return nodes;
-}
-
 uint64_t place_missing(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
@@ -62,12 +45,12 @@ uint64_t place_missing(const struct shard *s, uint32_t i)
 	// The copy that leaves with this node makes one more necessary.
 	unsigned n = s->conf->backups + (s->draining & shard_self(s) ? 1 : 0);
 
-	for (unsigned d = 0; d < 2 && s->conf->next_hop != NULL && n > 0; d++) {
+	for (unsigned d = 0; d < 2 && n > 0; d++) {
 		if (c->dir[d].key.proto == 0)
 			continue;
-		missing |= arrivals(s, &c->dir[d].key, s->ports, n);
+		missing |= predict_arrivals(s, &c->dir[d].key, s->ports, n);
 		if (coming != 0) // ... and when the ports of those who join come up
-			missing |= arrivals(s, &c->dir[d].key, s->ports | coming, 0);
+			missing |= predict_arrivals(s, &c->dir[d].key, s->ports | coming, 0);
 	}
 	missing |= 1ull << conn_opener(c) & s->joining;
 	missing &= among & ~holders;

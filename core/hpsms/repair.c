@@ -38,19 +38,6 @@ static bool responsible(const struct shard *s, uint32_t i)
 	return true;
 }
 
-// The shared part of record i has lost its writer: from now on this node looks after it, and says so.
-static void adopt(struct shard *s, uint32_t i)
-{
-	struct conn_repl *r = store_repl(&s->store, i);
-	struct conn_version *v = &r->part[PART_SHARED];
-
-	r->former = 0;
-	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
-	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
-	repl_changed(s, i, 1u << PART_SHARED);
-	conn_rewheel(s, i);
-}
-
 // Does somebody wait for record i to be sent: a joining member that should have it, or this node,
 // which drains?
 static bool owed(const struct shard *s, uint32_t i, bool gives)
@@ -127,6 +114,14 @@ static bool hand_to_lowest(struct shard *s, uint32_t i)
 	return true;
 }
 
+// Of a connection whose writer is gone nobody knows which of the holders it lists it had reached: whom
+// this node has not heard of its copy is sent one. That makes no claim, since no packet has come: the
+// writer may be there, and this node be the one that hears nobody.
+static uint64_t orphaned(const struct shard *s, const struct conn_repl *r)
+{
+	return r->part[PART_SHARED].writer == s->conf->id ? 0 : r->holders;
+}
+
 static bool look_at(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
@@ -146,16 +141,15 @@ static bool look_at(struct shard *s, uint32_t i)
 	uint64_t to = s->repair_nodes;
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
-	bool orphan = gives && r->part[PART_SHARED].writer != s->conf->id;
+	if (gives)
+		to |= orphaned(s, r);
 	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
-	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 || orphan ||
+	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 ||
 		(answered && gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);
-		if (orphan)
-			adopt(s, i);
-		repl_protect(s, i);
+		repl_give(s, i, answered && gives);
 	}
 	note_owed(s, i, gives);
 	return true;

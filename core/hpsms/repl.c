@@ -121,15 +121,34 @@ void repl_ended(struct shard *s, uint32_t i)
 		repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
+void repl_adopt(struct shard *s, uint32_t i)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_version *v = &r->part[PART_SHARED];
+
+	r->former = 0;
+	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	repl_changed(s, i, 1u << PART_SHARED);
+	conn_rewheel(s, i);
+}
+
 void repl_protect(struct shard *s, uint32_t i)
 {
-	struct conn *c = store_conn(&s->store, i);
-	struct conn_repl *r = store_repl(&s->store, i);
-	bool shared = r->part[PART_SHARED].writer == s->conf->id;
+	const struct conn *c = store_conn(&s->store, i);
+	bool shared = store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
 
 	// Of sync, the other direction's master does not wait for the shared part's to find another
 	// backup. Both choose the same, if they see the same members.
-	if (conn_durability(c) != DURABILITY_NONE && (shared || (c->flags & CONN_SYNCING))) {
+	repl_give(s, i, shared || (c->flags & CONN_SYNCING));
+}
+
+void repl_give(struct shard *s, uint32_t i, bool more_copies)
+{
+	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	if (conn_durability(c) != DURABILITY_NONE && more_copies) {
 		uint64_t more = place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);

@@ -301,6 +301,9 @@ static void look_at(struct shard *s, uint32_t at)
 		over(s, at, e->asks);
 		return;
 	}
+	unsigned writer = store_repl(&s->store, i)->part[PART_SHARED].writer;
+	if (!(s->live & 1ull << writer))
+		repl_adopt(s, i); // packets come here, and nobody else is to be asked
 	if (e->asks && writes(s, i))
 		apply_own(s, e, i);
 	if (e->asks && settled(s, e, i)) {
@@ -317,9 +320,8 @@ static void look_at(struct shard *s, uint32_t at)
 		return;
 	}
 	e->next_ns = s->now_ns + (REPEAT_NS << e->tries);
-	unsigned writer = store_repl(&s->store, i)->part[PART_SHARED].writer;
-	if (writes(s, i) || !(s->live & 1ull << writer)) {
-		e->tries = 0; // nobody to be asked, as yet
+	if (writes(s, i)) {
+		e->tries = 0; // nobody to be asked
 	} else if (!ask(s, e, i)) {
 		e->next_ns = s->now_ns + 1 * MS;
 	} else if (e->tries < REPEAT_DOUBLINGS) {

@@ -208,6 +208,20 @@ bool session_open(struct shard *s, const struct wire_header *h, const uint8_t *m
 	return true;
 }
 
+bool session_own(struct shard *s, const struct wire_header *h, const uint8_t *message)
+{
+	struct auth_ends ends = ends_to(s, WIRE_ANY, 0);
+
+	if (h->key != s->auth->keys.key[0].id) {
+		count(s, C_drop_control_key);
+		return false;
+	}
+	if (auth_opens(key_of(s, &s->auth->tx_all, 0, &ends), message, h->length - WIRE_TAG_SIZE))
+		return true;
+	count(s, C_drop_control_forged);
+	return false;
+}
+
 bool session_proven(struct shard *s, const struct wire_header *h, const uint8_t *message)
 {
 	struct auth_session session = {0};

@@ -31,9 +31,9 @@ static bool is_worker(uint8_t id, bool any)
 static bool header_valid(const struct wire_header *h)
 {
 	bool to_all = h->type == WIRE_HELLO || h->type == WIRE_PULL || h->type == WIRE_INDEX ||
-		      h->type == WIRE_ASK;
+		      h->type == WIRE_ASK || h->type == WIRE_PREDICATE;
 	bool to_one = h->type == WIRE_LOG || h->type == WIRE_LACK || h->type == WIRE_REQUEST ||
-		      h->type == WIRE_APPLIED; // worker
+		      h->type == WIRE_APPLIED || h->type == WIRE_CONFIRM; // worker
 	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
 		h->boot == 0)
 		return false;
@@ -59,7 +59,11 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_LACK:
 	case WIRE_REQUEST:
 	case WIRE_APPLIED:
+	case WIRE_CONFIRM:
 		return h->count > 0 && h->seq == 0;
+	case WIRE_PREDICATE:
+		return h->to_node == WIRE_ANY && h->to_worker == WIRE_ANY && h->count == 1 &&
+		       h->seq == 0;
 	case WIRE_INDEX:
 		return h->to_worker == 0 && h->count <= WIRE_DELTA_MAX && h->seq == 0;
 	case WIRE_SNAPSHOT:

@@ -35,7 +35,9 @@ enum wire_type {
 	WIRE_GREET = 12, // proof that a boot is alive now: one struct wire_greet
 	WIRE_REQUEST = 13, // changes that the shared part's writer is asked for
 	WIRE_APPLIED = 14, // answer: those that all copies have
-	WIRE_TYPE_MAX = WIRE_APPLIED,
+	WIRE_PREDICATE = 15, // in the place of a connection's packet: where does it arrive?
+	WIRE_CONFIRM = 16, // answer: it has arrived here
+	WIRE_TYPE_MAX = WIRE_CONFIRM,
 };
 
 struct wire_header {
@@ -245,3 +247,22 @@ enum wire_ask_what {
 };
 int wire_put_ask(uint8_t *buf, size_t size, const struct wire_ask *a);
 int wire_get_ask(const uint8_t *buf, size_t len, struct wire_ask *a);
+
+struct wire_predicate {
+	uint64_t nonce; // of the sender's question, not 0
+	uint64_t hash; // store_hash() of the tuple that carries it
+	uint32_t epoch; // of the sender's view of the ports
+	uint8_t group; // on whose VLAN it was sent
+};
+#define WIRE_PREDICATE_SIZE 21 // bytes
+int wire_put_predicate(uint8_t *buf, size_t size, const struct wire_predicate *p);
+int wire_get_predicate(const uint8_t *buf, size_t len, struct wire_predicate *p);
+
+struct wire_confirm { // all of it as the question had it
+	uint64_t nonce;
+	uint32_t epoch;
+	uint8_t group;
+};
+#define WIRE_CONFIRM_SIZE 13 // bytes
+int wire_put_confirm(uint8_t *buf, size_t size, const struct wire_confirm *c);
+int wire_get_confirm(const uint8_t *buf, size_t len, struct wire_confirm *c);

@@ -35,6 +35,8 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct wire_chain chain;
 		struct wire_request request;
 		struct wire_applied applied;
+		struct wire_predicate predicate;
+		struct wire_confirm confirm;
 		uint64_t hash;
 	} u;
 	int n, put;
@@ -82,6 +84,14 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_CHAIN:
 		n = wire_get_chain(data, len, &u.chain);
 		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
+		break;
+	case WIRE_PREDICATE:
+		n = wire_get_predicate(data, len, &u.predicate);
+		put = n < 0 ? n : wire_put_predicate(again, sizeof(again), &u.predicate);
+		break;
+	case WIRE_CONFIRM:
+		n = wire_get_confirm(data, len, &u.confirm);
+		put = n < 0 ? n : wire_put_confirm(again, sizeof(again), &u.confirm);
 		break;
 	default:
 		n = wire_get_tuple(data, len, &u.tuple);

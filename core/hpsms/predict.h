@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Prediction: where the switch will send a connection's packets, now and after failures.
+//
+// Computed, where it is known how the switch hashes (node_conf.next_hop). Else asked of the switch: a
+// frame with the connection's own tuple goes out on the VLAN of a prediction group (Predicate), and
+// the node where it arrives answers over the fabric (Confirm). Predictions say where copies are put,
+// and nothing else waits for them: a wrong or a late one costs a PullReplica.
+//
+//   predict.c     what is known, what is asked, and whether it is right
+//   predicate.c   the two messages
+//   nexthop.c     what follows from the answers
+//
+// Thread: the shard's worker.
+#pragma once
+
+#include "core/frame.h"
+#include "core/hpsms/nexthop.h"
+#include "core/hpsms/wire.h"
+
+#define PREDICT_HASH 256
+
+struct shard;
+struct arena;
+struct tripod_packet;
+
+enum predict_how {
+	PREDICT_NONE, // copies go where the key hashes to
+	PREDICT_COMPUTED,
+	PREDICT_PROBED,
+};
+const char *predict_how_name(enum predict_how how);
+
+// The latest checks of one way to predict.
+struct predict_trust {
+	uint16_t right, wrong;
+	bool lost;
+};
+
+struct predict_job;
+struct predict_entry;
+
+struct predict {
+	uint64_t all; // ports of the switch: every configured node
+	uint64_t ports, coming; // as of this epoch
+	uint32_t epoch;
+	uint64_t changed_ns; // when it began
+	struct predict_trust computed, probed;
+	uint32_t samples;
+
+	struct predict_job *jobs;
+	uint32_t hash[PREDICT_HASH]; // first job of each list, by record; 0: none
+	uint32_t free, used, oldest, newest; // in the order in which they asked last
+	struct predict_entry *cache;
+	uint64_t tokens_ns; // time from which the unspent budget of questions counts
+	uint32_t walk_at; // next record whose prediction is made anew; 0: no walk
+	bool walk_due;
+
+	// At the other end.
+	uint64_t serve_tokens_ns[NODES_MAX];
+	struct {
+		struct frame frame; // buf != NULL: open
+		uint16_t used, count;
+		uint8_t node, worker;
+	} confirm;
+};
+
+void predict_init(struct shard *s, struct arena *a);
+enum predict_how predict_how(const struct shard *s);
+// Where packets of this tuple arrive while the ports of exactly `up` are up: a node, or
+// NEXT_HOP_UNKNOWN.
+int predict_next(const struct shard *s, const struct tripod_tuple *key, uint64_t up);
+// The nodes where they arrive while the ports of `ports` are up, and after each of n failures of the node
+// where they would have arrived.
+uint64_t predict_arrivals(
+	const struct shard *s, const struct tripod_tuple *key, uint64_t ports, unsigned n);
+
+// The switch has sent a packet here that opens record i's connection, or moves direction dir of it from
+// the node `before` (this node: it is new). Was that to be expected?
+void predict_arrived(struct shard *s, uint32_t i, unsigned dir, unsigned before);
+// The keys of record i are known, it is not answered yet: asks if there is plenty of budget.
+void predict_opened(struct shard *s, uint32_t i);
+// Copies of record i are being placed: asks for what is not known of its keys.
+void predict_wanted(struct shard *s, uint32_t i);
+uint64_t predict_tick(struct shard *s); // repeats questions; returns when next
+
+// ---- predicate.c ----
+// Sends a question: false: not now.
+bool predicate_send(
+	struct shard *s, const struct tripod_tuple *key, const struct wire_predicate *q);
+void predicate_rx(struct shard *s, struct tripod_packet *p); // on a VLAN of these; takes p
+void predicate_flush(struct shard *s); // sends the answers that are collected
+void predicate_confirm_rx(
+	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+// In predict.c: a node says that a question has arrived there.
+void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm *c);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What nodes tell each other is bounded by the configuration and by what valid traffic asks for, however
+// much comes beside it. And how long a packet waits for a connection that this node has to ask for.
+#include <netinet/in.h>
+
+#include "sim/check.h"
+#include "sim/world.h"
+
+#define ROUNDS_PER_S 1000 // of questions for index sets, by a node; as many answers
+#define PER_PACKET 8 // messages of a node for each packet that hosts send or get, at most
+
+uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_packets)
+{
+	const struct options *o = &w->o;
+	uint64_t beats = (uint64_t)o->nodes * 1000 / o->heartbeat_ms;
+	uint64_t budgets = (uint64_t)o->workers * (o->pull_per_s + o->repair_per_s);
+
+	return (beats + 2 * ROUNDS_PER_S + budgets) * ns / SEC + PER_PACKET * valid_packets;
+}
+
+void check_control(struct world *w)
+{
+	struct checker *c = &w->check;
+	struct hosts_totals t = {};
+
+	if (w->hosts != NULL)
+		hosts_totals(w->hosts, &t);
+	uint64_t most = check_control_bound(w, w->now_ns - c->control_ns, t.packets - c->packets);
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		uint64_t sent = w->node[i].control - w->node[i].control_before;
+		w->node[i].control_before = w->node[i].control;
+		if (sent > most)
+			check_violation(w, "control", NULL, 0,
+				"node %u has sent %llu messages to other nodes in %llu ms, %llu at "
+				"most",
+				i, (unsigned long long)sent,
+				(unsigned long long)(w->now_ns - c->control_ns) / MS,
+				(unsigned long long)most);
+	}
+	c->control_ns = w->now_ns;
+	c->packets = t.packets;
+}
+
+// ---- Pulls ----
+
+static uint32_t slot_of(unsigned i, const struct tripod_tuple *key)
+{
+	return (uint32_t)check_hash(key, sizeof(*key), 16 + i) % CHECK_PULLS;
+}
+
+void check_pull_begins(struct world *w, unsigned i, const struct peek *p)
+{
+	const struct tripod_tuple *key = &p->tuple;
+	bool opens = key->proto == IPPROTO_TCP && (p->tcp_flags & 0x12) == 0x02;
+
+	if (opens || p->icmp_error || w->node[i].state != NODE_UP)
+		return;
+	const struct store *s =
+		&node_shard(w->node[i].node, toeplitz_worker(toeplitz_tuple(key), w->o.workers))
+			 ->store;
+	struct check_pull *pull = &w->check.pull[slot_of(i, key)];
+	if (store_find(s, key, store_hash(s, key)).what == STORE_MISS &&
+		!tripod_tuple_equal(&pull->key, key))
+		*pull = (struct check_pull){.key = *key, .node = (uint8_t)i, .at_ns = w->now_ns};
+}
+
+void check_pull_ends(
+	struct world *w, unsigned i, const struct conn *c, unsigned d, uint64_t answered_ns)
+{
+	struct check_pull *pull = &w->check.pull[slot_of(i, &c->dir[d].key)];
+
+	if (pull->node != i || !tripod_tuple_equal(&pull->key, &c->dir[d].key))
+		return;
+	uint64_t began_ns = pull->at_ns, ticks = (w->now_ns - pull->at_ns) / CHECK_PULL_TICK_NS;
+	memset(pull, 0, sizeof(*pull));
+	// Else it was not known anywhere when the packet came.
+	if (answered_ns != 0 && answered_ns <= began_ns)
+		w->check.pulled[ticks < CHECK_PULL_TICKS ? ticks : CHECK_PULL_TICKS]++;
+}
+
+uint64_t check_pulls_within(const struct world *w, uint64_t ns)
+{
+	uint64_t n = 0;
+
+	for (unsigned t = 0; t <= CHECK_PULL_TICKS && t < ns / CHECK_PULL_TICK_NS; t++)
+		n += w->check.pulled[t];
+	return n;
+}
