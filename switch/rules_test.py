@@ -268,6 +268,13 @@ class Predicting(Files):
                 self.assertEqual(some.send(**p), four.send(**p))
             self.assertEqual(some.groups.keys(), four.groups.keys())
 
+    def test_a_node_that_was_taken_away_is_as_one_that_is_dead(self):
+        for hash_ in ("outside-endpoint", "5-tuple"):
+            away = self.build(hash_, 5, (3,), "resilient", "--nodes", "1,2,4,5")
+            dead = self.build(hash_, 5, (3,))
+            for p in self.packets(60):
+                self.assertEqual(away.send(**p), dead.send(**p))
+
     def test_failures_that_last_are_left_out(self):
         switch = self.build("5-tuple", 5, {2}, "modulo", "--without", "2")
         left = self.build("5-tuple", 5, {2, 4}, "modulo")
