@@ -21,9 +21,10 @@ static struct world *rack_new(const struct flood_run *f)
 	fixed.durability = DURABILITY_ASYNC;
 	fixed.model = ECMP_RESILIENT;
 	fixed.fields = ECMP_OUTSIDE_ENDPOINT;
+	fixed.prediction = PREDICTION_NONE;
 	fixed.faults = 0;
 	options_draw(&o, f->seed, &fixed);
-	o.predicted = o.tiny = o.unknown_reset = false;
+	o.tiny = o.unknown_reset = false;
 	o.request_every = 0;
 	o.latency_ns = 10000;
 	o.jitter_ns = 2000;
