@@ -4,7 +4,8 @@
 
 Runs in the switch's namespace. Each 10 ms, a line of JSON: the time, and for each interface the TCP
 segments of tripod-load that have gone out there on the VLANs of the two sides. Another line when a BFD
-session comes up: the first packet of either end that says so. Ends with its input."""
+session comes up: the first packet of either end that says so; and when a connection's segments go to
+another interface: when the last went to the one before, and the first to this. Ends with its input."""
 
 from __future__ import annotations
 
@@ -32,6 +33,12 @@ def is_load(frame: bytes) -> bool:
     return not LOAD_PORTS.isdisjoint(ports)
 
 
+def connection(frame: bytes) -> bytes:
+    """Of a segment of the load, the same both ways."""
+    at = 18 + 4 * (frame[18] & 15)
+    return b"".join(sorted((frame[30:34] + frame[at:at + 2], frame[34:38] + frame[at + 2:at + 4])))
+
+
 def bfd_state(frame: bytes) -> int | None:
     """Of the sender's session, when this is BFD: untagged, IPv4."""
     if len(frame) < 44 or frame[12:14] != b"\x08\0" or frame[23] != 17:
@@ -41,11 +48,46 @@ def bfd_state(frame: bytes) -> int | None:
     return frame[43] >> 6
 
 
+class Sampler:
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.up = [False] * len(names)
+        self.counts = [0] * len(names)
+        self.seen: dict[bytes, tuple[int, float]] = {}  # interface and time of the last segment
+
+    def take(self, i: int, frame: bytes, outgoing: bool, now: float) -> dict | None:
+        """A frame at interface i; what there is to tell of it."""
+        if outgoing and is_load(frame):
+            self.counts[i] += 1
+            key = connection(frame)
+            was, last = self.seen.get(key, (i, now))
+            self.seen[key] = (i, now)
+            if was != i:
+                return {"event": "moved", "from": was, "to": i, "last": round(last, 4),
+                        "first": round(now, 4)}
+            return None
+        state = bfd_state(frame)
+        if state is None:
+            return None
+        rises = state == BFD_UP and not self.up[i]
+        self.up[i] = state == BFD_UP
+        return {"event": "up", "at": round(now, 4), "name": self.names[i]} if rises else None
+
+    def flush(self, t: float) -> dict:
+        counts, self.counts = self.counts, [0] * len(self.names)
+        return {"t": round(t, 3), "counts": counts}
+
+
+def tell(line: dict | None) -> None:
+    if line is not None:
+        print(json.dumps(line), flush=True)
+
+
 def main() -> None:
-    names = sys.argv[1:]
+    sampler = Sampler(sys.argv[1:])
     sockets = {}
     poll = select.poll()
-    for i, name in enumerate(names):
+    for i, name in enumerate(sampler.names):
         s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         s.bind((name, 0))
         s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
@@ -53,8 +95,6 @@ def main() -> None:
         sockets[s.fileno()] = (i, s)
         poll.register(s, select.POLLIN)
     poll.register(sys.stdin, select.POLLIN)
-    up = [False] * len(names)
-    counts = [0] * len(names)
     end = time.monotonic() + BIN_S
     while True:
         for fd, _ in poll.poll(max(0.0, 1000 * (end - time.monotonic()))):
@@ -64,17 +104,11 @@ def main() -> None:
             try:
                 for _ in range(64):  # no interface holds the others up
                     frame, address = s.recvfrom(96)
-                    counts[i] += address[2] == PACKET_OUTGOING and is_load(frame)
-                    state = bfd_state(frame)
-                    if state == BFD_UP and not up[i]:
-                        print(json.dumps({"event": "up", "at": round(time.monotonic(), 4),
-                                          "name": names[i]}), flush=True)
-                    up[i] = state == BFD_UP if state is not None else up[i]
+                    tell(sampler.take(i, frame, address[2] == PACKET_OUTGOING, time.monotonic()))
             except BlockingIOError:
                 pass
         if time.monotonic() >= end:
-            print(json.dumps({"t": round(end, 3), "counts": counts}), flush=True)
-            counts = [0] * len(names)
+            tell(sampler.flush(end))
             end += BIN_S
 
 

@@ -9,14 +9,13 @@ BEFORE_S = 1.0  # of load before a change
 AFTER_S = 1.5  # ... and after it, from SETTLE_S on
 SETTLE_S = 0.1
 TOLERANCE = 0.06  # of the load before; a share of a thousand connections is that uneven at most
-WINDOW_S = 0.1  # of the search for the moment from which it stays
 
-Sample = dict  # "t", "counts"
+Sample = dict  # a line of sampler.py
 
 
 def loads(samples: list[Sample], start: float, end: float) -> list[float]:
     """Segments a second of each node between two times."""
-    inside = [s["counts"] for s in samples if start < s["t"] <= end]
+    inside = [s["counts"] for s in samples if "counts" in s and start < s["t"] <= end]
     if not inside:
         return []
     return [sum(c) / (end - start) for c in zip(*inside)]
@@ -30,7 +29,7 @@ class Change:
     nodes: int  # that carry load from then on
     at: float  # the switch's session with it came up, or the drain began
     kept: list[float]  # load of each of the other nodes, by what it was before
-    settled_ms: float | None  # from when on their sum stays where it ends
+    settled_ms: float | None  # from when on the joiner gets all that it gets
     expected: float
 
     @property
@@ -52,26 +51,12 @@ class Change:
                 "settled_ms": self.settled_ms}
 
 
-def share(samples: list[Sample], others: list[int], start: float, end: float) -> float | None:
-    """What part of all load goes to these nodes. The whole load wavers, this does not."""
-    found = loads(samples, start, end)
-    total = sum(found)
-    return sum(found[i] for i in others) / total if total > 0 else None
-
-
-def settled_ms(samples: list[Sample], others: list[int], at: float, final: float) -> float | None:
-    """After how long the others' part of the load is, and stays, where it ends up. The beginning of
-    the first of the windows, each a bin later than the last, from which all fit."""
-    steps = round(AFTER_S / 0.01)
-    first = None
-    for step in range(steps):
-        start = at + step * 0.01
-        part = share(samples, others, start, start + WINDOW_S)
-        if part is None or abs(part - final) > TOLERANCE:
-            first = None
-        elif first is None:
-            first = step * 10.0
-    return first
+def settled_ms(lines: list[Sample], joiner: int, at: float) -> float | None:
+    """How long after its port came up the last segment of any connection that the joiner got went to
+    another node. None: it got none."""
+    last = [line["last"] for line in lines if line.get("event") == "moved"
+            and line["to"] == joiner and line["first"] >= at]
+    return max(0.0, round(1000 * (max(last) - at), 1)) if last else None
 
 
 def judge(samples: list[Sample], what: str, others: list[int], nodes: int, before: float,
@@ -84,6 +69,5 @@ def judge(samples: list[Sample], what: str, others: list[int], nodes: int, befor
     whole = sum(now) / sum(was)  # the load as a whole is not the switch's doing
     kept = [now[i] / was[i] / whole for i in others if was[i] > 0]
     carried_before = sum(1 for w in was if w > 0.02 * sum(was))
-    final = share(samples, others, after, after + AFTER_S)
-    return Change(what, nodes, at, kept, settled_ms(samples, others, at, final),
-                  carried_before / nodes)
+    settled = settled_ms(samples, nodes - 1, at) if carried_before < nodes else None
+    return Change(what, nodes, at, kept, settled, carried_before / nodes)

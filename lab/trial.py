@@ -71,10 +71,6 @@ def session_up(sampler: demo.Program, node: int, since: float) -> float:
     raise DemoError(f"nobody has seen node {node} come up")
 
 
-def samples(sampler: demo.Program) -> list[dict]:
-    return [line for line in list(sampler.lines) if "counts" in line]
-
-
 def scale(rack: Rack) -> set:
     """Two nodes more, and away again. What it finds is left in rack.changes."""
     started = [n for n in rack.status["nodes"] if n["started"]]
@@ -88,7 +84,7 @@ def scale(rack: Rack) -> set:
         rack.lab("add")
         time.sleep(scaling.SETTLE_S + scaling.AFTER_S + 0.5)
         up = session_up(sampler, node, before)
-        change = scaling.judge(samples(sampler), f"add node {node}", [i - 1 for i in ids if i < node],
+        change = scaling.judge(list(sampler.lines), f"add node {node}", [i - 1 for i in ids if i < node],
                                node, before, up, up + scaling.SETTLE_S)
         rack.changes.append(change)
         say(f"  {change.report()}")
@@ -99,7 +95,7 @@ def scale(rack: Rack) -> set:
         drained = time.monotonic()
         rack.lab("remove", str(node))
         time.sleep(scaling.AFTER_S + 0.5)
-        change = scaling.judge(samples(sampler), f"remove node {node}",
+        change = scaling.judge(list(sampler.lines), f"remove node {node}",
                                [i - 1 for i in ids if i < node], node - 1, before, before, drained)
         rack.changes.append(change)
         say(f"  {change.report()}")

@@ -19,41 +19,48 @@ def samples(until, per_bin, start=0.0):
     return out
 
 
+def moved(last, first, to=4, was=0):
+    return {"event": "moved", "from": was, "to": to, "last": last, "first": first}
+
+
 class Loads(unittest.TestCase):
+    def judge(self, per_bin, events=(moved(4.01, 4.03),), what="add node 5", others=(0, 1, 2, 3),
+              nodes=5):
+        return scaling.judge(samples(8, per_bin) + list(events), what, list(others), nodes, 4, 4,
+                             4 + scaling.SETTLE_S)
+
     def test_a_joiner_takes_its_share_at_once(self):
-        s = samples(8, lambda t: [100] * 4 + [0] if t <= 4 else [80] * 5)
-        change = scaling.judge(s, "add node 5", [0, 1, 2, 3], 5, 4, 4, 4 + scaling.SETTLE_S)
+        change = self.judge(lambda t: [100] * 4 + [0] if t <= 4 else [80] * 5)
         self.assertAlmostEqual(change.mean, 0.8)
         self.assertAlmostEqual(change.expected, 0.8)
-        self.assertEqual(change.settled_ms, 0)
+        self.assertEqual(change.settled_ms, 10)
         self.assertEqual(change.failures(), [])
         self.assertEqual(change.report()["loads"], [0.8] * 4)
 
     def test_what_the_whole_load_does_does_not_matter(self):
-        s = samples(8, lambda t: [100] * 5 + [0] if t <= 4 else [200] * 6)
-        change = scaling.judge(s, "add node 6", [0, 1, 2, 3, 4], 6, 4, 4, 4.1)
+        change = self.judge(lambda t: [100] * 5 + [0] if t <= 4 else [200] * 6,
+                            [moved(4, 4.1, to=5)], "add node 6", (0, 1, 2, 3, 4), 6)
         self.assertAlmostEqual(change.mean, 5 / 6)
         self.assertEqual(change.failures(), [])
 
     def test_late_is_told(self):
-        s = samples(8, lambda t: [100] * 4 + [0] if t <= 4.5 else [80] * 5)
-        change = scaling.judge(s, "add node 5", [0, 1, 2, 3], 5, 4, 4, 4.6)
-        self.assertGreater(change.settled_ms, 350)
+        """The latest counts; what moves between others, or moved before, does not."""
+        change = self.judge(lambda t: [100] * 4 + [0] if t <= 4 else [80] * 5, [
+            moved(4.01, 4.03), moved(4.45, 4.46), moved(4.9, 4.95, to=2), moved(3.5, 3.6)])
+        self.assertEqual(change.settled_ms, 450)
         self.assertEqual(len(change.failures()), 1)
 
     def test_never_is_told(self):
-        s = samples(8, lambda t: [100] * 4 + [0] if int(t * 5) % 2 else [80] * 5)
-        change = scaling.judge(s, "add node 5", [0, 1, 2, 3], 5, 4, 4, 4.1)
+        change = self.judge(lambda t: [80] * 5 if t > 4 else [100] * 4 + [0], [])
         self.assertTrue(any("settled" in f for f in change.failures()))
 
     def test_another_share_is_told(self):
-        s = samples(8, lambda t: [100] * 4 + [0] if t <= 4 else [95] * 4 + [20])
-        change = scaling.judge(s, "add node 5", [0, 1, 2, 3], 5, 4, 4, 4.1)
-        self.assertIn("loads are 0.950 of before, not 0.800", change.failures()[0])
+        change = self.judge(lambda t: [100] * 4 + [0] if t <= 4 else [95] * 4 + [20])
+        self.assertEqual(change.failures(), ["add node 5: loads are 0.950 of before, not 0.800"])
 
     def test_the_way_back(self):
-        s = samples(8, lambda t: [80] * 5 if t <= 4 else [100] * 4 + [0])
-        change = scaling.judge(s, "remove node 5", [0, 1, 2, 3], 4, 4, 4, 4.1)
+        change = self.judge(lambda t: [80] * 5 if t <= 4 else [100] * 4 + [0], [],
+                            "remove node 5", (0, 1, 2, 3), 4)
         self.assertAlmostEqual(change.mean, 1.25)
         self.assertAlmostEqual(change.expected, 1.25)
         self.assertEqual(change.failures(), [])
@@ -76,6 +83,32 @@ class Sampling(unittest.TestCase):
         for other in (self.frame(vlan=30), self.frame(vlan=None), self.frame(proto=17),
                       self.frame(ports=(40000, 80)), b"", bytes(60), self.frame()[:40]):
             self.assertFalse(sampler.is_load(other))
+
+    def test_a_connection_is_one_both_ways_and_is_seen_to_move(self):
+        there = self.frame(ports=(40000, 7001))
+        back = self.frame(ports=(7001, 40000))
+        there = there[:30] + b"\1\2\3\4\5\6\7\x08" + there[38:]
+        back = back[:30] + b"\5\6\7\x08\1\2\3\4" + back[38:]
+        self.assertEqual(sampler.connection(there), sampler.connection(back))
+        s = sampler.Sampler(["node1", "node2"])
+        self.assertIsNone(s.take(0, there, True, 1.0))
+        self.assertIsNone(s.take(0, back, True, 1.5))
+        self.assertIsNone(s.take(1, there, False, 1.6))  # what a node sends is not counted
+        self.assertEqual(s.take(1, there, True, 2.0),
+                         {"event": "moved", "from": 0, "to": 1, "last": 1.5, "first": 2.0})
+        self.assertIsNone(s.take(1, self.frame(ports=(40001, 7001)), True, 2.1))
+        self.assertEqual(s.flush(2.5), {"t": 2.5, "counts": [2, 2]})
+        self.assertEqual(s.flush(2.6), {"t": 2.6, "counts": [0, 0]})
+
+    def test_a_session_is_told_when_it_rises(self):
+        s = sampler.Sampler(["node1"])
+
+        def frame(state):
+            f = self.frame(vlan=None, proto=17, ports=(49152, 3784))
+            return f[:43] + bytes([state << 6]) + f[44:]
+
+        told = [s.take(0, frame(state), True, 1.0) is not None for state in (1, 2, 3, 3, 1, 3)]
+        self.assertEqual(told, [False, False, True, False, False, True])
 
     def test_sessions(self):
         for state in range(4):
