@@ -164,6 +164,8 @@ def measure(rack: Rack, args: argparse.Namespace, what, checksum: str) -> Result
             status = -1
         whole = status == 0 and hashlib.sha256(got.read_bytes()).hexdigest() == checksum
         result.downloads_broken = int(not whole)
+        if not whole:
+            say(f"  the download ended with status {status} of curl")
         got.unlink(missing_ok=True)
     finally:
         if download.poll() is None:
