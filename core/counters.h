@@ -62,16 +62,16 @@
 	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
 	X(drop_relay_limit, "more packets to relay than allowed")                                  \
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
-	X(drop_stale,                                                                              \
-		"openings, or packets of another worker, that lay in a queue that stood still")    \
+	X(drop_stale, "openings, and packets that others may handle, that lay in a queue that "    \
+		      "stood still")                                                               \
 	X(drop_deaf, "this node was away and hears no member yet that could tell of it")           \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \
 	X(drop_control_forged, "control message whose tag is wrong")                               \
 	X(drop_control_key, "control message sealed with a key that this node does not have")      \
 	X(drop_control_replayed, "control message that has come before, or far too late")          \
-	X(drop_control_stale,                                                                      \
-		"control message of a boot that is not believed, or to a former one of this node") \
+	X(drop_control_stale, "control message of a boot not believed, to a former one, or from "  \
+			      "a queue that stood still")                                          \
 	X(connections_opened, "connections allocated by a packet")                                 \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
@@ -131,6 +131,8 @@
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(tombstones_untold, "closed connections forgotten before all live members had heard")     \
 	X(tombstone_hits, "packets and records that met a connection which had ended")             \
+	X(copies_forsaken,                                                                         \
+		"copies given up after an absence, since nobody else had the connection any more") \
 	X(chains_fetched, "chains that were fetched from a peer")                                  \
 	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \
 	X(chains_failed, "chains that are wanted and that no peer gave")                           \
@@ -149,6 +151,17 @@
 	X(request_full, "requests of NFs refused: too many are under way")                         \
 	X(request_misdirected,                                                                     \
 		"requests received for what is not written, or not known, here; they come again")  \
+	X(kind_asks_tx, "questions for units of NFs' kinds of state, repetitions included")        \
+	X(kind_applied, "of them, applied here to an entry")                                       \
+	X(kind_copies_tx, "copies of entries sent to backups, repetitions included")               \
+	X(kind_takeovers, "entries taken over from another node")                                  \
+	X(kind_misdirected,                                                                        \
+		"questions received for entries that this node does not write; they come again")   \
+	X(kind_refused, "connections for which there was no unit")                                 \
+	X(kind_limited, "connections not asked for: too many questions a second")                  \
+	X(kind_timeouts, "connections whose question was not answered in time")                    \
+	X(kind_unprotected, "answers given although a backup has not acknowledged the entry")      \
+	X(kind_full, "keys of kinds, or workers that share one, beyond what there is room for")    \
 	X(timer_full, "NF timers refused: all in use")                                             \
 	X(handoffs, "packets handed to another worker of this node")                               \
 	X(icmp_errors_tx, "ICMP errors sent by the gateway")                                       \

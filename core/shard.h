@@ -17,6 +17,7 @@
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/request.c  what another node is asked to change in the shared part
+//   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
 //   hpsms/predict.c  where the switch will send packets next: computed, or asked of it
@@ -33,6 +34,7 @@
 #include "core/hpsms/channel.h"
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
+#include "core/hpsms/kind.h"
 #include "core/hpsms/member.h"
 #include "core/hpsms/predict.h"
 #include "core/hpsms/request.h"
@@ -67,6 +69,7 @@ enum ring_type {
 	RING_INDEX, // changes of this node's index set, for worker 0
 	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
 	RING_INDEX_FLUSHED, // ... it has
+	RING_KIND, // an item of a KIND message, between workers of one node
 };
 
 struct ring_message {
@@ -75,6 +78,7 @@ struct ring_message {
 	bool answered; // RING_ALIAS_ADD: the connection has been
 	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
+	bool has; // RING_SERVE: who asks has a copy
 	uint8_t mac[6];
 	union {
 		struct frame frame;
@@ -89,10 +93,14 @@ struct ring_message {
 			uint64_t boot, floor;
 		} peer;
 		uint64_t chain; // id
+		uint64_t absent_ns; // RING_DOUBT
 		struct {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
 		} index;
+		struct {
+			uint8_t size, bytes[WIRE_KIND_SMALL];
+		} kind;
 	};
 };
 
@@ -106,6 +114,7 @@ struct peer {
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
 	struct lag *lag; // of all channels
+	uint64_t lost_ns; // since when it is not live
 	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
 };
@@ -156,6 +165,7 @@ struct pull {
 	struct tripod_tuple key;
 	uint64_t hash;
 	uint64_t tried; // nodes asked so far
+	uint64_t denied; // of them, those that have said that they have it not
 	uint64_t awaited; // of them, those that have not answered
 	uint64_t started_ns, asked_ns;
 	uint32_t first, last; // waiting packets
@@ -166,6 +176,7 @@ struct pull {
 	uint64_t found_ns; // ... when
 	bool ask; // stands in the list of what the next PULL messages ask for
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
+	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
 	bool rounds; // when all asked have it not, a round may tell of others
 	uint32_t next_ask; // in that list
 	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
@@ -203,10 +214,12 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
+	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience
 	bool old_rx; // ... and records that may be of what has been forgotten since
+	uint32_t stale_left; // ... so many at most
 	struct rng rng;
 	struct timers timers;
 
@@ -232,6 +245,7 @@ struct shard {
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
+	uint64_t untold_absent_ns; // worker 0: ... for how long
 	uint64_t unsettled_ns; // until then, unknown UDP asks first
 	uint64_t
 		deaf_until_ns; // until then, that no member is heard says nothing: this node was away
@@ -263,6 +277,7 @@ struct shard {
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
 	struct sync sync;
 	struct requests requests;
+	struct kinds kinds;
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
@@ -486,6 +501,13 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
+// c, of which nothing was heard since this node was away, may have ended elsewhere, and its end been
+// forgotten: it is not passed on before somebody else has said that it lives.
+static inline bool conn_forgettable(const struct shard *s, const struct conn *c)
+{
+	return (int32_t)(c->dir[0].seen - s->forgotten_from) < 0 &&
+	       (int32_t)(c->dir[1].seen - s->forgotten_from) < 0;
+}
 static inline tick_t conn_last_seen(const struct conn *c)
 {
 	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
@@ -530,6 +552,9 @@ void run_close(struct shard *s, uint32_t i, enum tripod_reason why);
 void run_timer(struct shard *s, uint32_t i, unsigned nf);
 // By the shared part's writer, of an NF that takes requests.
 void run_request(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size);
+// What an NF says of its kind, and what it is told of it.
+bool run_kind_claim(struct shard *s, uint32_t i, unsigned nf, struct tripod_kind_claim *out);
+void run_kind(struct shard *s, uint32_t i, unsigned nf, int result);
 void run_forget(struct shard *s, uint32_t i); // held packets and timers of a record that goes
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
@@ -584,7 +609,7 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 void control_transmit(
 	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len);
 void control_hello(const struct shard *s, struct wire_hello *hello); // of this node, as it is now
-void control_doubt(struct shard *s);
+void control_doubt(struct shard *s, uint64_t absent_ns);
 void control_chains(struct shard *s); // worker 0: this node's chains have changed
 
 // ---- hpsms/session.c ----
@@ -619,6 +644,7 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 // The shared part of record i, whose packets come here, has lost its writer, and has to be written.
 void repl_adopt(struct shard *s, uint32_t i);
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
@@ -650,6 +676,25 @@ void request_rx(struct shard *s, const struct wire_header *h, const uint8_t *bod
 void request_applied_rx(
 	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
 
+// ---- hpsms/kind.c, kind_claim.c, kind_entry.c ----
+void kind_init(struct shard *s, struct arena *a);
+void kind_step(struct shard *s); // what is due: questions, copies, answers
+uint64_t kind_next_ns(const struct shard *s);
+uint64_t kind_tick(struct shard *s); // looks through what there is; returns when next
+void kind_members(struct shard *s); // members, their ports or their chains have changed
+void kind_forgot(struct shard *s, unsigned node); // ... this one has restarted
+void kind_doubt(struct shard *s); // this node was away
+// Some of these nodes lack a copy that they are to have from this worker.
+bool kind_owes(const struct shard *s, uint64_t nodes);
+void kind_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void kind_ring(struct shard *s, unsigned worker, const struct ring_message *m);
+// tripod_kind_take() and tripod_kind_look() for an NF of record i's chain.
+int kind_take(struct shard *s, uint32_t i, unsigned nf);
+bool kind_look(struct shard *s, uint32_t i, unsigned nf, struct tripod_share *out);
+// Does record i, of a chain with kinds, count here? goes: it is about to be deleted.
+void kind_review_conn(struct shard *s, uint32_t i, bool goes);
+static inline void kind_review(struct shard *s, uint32_t i); // it may have begun to, or ended
+
 // ---- hpsms/sync.c ----
 void sync_init(struct shard *s, struct arena *a);
 // No packet of direction dir of record i, which has CONN_SYNCING, could wait, and it would have to.
@@ -674,6 +719,8 @@ uint64_t place_missing(const struct shard *s, uint32_t i);
 // Up to n nodes of `among`, the same at every node for a key.
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
+
+uint64_t place_by_hash(uint64_t hash, uint64_t among, unsigned n); // the same, of any key
 
 // ---- hpsms/fetch.c ----
 void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
@@ -757,9 +804,15 @@ bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
-void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+// true: what follows from it is decided when all have answered.
+bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+// Record i is uncertain: its other holders are asked whether it lives. false: there are none. If none
+// has it, it may go; else what is to be sent of it is queued.
+bool pull_validate(struct shard *s, uint32_t i);
 void pull_peer_died(struct shard *s, unsigned node);
-void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+// has: who asks has a copy, and makes sure of it.
+void pull_serve(
+	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
 // it was sent (WIRE_REFUSED; seq: in which message; alone: others could be kept): collected, sent by
 // pull_none_flush().
@@ -776,6 +829,12 @@ static inline void chain_set_step(struct shard *s)
 	uint32_t newest = atomic_load_explicit(&s->node->chains.generation, memory_order_acquire);
 	if (__builtin_expect(newest != s->chains_generation, 0))
 		chain_set_adopt(s);
+}
+
+static inline void kind_review(struct shard *s, uint32_t i)
+{
+	if (__builtin_expect(conn_chain(s, store_conn(&s->store, i))->kinds, 0))
+		kind_review_conn(s, i, false);
 }
 
 static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)

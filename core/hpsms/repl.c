@@ -128,6 +128,7 @@ void repl_adopt(struct shard *s, uint32_t i)
 
 	r->former = 0;
 	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	kind_review(s, i);
 	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 	conn_rewheel(s, i);
@@ -451,6 +452,8 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		// Queued by the life before: this one is not answered yet.
 		if (conn->state == CONN_LIVE && !(conn->flags & CONN_REPLICATED))
 			continue;
+		if (conn->state == CONN_LIVE && conn_forgettable(s, conn) && pull_validate(s, i))
+			continue; // queued again when it is known to live
 		if (!add_record(s, i, node, worker, 0)) {
 			repl_queue(s, i, node);
 			break;

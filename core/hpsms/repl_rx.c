@@ -57,7 +57,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
-		c->dir[d].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED; // its packets are not seen here any more
+		c->dir[d].tcp.flags &=
+			(uint8_t)~TCP_DIR_LEARNED; // its packets are not seen here any more
 		r->part[d] = w->version[d];
 		r->part[d].handed = 1;
 		return;
@@ -128,6 +129,7 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 	*mine = w->version[PART_SHARED];
 	mine->handed = (uint8_t)c->stamp;
 	r->former = former;
+	kind_review(s, i);
 	return SHARED_MERGED;
 }
 
@@ -195,6 +197,7 @@ static uint32_t install(
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
+	kind_review(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);

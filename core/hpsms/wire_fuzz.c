@@ -35,11 +35,13 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct wire_chain chain;
 		struct wire_request request;
 		struct wire_applied applied;
+		struct wire_kind kind;
 		struct wire_predicate predicate;
 		struct wire_confirm confirm;
 		uint64_t hash;
 	} u;
 	int n, put;
+	bool has;
 	switch (type) {
 	case WIRE_HELLO:
 		n = wire_get_hello(data, len, &u.hello);
@@ -65,6 +67,10 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		n = wire_get_applied(data, len, &u.applied);
 		put = n < 0 ? n : wire_put_applied(again, sizeof(again), &u.applied);
 		break;
+	case WIRE_KIND:
+		n = wire_get_kind(data, len, &u.kind);
+		put = n < 0 ? n : wire_put_kind(again, sizeof(again), &u.kind);
+		break;
 	case WIRE_INDEX:
 		n = wire_get_delta(data, len, count, &u.delta);
 		put = n < 0 ? n : wire_put_delta(again, sizeof(again), &u.delta);
@@ -84,6 +90,10 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_CHAIN:
 		n = wire_get_chain(data, len, &u.chain);
 		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
+		break;
+	case WIRE_PULL:
+		n = wire_get_question(data, len, &u.tuple, &has);
+		put = n < 0 ? n : wire_put_question(again, sizeof(again), &u.tuple, has);
 		break;
 	case WIRE_PREDICATE:
 		n = wire_get_predicate(data, len, &u.predicate);

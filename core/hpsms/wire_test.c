@@ -156,6 +156,11 @@ static void header__per_type(void **state)
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // to which worker?
 	h.to_worker = 1;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_KIND;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.to_worker = WIRE_ANY;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.to_worker = 1;
 	h.type = WIRE_APPLIED;
 	h.count = 0;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // of nothing
@@ -337,6 +342,29 @@ static void tuple__canonical(void **state)
 	assert_int_equal(wire_get_tuple(b, 40, &got), -EINVAL);
 }
 
+// A question says besides whether the asker has a copy.
+static void tuple__question(void **state)
+{
+	struct rng r = {SEED};
+	uint8_t b[64], plain[64];
+	struct tripod_tuple got;
+	bool has;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		struct tripod_tuple t = wire_random_tuple(&r, i & 1);
+		int n = wire_put_question(b, sizeof(b), &t, i & 2);
+		assert_int_equal(wire_put_tuple(plain, sizeof(plain), &t), n);
+		assert_int_equal(b[0], plain[0] | (i & 2 ? 0x80 : 0));
+		assert_memory_equal(b + 1, plain + 1, (size_t)n - 1);
+		for (int len = 0; len < n; len++)
+			assert_int_equal(wire_get_question(b, (size_t)len, &got, &has), -EINVAL);
+		assert_int_equal(wire_get_question(b, (size_t)n, &got, &has), n);
+		assert_int_equal(has, !!(i & 2));
+		assert_true(tripod_tuple_equal(&t, &got));
+		assert_int_equal(wire_put_question(b, (size_t)n - 1, &t, true), -ENOSPC);
+	}
+}
+
 static void prop__tuples(void **state)
 {
 	struct rng r = {SEED};
@@ -434,7 +462,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
 		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN,
-		WIRE_REQUEST, WIRE_APPLIED};
+		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
@@ -471,8 +499,12 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_chain chunk = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
 		struct wire_request request = some_request(r);
 		struct wire_applied applied = {request.hash, request.incarnation, request.seq};
+		struct wire_kind kind =
+			wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
+		else if (h.type == WIRE_KIND)
+			n = wire_put_kind(b + len, room, &kind);
 		else if (h.type == WIRE_INDEX)
 			n = wire_put_delta(b + len, room, &delta);
 		else if (h.type == WIRE_SNAPSHOT)
@@ -533,6 +565,7 @@ int main(void)
 		cmocka_unit_test(chain__round_trip_and_ranges),
 		cmocka_unit_test(greet__round_trip_and_ranges),
 		cmocka_unit_test(tuple__canonical),
+		cmocka_unit_test(tuple__question),
 		cmocka_unit_test(prop__tuples),
 		cmocka_unit_test(request__bytes_as_documented),
 		cmocka_unit_test(prop__requests),
