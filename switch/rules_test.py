@@ -253,10 +253,11 @@ class Predicting(Files):
                             self.assertEqual(to, left[self.ask(now, k, p) - 1], (hash_, dead))
 
     def test_what_a_joiner_will_get(self):
-        for model in ("modulo", "resilient"):
+        for model in ("modulo", "two-stage", "resilient"):
             for hash_ in HASHES:
-                without = self.build(hash_, 5, {5}, model)
+                without = self.build(hash_, 5, {5}, model, "--arrival")
                 with_ = self.build(hash_, 5, (), model)
+                without.modulo = with_.modulo = model != "resilient"
                 for p in self.packets():
                     self.assertEqual(self.ask(without, ARRIVAL, p), with_.send(**p)[0][0])
 
@@ -361,6 +362,8 @@ class Command(Files):
 
         self.assertEqual(count("--ports", "48", "--failures", "10", "--model", "two-stage",
                                "--count"), 60)
+        self.assertEqual(count("--ports", "48", "--failures", "10", "--model", "two-stage",
+                               "--count", "--arrival"), 61)
         for hash_ in HASHES:
             self.assertLess(count("--ports", "48", "--model", "resilient", "--hash", hash_,
                                   "--count"), 100)
