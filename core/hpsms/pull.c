@@ -349,8 +349,6 @@ static void let_go(struct shard *s, uint32_t i, bool lost)
 
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
-	if (p->checks)
-		checked(s, p, found);
 	while (w != 0) {
 		uint32_t next = s->waiting[w].next;
 		s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
