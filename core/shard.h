@@ -218,6 +218,7 @@ struct shard {
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
+	uint64_t late_ns; // when a step last came later than the switch is patient
 	bool stale_rx; // packets lie there that are older than the switch's patience
 	bool old_rx; // ... and records that may be of what has been forgotten since
 	uint32_t stale_left; // ... so many at most
