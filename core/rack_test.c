@@ -316,10 +316,10 @@ static void rack__always_late(void **state)
 	for (unsigned turn = 0; turn < 5; turn++) {
 		rack_freeze(r, 0);
 		for (unsigned n = 0; n < N; n++)
-			from_client(r, &f[n], TRIPOD_TCP_ACK, 10);
+			flow_from_client(r, &f[n], TRIPOD_TCP_ACK, 10);
 		for (unsigned n = 0; n < 8; n++) {
-			struct flow fresh = flow_of(1000 + 8 * turn + n);
-			from_client(r, &fresh, TRIPOD_TCP_SYN, 0);
+			struct flow fresh = flow_of(1000 + 8 * turn + n, SERVER);
+			flow_from_client(r, &fresh, TRIPOD_TCP_SYN, 0);
 		}
 		uint64_t opened = rack_counter(r, 0, C_connections_opened);
 		rack_run_ms(r, 150);
