@@ -407,7 +407,7 @@ static void run_again(struct shard *s)
 		s->again_first = w.next;
 		shard_wait_free(s, i);
 		if (w.lost) {
-			count(s, C_drop_nf);
+			count(s, w.conn == STORE_NONE ? C_drop_wait_timeout : C_drop_nf);
 			shard_done(s, w.frame.buf);
 		} else if (w.conn != STORE_NONE)
 			go_on(s, &w);

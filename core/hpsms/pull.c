@@ -341,10 +341,22 @@ static void checked(struct shard *s, struct pull *p, bool found)
 	conn_rewheel(s, hit.index);
 }
 
+// A packet may go on, and nobody has its connection. lost: who should have told has not: then it is as
+// good as lost, for it must not open another life of a connection that goes on elsewhere.
+static void waited(struct shard *s, uint32_t w, bool lost)
+{
+	s->waiting[w].lost = lost;
+	s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
+	shard_again(s, w);
+}
+
 static void resolve(struct shard *s, uint32_t i, bool found)
 {
 	struct pull *p = &s->pulls[i];
 	uint32_t w = p->first;
+	bool lost = !found && !p->checks &&
+		    (p->state == PULL_ROUND ? index_round_lost(s, p->round)
+					    : (p->awaited & shard_responsive(s)) != 0);
 
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
@@ -352,8 +364,7 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 		checked(s, p, found);
 	while (w != 0) {
 		uint32_t next = s->waiting[w].next;
-		s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
-		shard_again(s, w);
+		waited(s, w, lost);
 		w = next;
 	}
 	p->first = p->last = 0;
@@ -366,7 +377,7 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 	} else {
 		count(s, C_pulls_failed);
 	}
-	if (found && !p->sure) {
+	if (lost || (found && !p->sure)) {
 		release(s, i);
 		return;
 	}
@@ -456,11 +467,13 @@ static void look_at_packets(struct shard *s)
 		struct waiting *waiting = &s->waiting[w];
 		uint32_t next = waiting->next;
 		bool told = index_candidates(s, waiting->fp) != 0;
+		bool over = index_round_over(s, waiting->round);
 		waiting->next = 0;
-		if (told || index_round_over(s, waiting->round)) {
-			if (!told)
-				waiting->frame.flags |= TRIPOD_PKT_WAITED;
+		// A member whose set has been lost meanwhile has not answered, either: it is asked itself.
+		if (told || (over && index_blind(s) != 0)) {
 			shard_again(s, w);
+		} else if (over) {
+			waited(s, w, index_round_lost(s, waiting->round));
 		} else {
 			if (x->n++ == 0)
 				x->first = w;
@@ -480,7 +493,7 @@ void pull_look_again(struct shard *s)
 
 	for (uint32_t i = s->round_first; i != 0; i = next) {
 		struct pull *p = &s->pulls[i];
-		uint64_t nodes = index_candidates(s, p->fp) & ~p->tried;
+		uint64_t nodes = (index_candidates(s, p->fp) | index_blind(s)) & ~p->tried;
 		next = p->next_round;
 		if (!index_round_over(s, p->round))
 			continue;
@@ -608,8 +621,6 @@ static uint64_t look_at_pull(struct shard *s, uint32_t i)
 		return UINT64_MAX;
 	}
 	if (s->now_ns - p->started_ns >= s->conf->pull_timeout_ms * MS) {
-		if (!p->found)
-			count(s, C_drop_wait_timeout);
 		resolve(s, i, p->found);
 		return UINT64_MAX;
 	}
