@@ -419,6 +419,13 @@ static const struct tripod_option limits_options[] = {
 		.max = 1 << 20,
 		.standard = "1024",
 		.help = "changes of state that network functions ask of other nodes"},
+	{.name = "kinds",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 1 << 20,
+		.standard = "4096",
+		.help = "keys of state that connections share (subscribers, say), here or backed "
+			"up"},
 	{.name = "pulls",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

@@ -36,6 +36,7 @@ void census_step(struct shard *s)
 		const struct conn *c = store_conn(&s->store, s->census.at);
 		if (c->state == CONN_FREE)
 			continue;
+		kind_review(s, s->census.at); // should anything have gone by unseen
 		if (c->state == CONN_TOMBSTONE)
 			s->census.tombstones++;
 		else if (c->flags & (CONN_MASTER_0 | CONN_MASTER_1))

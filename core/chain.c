@@ -48,6 +48,29 @@ static int add_marks(struct chain *chain)
 	return 0;
 }
 
+// Two builds share the entries of a kind where they mean the same by them.
+static uint32_t kind_id(const struct tripod_nf *nf)
+{
+	const struct tripod_kind *kind = nf->kind;
+
+	if (kind == NULL)
+		return 0;
+	uint64_t seed = (uint64_t)kind->layout_version << 32 | kind->state_size << 1 | kind->soft;
+	uint32_t id = (uint32_t)XXH3_64bits_withSeed(nf->name, strlen(nf->name), seed);
+	return id == 0 ? 1 : id;
+}
+
+// A byte behind the states, which is never sent.
+static int add_counted(struct chain *chain)
+{
+	if (chain->state_size == CHAIN_STATE_MAX)
+		return -ENOSPC;
+	chain->kinds = true;
+	chain->counted = chain->state_size++;
+	return 0;
+}
+_Static_assert(CHAIN_NFS_MAX <= 8, "a bit for each NF in a byte");
+
 int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance)
 {
 	if (chain->n == CHAIN_NFS_MAX)
@@ -73,9 +96,11 @@ int chain_add(struct chain *chain, const struct tripod_nf *nf, void *instance)
 		.instance = instance,
 		.state_offset = base,
 		.n_counters = (uint8_t)count_counters(nf),
+		.kind = kind_id(nf),
 	};
 	chain->state_size = (uint16_t)end;
-	return nf->on_request == NULL || chain->requests ? 0 : add_marks(chain);
+	int error = nf->kind == NULL || chain->kinds ? 0 : add_counted(chain);
+	return error != 0 || nf->on_request == NULL || chain->requests ? error : add_marks(chain);
 }
 
 // ---- Descriptions ----
@@ -262,10 +287,12 @@ void chain_update(const struct chain *chain, const uint8_t *from, uint8_t *nf)
 
 void chain_forget_soft(const struct chain *chain, uint8_t *nf)
 {
-	uint8_t wire[CHAIN_STATE_MAX];
+	uint8_t wire[CHAIN_STATE_MAX], counted = chain->kinds ? nf[chain->counted] : 0;
 
 	chain_pack(chain, nf, wire);
 	chain_unpack(chain, wire, nf);
+	if (chain->kinds)
+		nf[chain->counted] = counted; // as it was: of this node, not of the direction
 }
 
 bool chain_write_once_differs(const struct chain *chain, const uint8_t *a, const uint8_t *b)

@@ -26,6 +26,7 @@ struct chain_nf {
 	void *instance;
 	uint16_t state_offset; // in conn.nf[], aligned as chain_align() says
 	uint8_t n_counters;
+	uint32_t kind; // id of its kind of state; 0: none
 };
 
 // Bytes that are copied together between a record and the wire.
@@ -50,6 +51,9 @@ struct chain {
 	uint16_t wire_size; // bytes of their replicated fields together, and of the marks
 	bool requests; // an NF takes some: a record has marks
 	uint16_t marks; // where they lie, in conn.nf[]; a multiple of 4
+	bool kinds; // an NF has a kind: a record has a byte of
+	uint16_t
+		counted; // bits, by NF: the connection counts in its entry here (hpsms/kind.c). Soft
 	const char *text; // canonical configuration
 	// Of a build with older layouts: its records are kept as that chain's, and it runs no packet.
 	const struct chain *as;

@@ -166,6 +166,8 @@ uint32_t conn_new(struct shard *s, unsigned slot)
 
 void conn_delete(struct shard *s, uint32_t i)
 {
+	if (conn_chain(s, store_conn(&s->store, i))->kinds)
+		kind_review_conn(s, i, true);
 	s->chain_used[store_conn(&s->store, i)->chain]--;
 	store_conn_free(&s->store, i);
 }
@@ -406,6 +408,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 		};
 		r->former = 0;
 		changed |= 1u << PART_SHARED;
+		kind_review(s, i);
 	}
 	conn_hold(s, r, 1ull << s->conf->id);
 	c->flags |= CONN_REPLICATED;
@@ -453,6 +456,7 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 	c->reason = why;
 	c->dir[0].seen = s->now;
 	run_forget(s, i);
+	kind_review(s, i);
 	store_wheel_set(&s->store, i,
 		s->now + (DEFECT(tombstone) ? 0 : ticks_of_ms(s->conf->tombstone_ms)));
 }

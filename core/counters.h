@@ -151,6 +151,17 @@
 	X(request_full, "requests of NFs refused: too many are under way")                         \
 	X(request_misdirected,                                                                     \
 		"requests received for what is not written, or not known, here; they come again")  \
+	X(kind_asks_tx, "questions for units of NFs' kinds of state, repetitions included")        \
+	X(kind_applied, "of them, applied here to an entry")                                       \
+	X(kind_copies_tx, "copies of entries sent to backups, repetitions included")               \
+	X(kind_takeovers, "entries taken over from another node")                                  \
+	X(kind_misdirected,                                                                        \
+		"questions received for entries that this node does not write; they come again")   \
+	X(kind_refused, "connections for which there was no unit")                                 \
+	X(kind_limited, "connections not asked for: too many questions a second")                  \
+	X(kind_timeouts, "connections whose question was not answered in time")                    \
+	X(kind_unprotected, "answers given although a backup has not acknowledged the entry")      \
+	X(kind_full, "keys of kinds, or workers that share one, beyond what there is room for")    \
 	X(timer_full, "NF timers refused: all in use")                                             \
 	X(handoffs, "packets handed to another worker of this node")                               \
 	X(icmp_errors_tx, "ICMP errors sent by the gateway")                                       \

@@ -69,6 +69,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	pull_init(s, a);
 	sync_init(s, a);
 	request_init(s, a);
+	kind_init(s, a);
 	index_shard_init(s, a);
 	predict_init(s, a);
 	peers_init(s, a, conf);

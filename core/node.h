@@ -125,6 +125,8 @@ struct node_conf {
 	uint32_t waiting; // packets held for an answer from the peers, or by NFs
 	uint32_t sync_packets; // packets that wait for their state to be acknowledged
 	uint32_t requests; // of NFs that wait until another node has applied them
+	uint32_t
+		kinds; // keys of NFs' kinds of state, written or backed up here; and with connections here
 	uint32_t pulls; // tuples asked of the peers at one time
 	uint32_t pull_per_s; // ... and per second, at most
 	uint32_t pull_cost_ns; // 10^9 / pull_per_s; node_init() computes it

@@ -175,6 +175,11 @@ int nf_check(const struct tripod_nf *nf, const char **why)
 		return refuse(why, "no summary");
 	if (nf->load == NULL || nf->on_init == NULL)
 		return refuse(why, "load or on_init is missing");
+	if (nf->kind != NULL &&
+		(nf->kind->claim == NULL || nf->kind->update == NULL || nf->on_kind == NULL))
+		return refuse(why, "a kind without claim, update or on_kind");
+	if (nf->kind != NULL && nf->kind->state_size > TRIPOD_KIND_STATE_MAX)
+		return refuse(why, "the state of a kind is too large");
 	const struct tripod_nf *other = nf_find(nf->name);
 	if (other != NULL && other != nf)
 		return refuse(why, "the name is taken by another network function");

@@ -165,6 +165,27 @@ void run_request(struct shard *s, uint32_t i, unsigned nf, const void *data, siz
 	run_end(&r, s);
 }
 
+bool run_kind_claim(struct shard *s, uint32_t i, unsigned nf, struct tripod_kind_claim *out)
+{
+	struct run r = run_begin(s, i, 0, false);
+
+	run_enter(&r, nf);
+	return r.chain->nf[nf].nf->kind->claim(&r.call, out);
+}
+
+void run_kind(struct shard *s, uint32_t i, unsigned nf, int result)
+{
+	struct run r = run_begin(s, i, 0, false);
+
+	run_enter(&r, nf);
+	r.chain->nf[nf].nf->on_kind(&r.call, result);
+	// Of a connection whose first packet is still held nothing is left, no tombstone either: a flood of
+	// what is refused would fill the table.
+	if (r.terminated && ((struct conn *)r.call.conn)->dir[1].key.proto == 0 && conn_free(s, i))
+		return;
+	run_end(&r, s);
+}
+
 // Takes the packets of record i that this NF holds (nf < 0: any NF) off their list, oldest first. They
 // go on, or are lost, later in this step or in the next: many at once are more than one step's output.
 static void held_end(struct shard *s, uint32_t i, int nf, bool go_on)
@@ -250,6 +271,21 @@ int tripod_request(struct tripod_call *call, const void *data, size_t size)
 	return 0;
 }
 
+int tripod_kind_take(struct tripod_call *call)
+{
+	const struct run *r = (const struct run *)call;
+
+	return r->chain->nf[call->nf].kind == 0 ? -EINVAL
+						: kind_take(call->shard, r->conn, call->nf);
+}
+
+bool tripod_kind_look(const struct tripod_call *call, struct tripod_share *out)
+{
+	const struct run *r = (const struct run *)call;
+
+	return r->chain->nf[call->nf].kind != 0 && kind_look(call->shard, r->conn, call->nf, out);
+}
+
 uint64_t tripod_random(struct tripod_call *call)
 {
 	return rng_next(&((struct shard *)call->shard)->rng);
@@ -274,6 +310,12 @@ bool tripod_tuple_available(const struct tripod_call *call, const struct tripod_
 	return store_find(&s->store, reversed, store_hash(&s->store, reversed)).what ==
 		       STORE_MISS &&
 	       !index_maybe_used(s, reversed);
+}
+
+enum tripod_affinity tripod_tuple_affinity(
+	const struct tripod_call *call, const struct tripod_tuple *reversed)
+{
+	return predict_affinity(call->shard, call->opening, reversed);
 }
 
 void tripod_terminate(struct tripod_call *call)

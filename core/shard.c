@@ -306,6 +306,9 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 	case RING_SERVE:
 		pull_serve(s, &m->key, m->has, m->node, m->worker);
 		break;
+	case RING_KIND:
+		kind_ring(s, from, m);
+		break;
 	case RING_INDEX:
 	case RING_INDEX_FLUSH:
 	case RING_INDEX_FLUSHED:
@@ -496,6 +499,7 @@ static void tick(struct shard *s)
 	next = min64(next, pull_tick(s));
 	next = min64(next, sync_tick(s));
 	next = min64(next, request_tick(s));
+	next = min64(next, kind_tick(s));
 	next = min64(next, predict_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
@@ -551,6 +555,7 @@ void shard_step(struct shard *s, struct step *step)
 		expire(s);
 	serve_query(s);
 	index_step(s);
+	kind_step(s);
 	run_again(s);
 	if (s->ask_first != 0)
 		pull_send(s);
@@ -564,6 +569,7 @@ void shard_step(struct shard *s, struct step *step)
 		repl_flush(s);
 	run_emit_end(s);
 	step->wake_ns = min64(min64(s->next_tick_ns, repl_next_ns(s)), index_next_ns(s));
+	step->wake_ns = min64(step->wake_ns, kind_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)
 		s->counters[C_tx_bytes] += step->tx[i].len;

@@ -17,6 +17,7 @@
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/request.c  what another node is asked to change in the shared part
+//   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
 //   hpsms/place.c    who holds the copies
 //   hpsms/predict.c  where the switch will send packets next: computed, or asked of it
@@ -33,6 +34,7 @@
 #include "core/hpsms/channel.h"
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
+#include "core/hpsms/kind.h"
 #include "core/hpsms/member.h"
 #include "core/hpsms/predict.h"
 #include "core/hpsms/request.h"
@@ -67,6 +69,7 @@ enum ring_type {
 	RING_INDEX, // changes of this node's index set, for worker 0
 	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
 	RING_INDEX_FLUSHED, // ... it has
+	RING_KIND, // an item of a KIND message, between workers of one node
 };
 
 struct ring_message {
@@ -95,6 +98,9 @@ struct ring_message {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
 		} index;
+		struct {
+			uint8_t size, bytes[WIRE_KIND_SMALL];
+		} kind;
 	};
 };
 
@@ -271,6 +277,7 @@ struct shard {
 	uint64_t repair_tokens_ns; // time from which unspent repair budget counts
 	struct sync sync;
 	struct requests requests;
+	struct kinds kinds;
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
@@ -545,6 +552,9 @@ void run_close(struct shard *s, uint32_t i, enum tripod_reason why);
 void run_timer(struct shard *s, uint32_t i, unsigned nf);
 // By the shared part's writer, of an NF that takes requests.
 void run_request(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size);
+// What an NF says of its kind, and what it is told of it.
+bool run_kind_claim(struct shard *s, uint32_t i, unsigned nf, struct tripod_kind_claim *out);
+void run_kind(struct shard *s, uint32_t i, unsigned nf, int result);
 void run_forget(struct shard *s, uint32_t i); // held packets and timers of a record that goes
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
@@ -666,6 +676,25 @@ void request_rx(struct shard *s, const struct wire_header *h, const uint8_t *bod
 void request_applied_rx(
 	struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
 
+// ---- hpsms/kind.c, kind_claim.c, kind_entry.c ----
+void kind_init(struct shard *s, struct arena *a);
+void kind_step(struct shard *s); // what is due: questions, copies, answers
+uint64_t kind_next_ns(const struct shard *s);
+uint64_t kind_tick(struct shard *s); // looks through what there is; returns when next
+void kind_members(struct shard *s); // members, their ports or their chains have changed
+void kind_forgot(struct shard *s, unsigned node); // ... this one has restarted
+void kind_doubt(struct shard *s); // this node was away
+// Some of these nodes lack a copy that they are to have from this worker.
+bool kind_owes(const struct shard *s, uint64_t nodes);
+void kind_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+void kind_ring(struct shard *s, unsigned worker, const struct ring_message *m);
+// tripod_kind_take() and tripod_kind_look() for an NF of record i's chain.
+int kind_take(struct shard *s, uint32_t i, unsigned nf);
+bool kind_look(struct shard *s, uint32_t i, unsigned nf, struct tripod_share *out);
+// Does record i, of a chain with kinds, count here? goes: it is about to be deleted.
+void kind_review_conn(struct shard *s, uint32_t i, bool goes);
+static inline void kind_review(struct shard *s, uint32_t i); // it may have begun to, or ended
+
 // ---- hpsms/sync.c ----
 void sync_init(struct shard *s, struct arena *a);
 // No packet of direction dir of record i, which has CONN_SYNCING, could wait, and it would have to.
@@ -690,6 +719,8 @@ uint64_t place_missing(const struct shard *s, uint32_t i);
 // Up to n nodes of `among`, the same at every node for a key.
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);
+
+uint64_t place_by_hash(uint64_t hash, uint64_t among, unsigned n); // the same, of any key
 
 // ---- hpsms/fetch.c ----
 void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
@@ -800,6 +831,12 @@ static inline void chain_set_step(struct shard *s)
 	uint32_t newest = atomic_load_explicit(&s->node->chains.generation, memory_order_acquire);
 	if (__builtin_expect(newest != s->chains_generation, 0))
 		chain_set_adopt(s);
+}
+
+static inline void kind_review(struct shard *s, uint32_t i)
+{
+	if (__builtin_expect(conn_chain(s, store_conn(&s->store, i))->kinds, 0))
+		kind_review_conn(s, i, false);
 }
 
 static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)

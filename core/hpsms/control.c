@@ -133,6 +133,7 @@ void control_doubt(struct shard *s, uint64_t absent_ns)
 		s->forgotten_from = s->now;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	s->deaf_until_ns = s->now_ns + 3 * s->conf->heartbeat_ms * MS;
+	kind_doubt(s);
 }
 
 static uint8_t hello_flags(const struct member *m)
@@ -280,6 +281,10 @@ void control_peer(struct shard *s, const struct ring_message *m)
 		}
 		repl_repair_start(s, m->hello == 0);
 	}
+	if (changed || moved || more)
+		kind_members(s);
+	if (rebooted)
+		kind_forgot(s, m->node);
 	if (!changed && !moved)
 		return;
 	sync_members(s, bit);
@@ -665,6 +670,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		request_rx(s, h, body, len);
 	else if (h->type == WIRE_APPLIED)
 		request_applied_rx(s, h, body, len);
+	else if (h->type == WIRE_KIND)
+		kind_rx(s, h, body, len);
 	else if (h->type == WIRE_CONFIRM)
 		predicate_confirm_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)

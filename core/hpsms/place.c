@@ -14,7 +14,12 @@ static uint64_t weight(uint64_t key_hash, unsigned node)
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n)
 {
-	uint64_t hash = store_hash(&s->store, key), chosen = 0;
+	return place_by_hash(store_hash(&s->store, key), among, n);
+}
+
+uint64_t place_by_hash(uint64_t hash, uint64_t among, unsigned n)
+{
+	uint64_t chosen = 0;
 
 	for (unsigned k = 0; k < n && among != 0; k++) {
 		unsigned best = 0;

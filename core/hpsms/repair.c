@@ -22,8 +22,8 @@ static uint64_t sane(const struct shard *s)
 	return s->live & (~(s->joining | s->repair_reboot) | s->ports | s->draining);
 }
 
-// The one who gives record i a new copy: its master, or while that is dead the lowest holder alive.
-static bool responsible(const struct shard *s, uint32_t i)
+// Its master does, or while that is dead the lowest holder alive.
+bool repl_responsible(const struct shard *s, uint32_t i)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 	unsigned writer = r->part[PART_SHARED].writer;
@@ -135,7 +135,8 @@ static bool look_at(struct shard *s, uint32_t i)
 		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
-	bool gives = responsible(s, i);
+	bool gives = repl_responsible(s, i);
+	kind_review(s, i); // it counts where it is looked after
 	if (!gives && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		return hand_to_lowest(s, i);
 	uint64_t to = s->repair_nodes;
@@ -160,6 +161,9 @@ static bool look_at(struct shard *s, uint32_t i)
 static void round_end(struct shard *s)
 {
 	bool more = s->repair_next != 0 || s->repair_owed != 0;
+
+	more |= s->joining != 0 && kind_owes(s, s->joining);
+	more |= s->drain != 0 && kind_owes(s, UINT64_MAX);
 
 	atomic_store_explicit(&s->owed, s->repair_owed, memory_order_relaxed);
 	// Whoever has just started may not know yet who else is to be sent what it has.

@@ -128,6 +128,7 @@ void repl_adopt(struct shard *s, uint32_t i)
 
 	r->former = 0;
 	*v = (struct conn_version){.epoch = (uint16_t)(v->epoch + 1), .writer = s->conf->id};
+	kind_review(s, i);
 	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 	repl_changed(s, i, 1u << PART_SHARED);
 	conn_rewheel(s, i);

@@ -46,3 +46,7 @@ void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq)
 // Sends record i to the holders that lack it; more_copies: and to others, until there are enough.
 void repl_give(struct shard *s, uint32_t i, bool more_copies);
 void repl_hold(struct shard *s, uint32_t i, unsigned node);
+
+// ---- repair.c ----
+// Does this node look after the copies of record i?
+bool repl_responsible(const struct shard *s, uint32_t i);

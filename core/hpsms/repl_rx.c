@@ -139,6 +139,7 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 	*mine = w->version[PART_SHARED];
 	mine->handed = (uint8_t)c->stamp;
 	r->former = former;
+	kind_review(s, i);
 	return SHARED_MERGED;
 }
 
@@ -207,6 +208,7 @@ static uint32_t install(
 		return STORE_NONE;
 	}
 	conn_rewheel(s, i);
+	kind_review(s, i);
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);

@@ -12,6 +12,7 @@
 #include <tripod/tuple.h>
 
 #include "core/chain.h"
+#include "core/hpsms/kind.h"
 #include "core/store.h"
 
 #define WIRE_VERSION 2
@@ -37,7 +38,8 @@ enum wire_type {
 	WIRE_APPLIED = 14, // answer: those that all copies have
 	WIRE_PREDICATE = 15, // in the place of a connection's packet: where does it arrive?
 	WIRE_CONFIRM = 16, // answer: it has arrived here
-	WIRE_TYPE_MAX = WIRE_CONFIRM,
+	WIRE_KIND = 17, // state of other keys than a connection's: questions, answers and copies
+	WIRE_TYPE_MAX = WIRE_KIND,
 };
 
 struct wire_header {
@@ -192,6 +194,33 @@ int wire_put_request(uint8_t *buf, size_t size, const struct wire_request *r);
 int wire_get_request(const uint8_t *buf, size_t len, struct wire_request *r);
 int wire_put_applied(uint8_t *buf, size_t size, const struct wire_applied *a);
 int wire_get_applied(const uint8_t *buf, size_t len, struct wire_applied *a);
+
+// ---- wire_kind.c ----
+enum wire_kind_op {
+	WIRE_KIND_ASK = 1, // key, seq, held, units wanted, data: to who writes the entry
+	WIRE_KIND_ANSWER = 2, // hash, seq, units, state: back
+	WIRE_KIND_COPY = 3, // key, epoch, version, writer, state, parts: the whole entry
+	WIRE_KIND_HAVE = 4, // hash, epoch, version: such a copy has arrived
+};
+#define WIRE_KIND_MAX 1100 // bytes of the largest item
+#define WIRE_KIND_SMALL 96 // ... of all but COPY
+struct wire_kind {
+	uint8_t op; // enum wire_kind_op
+	struct kind_key key;
+	uint64_t hash; // kind_hash() of the key
+	uint32_t seq; // of the question, not 0
+	uint32_t held, units;
+	uint32_t version;
+	uint16_t epoch;
+	uint8_t writer;
+	uint8_t size; // of data or state
+	uint8_t bytes[KIND_STATE_MAX];
+	uint8_t n_parts;
+	struct kind_part part[KIND_PARTS_MAX]; // decoded: only the first n_parts
+};
+_Static_assert(KIND_STATE_MAX == KIND_DATA_MAX, "one place for both");
+int wire_put_kind(uint8_t *buf, size_t size, const struct wire_kind *w);
+int wire_get_kind(const uint8_t *buf, size_t len, struct wire_kind *w);
 
 #define WIRE_CHAIN_CHUNK 1024 // bytes
 struct wire_chain_ask {

@@ -35,6 +35,7 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct wire_chain chain;
 		struct wire_request request;
 		struct wire_applied applied;
+		struct wire_kind kind;
 		struct wire_predicate predicate;
 		struct wire_confirm confirm;
 		uint64_t hash;
@@ -65,6 +66,10 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_APPLIED:
 		n = wire_get_applied(data, len, &u.applied);
 		put = n < 0 ? n : wire_put_applied(again, sizeof(again), &u.applied);
+		break;
+	case WIRE_KIND:
+		n = wire_get_kind(data, len, &u.kind);
+		put = n < 0 ? n : wire_put_kind(again, sizeof(again), &u.kind);
 		break;
 	case WIRE_INDEX:
 		n = wire_get_delta(data, len, count, &u.delta);

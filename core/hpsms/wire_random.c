@@ -123,3 +123,62 @@ struct wire_record wire_random_record(struct rng *r, bool v6, uint8_t parts, uin
 	w.nf = nf_size ? wire_random_nf : NULL;
 	return w;
 }
+
+// Of a key, any part may be missing.
+static struct kind_key random_key(struct rng *r)
+{
+	struct kind_key key = {.tuple = wire_random_tuple(r, rng_below(r, 2))};
+
+	key.kind = (uint32_t)rng_next(r) | 1;
+	key.tuple.kind = TRIPOD_KIND_SHARE;
+	if (rng_below(r, 2))
+		memset(&key.tuple.src, 0, sizeof(key.tuple.src));
+	if (rng_below(r, 2))
+		memset(&key.tuple.dst, 0, sizeof(key.tuple.dst));
+	if (rng_below(r, 2))
+		key.tuple.sport = 0;
+	if (rng_below(r, 2))
+		key.tuple.dport = 0;
+	if (rng_below(r, 2))
+		key.tuple.proto = 0;
+	return key;
+}
+
+struct wire_kind wire_random_kind(struct rng *r, enum wire_kind_op op, unsigned parts)
+{
+	struct wire_kind w;
+
+	memset(&w, 0, sizeof(w));
+	w.op = (uint8_t)op;
+	if (op == WIRE_KIND_ASK || op == WIRE_KIND_COPY)
+		w.key = random_key(r);
+	else
+		w.hash = rng_next(r);
+	if (op == WIRE_KIND_ASK || op == WIRE_KIND_ANSWER) {
+		w.seq = (uint32_t)rng_next(r) | 1;
+		w.units = (uint32_t)random_number(r, UINT32_MAX);
+	} else {
+		w.epoch = (uint16_t)rng_next(r);
+		w.version = (uint32_t)rng_next(r);
+	}
+	if (op == WIRE_KIND_ASK)
+		w.held = (uint32_t)random_number(r, UINT32_MAX);
+	if (op == WIRE_KIND_HAVE)
+		return w;
+	w.size = (uint8_t)rng_below(r, KIND_STATE_MAX + 1);
+	for (unsigned i = 0; i < w.size; i++)
+		w.bytes[i] = (uint8_t)rng_next(r);
+	if (op != WIRE_KIND_COPY)
+		return w;
+	w.writer = (uint8_t)rng_below(r, 64);
+	w.n_parts = (uint8_t)rng_below(r, parts + 1);
+	for (unsigned p = 0; p < w.n_parts; p++)
+		w.part[p] = (struct kind_part){
+			.node = (uint8_t)rng_below(r, 64),
+			.worker = (uint8_t)rng_below(r, 16),
+			.boot = (uint32_t)rng_next(r),
+			.seq = (uint32_t)rng_next(r) | 1,
+			.units = (uint32_t)random_number(r, UINT32_MAX),
+		};
+	return w;
+}

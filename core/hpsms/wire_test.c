@@ -156,6 +156,11 @@ static void header__per_type(void **state)
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // to which worker?
 	h.to_worker = 1;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.type = WIRE_KIND;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), WIRE_HEADER_SIZE);
+	h.to_worker = WIRE_ANY;
+	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL);
+	h.to_worker = 1;
 	h.type = WIRE_APPLIED;
 	h.count = 0;
 	assert_int_equal(wire_put_header(b, sizeof(b), &h), -EINVAL); // of nothing
@@ -457,7 +462,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
 		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN,
-		WIRE_REQUEST, WIRE_APPLIED};
+		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
@@ -494,8 +499,12 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_chain chunk = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
 		struct wire_request request = some_request(r);
 		struct wire_applied applied = {request.hash, request.incarnation, request.seq};
+		struct wire_kind kind =
+			wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
+		else if (h.type == WIRE_KIND)
+			n = wire_put_kind(b + len, room, &kind);
 		else if (h.type == WIRE_INDEX)
 			n = wire_put_delta(b + len, room, &delta);
 		else if (h.type == WIRE_SNAPSHOT)

@@ -20,12 +20,16 @@ struct rack_conf {
 	uint64_t seed;
 	bool split; // the switch hashes both ends: the directions of a connection may part
 	bool predicted; // the nodes know how the switch hashes
+	bool mistaken; // ... or take another hash for the switch's
+	bool probed; // the switch has prediction groups
+	uint32_t predict_per_s; // 0: 100000
 	bool baseline; // durability none
 	bool sync; // durability sync
 	bool sync_forward; // what waits too long leaves
 	uint32_t sync_timeout_ms; // 0: 1000
 	uint32_t sync_packets; // 0: 512
 	uint32_t requests; // 0: 512
+	uint32_t kinds; // 0: 256
 	bool refuse_short; // no new connections with fewer members than backups wanted
 	unsigned loss_percent; // of fabric frames between nodes
 	uint32_t connections; // per worker; 0: 4096

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "core/shard.h"
+#include "core/hpsms/kinds.h"
 
 #define WHEEL_SLOTS 4096 // as core/store.c has it
 
@@ -127,6 +127,59 @@ static void check_requests(struct finding *at, const struct shard *s)
 	equal(at, "free places for requests", free, s->conf->requests - q->used);
 }
 
+static void check_table(struct finding *at, const struct kind_table *t)
+{
+	uint32_t used = 0, busy = 0, listed = 0, hashed = 0, free = 0;
+
+	for (uint32_t k = 1; k <= t->highest; k++) {
+		const struct kind_node *n = kind_at(t, k);
+		used += n->used;
+		busy += n->busy;
+		if (n->busy && n->next_ns < t->due_ns)
+			fail(at, "claim or entry that nobody will look at in time", k, 0);
+	}
+	for (uint32_t k = t->oldest; k != 0; k = ((struct kind_node *)kind_at(t, k))->newer)
+		listed++;
+	for (uint32_t h = 0; t->capacity > 0 && h <= t->mask; h++) {
+		for (uint32_t k = t->list[h]; k != 0;
+			k = ((struct kind_node *)kind_at(t, k))->chain)
+			hashed++;
+	}
+	for (uint32_t k = t->free; k != 0; k = ((struct kind_node *)kind_at(t, k))->chain)
+		free++;
+	equal(at, "claims or entries in use", t->in_use, used);
+	equal(at, "busy ones in the list", listed, busy);
+	equal(at, "... in the hash table", hashed, used);
+	equal(at, "free ones", free, t->highest - used);
+}
+
+// The connections that count are those that the claims hold.
+static void check_kinds(struct finding *at, const struct shard *s)
+{
+	uint32_t held = 0, waiting = 0, counted = 0, free = 0;
+
+	check_table(at, &s->kinds.claims);
+	check_table(at, &s->kinds.entries);
+	for (uint32_t k = 1; k <= s->kinds.claims.highest; k++) {
+		const struct kind_claim *q = kind_claim_at(s, k);
+		uint32_t listed = 0;
+		for (uint32_t w = q->first; q->n.used && w != 0; w = s->kinds.waiters[w].next)
+			listed++;
+		equal(at, "connections that wait for a unit", q->n.used ? q->waiting : 0, listed);
+		held += q->n.used ? q->held : 0;
+		waiting += listed;
+	}
+	for (uint32_t w = s->kinds.free_waiter; w != 0; w = s->kinds.waiters[w].next)
+		free++;
+	equal(at, "free places to wait for a unit", free, s->conf->kinds - waiting);
+	for (uint32_t i = 1; i <= s->store.highest; i++) {
+		const struct conn *c = store_conn(&s->store, i);
+		if (c->state != CONN_FREE && conn_chain(s, c)->kinds)
+			counted += (unsigned)__builtin_popcount(c->nf[conn_chain(s, c)->counted]);
+	}
+	equal(at, "connections that count in a kind", held, counted);
+}
+
 // What is announced are keys of records here.
 static void check_announced(struct finding *at, const struct shard *s)
 {
@@ -171,6 +224,7 @@ bool tables_check(const struct shard *s, char *why, size_t size)
 	check_wheel(at, st, used);
 	check_waiting(at, s);
 	check_requests(at, s);
+	check_kinds(at, s);
 	check_announced(at, s);
 	return !finding.wrong;
 }

@@ -21,7 +21,7 @@
 #include <tripod/tuple.h>
 
 // Bumped whenever a struct or call of this header changes. A plug-in of another ABI is refused.
-#define TRIPOD_NF_ABI 2
+#define TRIPOD_NF_ABI 3
 
 enum tripod_verdict {
 	TRIPOD_FORWARD, // on to the next NF, and out after the last
@@ -76,6 +76,54 @@ struct tripod_field {
 struct tripod_nf_env; // what load() may ask of the framework
 struct tripod_call; // one callback on one connection
 
+// ---- State of other keys than a connection's (docs/nf-guide.md, "Beyond one connection") ----
+//
+// A kind is state that connections share on all nodes: of a subscriber, an address, a service. Each key has
+// one *entry* in the rack. One node writes it, k others have copies, and who is asked to change it is
+// the same for all. What is divided among the connections is counted in *units*, and each worker of
+// each node has some: so most connections open without asking anybody.
+#define TRIPOD_KIND_STATE_MAX 16 // bytes
+#define TRIPOD_KIND_DATA_MAX 16
+
+// Of which entry is a connection, and what does whoever writes that need to know?
+struct tripod_kind_claim {
+	struct tripod_tuple key; // what matters; zero: does not
+	uint8_t size; // bytes of data
+	uint8_t data[TRIPOD_KIND_DATA_MAX]; // from the configuration, say
+};
+
+// A worker of some node asks: what becomes of the entry, and how many units does it get?
+struct tripod_kind_update {
+	void *state; // of the entry, state_size bytes, zero at first: all who ask are told
+	const void *data; // as the claim has it. From another node: check it
+	size_t size;
+	uint32_t held; // connections of this key that the worker has
+	uint32_t wanted; // units that it would like; fewer than before when it gives some back
+	uint64_t others; // units of all other workers
+	uint32_t units; // of this worker: before and, when update() returns, from now on
+};
+
+struct tripod_kind {
+	uint32_t layout_version; // bump when the meaning of state or data changes
+	uint16_t state_size; // TRIPOD_KIND_STATE_MAX at most
+	uint32_t idle_ms; // state that is not zero is kept so long after the last connection
+	bool soft; // no copies: what is not asked for again is lost with its node
+	// The same at any time of a connection's life, on every node: it looks at write-once state and at
+	// c->opening alone. false: this connection is of none. Called in all callbacks, and without one.
+	bool (*claim)(const struct tripod_call *c, struct tripod_kind_claim *out);
+	// Runs where the entry is written, once for each question. Looks at nothing but *u.
+	void (*update)(struct tripod_kind_update *u);
+};
+
+// What this worker knows of a connection's entry.
+struct tripod_share {
+	uint32_t held; // connections here that count
+	uint32_t units; // that it has been given
+	bool known; // the entry has answered
+	uint64_t age_ns; // since then
+	uint8_t state[TRIPOD_KIND_STATE_MAX];
+};
+
 struct tripod_nf {
 	uint32_t abi; // TRIPOD_NF_ABI
 	uint32_t layout_version; // bump when the meaning or place of a field of the state changes
@@ -110,6 +158,12 @@ struct tripod_nf {
 	// tripod_state_rw() is not NULL here. There is no packet. The data is what another node sent, and
 	// aligned like a byte; check it before use. May be NULL: then nothing can be requested.
 	void (*on_request)(struct tripod_call *c, const void *data, size_t size);
+
+	// What its connections share with others. May be NULL.
+	const struct tripod_kind *kind;
+	// The answer to a tripod_kind_take(): 0, -EDQUOT or -ETIMEDOUT. There is no packet. Not NULL where
+	// kind is not.
+	void (*on_kind)(struct tripod_call *c, int result);
 
 	// Makes this NF's state of one that a build with an older layout has replicated: `old` has that
 	// build's old_size bytes, with fields where they were then, soft ones zero; `state` is zeroed.
@@ -158,7 +212,7 @@ extern const char *const tripod_durabilities[];
 enum tripod_durability tripod_env_durability(
 	struct tripod_nf_env *env, const struct tripod_conf *conf);
 
-// ---- In on_init, on_packet, on_close, on_timer, on_request ----
+// ---- In on_init, on_packet, on_close, on_timer, on_request, on_kind ----
 
 struct tripod_call {
 	const void *instance; // what load() returned
@@ -202,6 +256,16 @@ void *tripod_state_soft(struct tripod_call *c);
 //	-EINVAL  more than TRIPOD_REQUEST_MAX bytes, no on_request, or called from it
 int tripod_request(struct tripod_call *c, const void *data, size_t size);
 
+// Takes a unit of the connection's key, until the connection ends, on whichever node. 0: it has one. Else
+//	-EAGAIN   more are asked for: on_kind() tells, some 100 us later as a rule. Hold the packet.
+//	-EDQUOT   there are none, as was found out within the last 100 ms
+//	-ENOSPC   no room to keep the key here, or too many questions a second. Counted.
+//	-EINVAL   the NF has no kind, or the connection no key
+// A connection that opens without one counts all the same: then more are used than there are.
+int tripod_kind_take(struct tripod_call *c);
+// What is known here, at once; false: nothing is.
+bool tripod_kind_look(const struct tripod_call *c, struct tripod_share *out);
+
 // Uniform 64 bits from the worker's seeded generator.
 uint64_t tripod_random(struct tripod_call *c);
 // A hash of 16-byte blocks, keyed by a secret that all nodes of the rack share.
@@ -211,6 +275,15 @@ uint64_t tripod_hash(const struct tripod_call *c, const void *data, size_t size)
 // back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true. Never
 // true while what a former life of this node has handed out may still be in use elsewhere, unseen.
 bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tuple *reversed);
+// Where packets that answer will arrive, by what is known of the switch: in on_init, of a tuple that is
+// available. Answers that arrive where the connection is cost one node's work and not two.
+enum tripod_affinity {
+	TRIPOD_APART, // at another node
+	TRIPOD_TOGETHER_NOW, // here; and if this node fails, not where the initiator's packets go
+	TRIPOD_TOGETHER, // here, and then there. Also where nothing is known: looking on is no use
+};
+enum tripod_affinity tripod_tuple_affinity(
+	const struct tripod_call *c, const struct tripod_tuple *reversed);
 
 // What this connection is promised, in on_init alone. If several NFs say something, the strongest
 // holds; if none does, what the rack is configured to.

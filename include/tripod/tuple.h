@@ -21,10 +21,11 @@ enum tripod_direction {
 	TRIPOD_OUTGOING = 1, // from the data centre to the Internet
 };
 
-// What a key of the store names. Only connections exist so far; NAT mappings, subscribers and
-// policers take the next numbers.
-enum tripod_kind {
+// What a key names.
+enum tripod_kind_of_key {
 	TRIPOD_KIND_CONNECTION = 0,
+	TRIPOD_KIND_SHARE =
+		1, // what several connections share (struct tripod_kind): a part of a tuple
 };
 
 // The key of one direction of a connection: the 5-tuple of its packets as they arrive, with the
@@ -35,7 +36,7 @@ struct tripod_tuple {
 	uint16_t sport; // network byte order
 	uint16_t dport; // network byte order
 	uint8_t proto; // IPPROTO_*
-	uint8_t kind : 4; // enum tripod_kind
+	uint8_t kind : 4; // enum tripod_kind_of_key
 	uint8_t direction : 4; // enum tripod_direction
 	uint16_t zone; // tenant or VRF, host byte order; 0 unless configured
 };

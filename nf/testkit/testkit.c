@@ -57,6 +57,17 @@ struct testkit {
 		uint8_t data[TRIPOD_REQUEST_MAX];
 	} request;
 
+	// What connections share: the entry of the last key that was asked for.
+	struct {
+		bool slow, under_way; // answered by testkit_deliver() alone
+		uint8_t nf;
+		struct tripod_tuple key;
+		uint32_t held, units; // here
+		uint64_t others;
+		uint8_t state[TRIPOD_KIND_STATE_MAX];
+	} share;
+	bool taken_unit[CHAIN_NFS_MAX]; // by the connection
+
 	// The callback under way.
 	struct tripod_tuple arrived; // of the packet sent
 	bool rw, soft; // the NF asked for writable state
@@ -64,6 +75,8 @@ struct testkit {
 
 	// Faults.
 	bool not_writable, starve;
+	testkit_affinity_fn affinity;
+	void *affinity_ctx;
 	testkit_available_fn available;
 	void *available_ctx;
 	size_t n_taken, taken_room; // open addressing; kind 0xf: empty place
@@ -238,6 +251,9 @@ static void end_connection(struct testkit *t, enum tripod_reason why)
 		nf->on_close(&c, why);
 		end_watch(t, i, before);
 	}
+	for (unsigned i = 0; i < t->chain.n; i++)
+		t->share.held -= t->taken_unit[i] && t->share.held > 0;
+	memset(t->taken_unit, 0, sizeof(t->taken_unit));
 	t->connected = false;
 }
 
@@ -248,7 +264,8 @@ static void forget(struct testkit *t)
 	memset(t->state, 0, sizeof(t->state));
 	memset(t->timer_ns, 0, sizeof(t->timer_ns));
 	t->n_held = 0;
-	t->request.under_way = false;
+	t->request.under_way = t->share.under_way = false;
+	memset(t->taken_unit, 0, sizeof(t->taken_unit));
 }
 
 static void add_output(struct testkit *t, const char *what, const struct tripod_packet *p)
@@ -472,7 +489,7 @@ void testkit_takeover(struct testkit *t)
 	memset(t->counters, 0, sizeof(t->counters));
 	memset(t->timer_ns, 0, sizeof(t->timer_ns));
 	t->n_held = 0;
-	t->request.under_way = false;
+	t->request.under_way = t->share.under_way = false;
 	if (++t->conf.slot == t->conf.slots)
 		t->conf.slot = 0;
 	t->rng.state = rng_next(&t->rng);
@@ -532,11 +549,29 @@ static void run_request(struct testkit *t, struct tripod_call *c, const void *da
 	t->in_request = false;
 }
 
+static int take_unit(struct testkit *t, const struct tripod_call *c);
+
+static void run_kind(struct testkit *t)
+{
+	uint8_t before[CHAIN_STATE_MAX];
+	struct tripod_call c = call_of(t, t->share.nf, true);
+	int result = t->starve ? -ETIMEDOUT : take_unit(t, &c);
+
+	t->share.under_way = false;
+	begin_watch(t, before, false);
+	t->chain.nf[c.nf].nf->on_kind(&c, result);
+	end_watch(t, c.nf, before);
+}
+
 const char *testkit_deliver(struct testkit *t)
 {
 	uint8_t before[CHAIN_STATE_MAX];
 
 	begin_step(t);
+	if (t->share.under_way) {
+		run_kind(t);
+		return settle(t);
+	}
 	if (!t->request.under_way)
 		return "nothing";
 	t->request.under_way = false;
@@ -559,10 +594,26 @@ void testkit_starve(struct testkit *t, bool starve)
 	t->starve = starve;
 }
 
+void testkit_on_affinity(struct testkit *t, testkit_affinity_fn fn, void *ctx)
+{
+	t->affinity = fn;
+	t->affinity_ctx = ctx;
+}
+
 void testkit_on_available(struct testkit *t, testkit_available_fn fn, void *ctx)
 {
 	t->available = fn;
 	t->available_ctx = ctx;
+}
+
+void testkit_others(struct testkit *t, uint64_t units)
+{
+	t->share.others = units;
+}
+
+void testkit_slow(struct testkit *t, bool slow)
+{
+	t->share.slow = slow;
 }
 
 // Where a tuple stands in the set, or the empty place where it would.
@@ -647,6 +698,79 @@ int tripod_request(struct tripod_call *c, const void *data, size_t size)
 	return 0;
 }
 
+static bool claim(struct testkit *t, const struct tripod_call *c, struct tripod_kind_claim *out)
+{
+	const struct tripod_nf *nf = t->chain.nf[c->nf].nf;
+
+	*out = (struct tripod_kind_claim){0};
+	if (nf->kind == NULL)
+		violate(t, nf->name, "asked for a unit and has no kind", "");
+	if (nf->kind == NULL || !nf->kind->claim(c, out))
+		return false;
+	if (out->size > TRIPOD_KIND_DATA_MAX) {
+		violate(t, nf->name, "has a claim of more bytes than it may have", "");
+		return false;
+	}
+	if (!tripod_tuple_equal(&out->key, &t->share.key)) {
+		t->share.key = out->key;
+		t->share.held = t->share.units = 0;
+		memset(t->share.state, 0, sizeof(t->share.state));
+	}
+	return true;
+}
+
+// As the one who writes the entry would answer.
+static int take_unit(struct testkit *t, const struct tripod_call *c)
+{
+	const struct tripod_kind *kind = t->chain.nf[c->nf].nf->kind;
+	struct tripod_kind_claim from;
+
+	if (!claim(t, c, &from))
+		return -EINVAL;
+	if (t->taken_unit[c->nf])
+		return 0;
+	struct tripod_kind_update u = {
+		.state = t->share.state,
+		.data = from.data,
+		.size = from.size,
+		.held = t->share.held,
+		.wanted = t->share.held + 1,
+		.others = t->share.others,
+		.units = t->share.units,
+	};
+	kind->update(&u);
+	t->share.units = u.units > u.held ? u.units : u.held;
+	if (t->share.units == t->share.held)
+		return -EDQUOT;
+	t->share.held++;
+	t->taken_unit[c->nf] = true;
+	return 0;
+}
+
+int tripod_kind_take(struct tripod_call *c)
+{
+	struct testkit *t = kit(c);
+	struct tripod_kind_claim from;
+
+	if (!t->share.slow || t->taken_unit[c->nf])
+		return t->starve ? -ENOSPC : take_unit(t, c);
+	if (!claim(t, c, &from))
+		return -EINVAL;
+	t->share.under_way = true;
+	t->share.nf = c->nf;
+	return -EAGAIN;
+}
+
+bool tripod_kind_look(const struct tripod_call *c, struct tripod_share *out)
+{
+	const struct testkit *t = kit(c);
+
+	*out = (struct tripod_share){
+		.held = t->share.held, .units = t->share.units, .known = t->share.units > 0};
+	memcpy(out->state, t->share.state, sizeof(out->state));
+	return out->known;
+}
+
 void *tripod_state_soft(struct tripod_call *c)
 {
 	kit(c)->soft = true;
@@ -675,6 +799,16 @@ bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tup
 	if (t->taken != NULL && taken_place(t, reversed)->kind != 0xf)
 		return false;
 	return t->available == NULL || t->available(t->available_ctx, reversed);
+}
+
+enum tripod_affinity tripod_tuple_affinity(
+	const struct tripod_call *c, const struct tripod_tuple *reversed)
+{
+	struct testkit *t = kit(c);
+	if (!t->in_init)
+		violate(t, t->chain.nf[c->nf].nf->name,
+			"asked where answers would arrive, outside of on_init", "");
+	return t->affinity == NULL ? TRIPOD_TOGETHER : t->affinity(t->affinity_ctx, reversed);
 }
 
 void tripod_terminate(struct tripod_call *c)

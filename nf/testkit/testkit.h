@@ -84,8 +84,8 @@ uint64_t testkit_counter(const struct testkit *t, const char *nf, const char *co
 void testkit_takeover(struct testkit *t);
 // The connection ends: on_close() of every NF. "" or a violation.
 const char *testkit_close(struct testkit *t, enum tripod_reason why);
-// What an NF has asked for arrives where the state is written: its on_request(). A takeover loses it. ""
-// or a violation; "nothing" when none is under way.
+// What an NF has asked for arrives where the state is written: its on_request(); or the answer to its
+// tripod_kind_take() comes: its on_kind(). A takeover loses either. "" or a violation; "nothing" when none is under way.
 const char *testkit_deliver(struct testkit *t);
 // The connection stays open in the table but is out of the kit's sight: its tuples are taken, and
 // the next packet opens another one.
@@ -98,10 +98,18 @@ const char *testkit_advance(struct testkit *t, uint64_t ms);
 // May this node write the shared state (tripod_state_rw() not NULL in on_packet)? Standard: yes. If not,
 // a tripod_request() is under way until testkit_deliver().
 void testkit_writable(struct testkit *t, bool writable);
-// true: tripod_packet_new() finds no free buffer, and no request can get under way.
+// Units of the connection's key that workers elsewhere have; and is the answer to a tripod_kind_take() under
+// way until testkit_deliver()? Standard: 0; it is known at once. The kit keeps one key: another one begins
+// with nothing here.
+void testkit_others(struct testkit *t, uint64_t units);
+void testkit_slow(struct testkit *t, bool slow);
+// true: tripod_packet_new() finds no free buffer, no request can get under way, and nobody answers of kinds.
 void testkit_starve(struct testkit *t, bool starve);
 // tripod_tuple_available() says no to these.
 void testkit_take(struct testkit *t, const struct tripod_tuple *reversed);
 // ... and asks this too, when set: another worker's tuples, say.
 typedef bool (*testkit_available_fn)(void *ctx, const struct tripod_tuple *reversed);
 void testkit_on_available(struct testkit *t, testkit_available_fn fn, void *ctx);
+// What tripod_tuple_affinity() says, when set; else TRIPOD_TOGETHER.
+typedef enum tripod_affinity (*testkit_affinity_fn)(void *ctx, const struct tripod_tuple *reversed);
+void testkit_on_affinity(struct testkit *t, testkit_affinity_fn fn, void *ctx);
