@@ -341,35 +341,42 @@ static void checked(struct shard *s, struct pull *p, bool found)
 	conn_rewheel(s, hit.index);
 }
 
-// A packet may go on, and nobody has its connection. lost: who should have told has not: then it is as
-// good as lost, for it must not open another life of a connection that goes on elsewhere.
-static void waited(struct shard *s, uint32_t w, bool lost)
-{
-	s->waiting[w].lost = lost;
-	s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
-	shard_again(s, w);
-}
-
-static void resolve(struct shard *s, uint32_t i, bool found)
+// The packets that wait for it go on (or are lost), and it asks no more.
+static void let_go(struct shard *s, uint32_t i, bool lost)
 {
 	struct pull *p = &s->pulls[i];
 	uint32_t w = p->first;
-	bool lost = !found && !p->checks &&
-		    (p->state == PULL_ROUND ? index_round_lost(s, p->round)
-					    : (p->awaited & shard_responsive(s)) != 0);
 
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
-	if (p->checks)
-		checked(s, p, found);
 	while (w != 0) {
 		uint32_t next = s->waiting[w].next;
-		waited(s, w, lost);
+		s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
+		s->waiting[w].lost = lost;
+		shard_again(s, w);
 		w = next;
 	}
 	p->first = p->last = 0;
 	p->n_waiting = 0;
 	s->pulls_asking--;
+}
+
+// Who should have told has not: what waits is lost, for it must not open another life of a connection that
+// goes on elsewhere.
+static void give_up(struct shard *s, uint32_t i)
+{
+	count(s, C_pulls_failed);
+	let_go(s, i, true);
+	release(s, i);
+}
+
+static void resolve(struct shard *s, uint32_t i, bool found)
+{
+	struct pull *p = &s->pulls[i];
+
+	if (p->checks)
+		checked(s, p, found);
+	let_go(s, i, false);
 	if (found) {
 		count(s, C_pulls_answered);
 		// Connections are moving: what is unknown may be about to be known.
@@ -377,7 +384,7 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 	} else {
 		count(s, C_pulls_failed);
 	}
-	if (lost || (found && !p->sure)) {
+	if (found && !p->sure) {
 		release(s, i);
 		return;
 	}
@@ -468,12 +475,14 @@ static void look_at_packets(struct shard *s)
 		uint32_t next = waiting->next;
 		bool told = index_candidates(s, waiting->fp) != 0;
 		bool over = index_round_over(s, waiting->round);
-		waiting->next = 0;
 		// A member whose set has been lost meanwhile has not answered, either: it is asked itself.
-		if (told || (over && index_blind(s) != 0)) {
+		told |= over && index_blind(s) != 0;
+		waiting->next = 0;
+		if (told || over) {
+			waiting->lost = !told && index_round_lost(s, waiting->round);
+			if (!told)
+				waiting->frame.flags |= TRIPOD_PKT_WAITED;
 			shard_again(s, w);
-		} else if (over) {
-			waited(s, w, index_round_lost(s, waiting->round));
 		} else {
 			if (x->n++ == 0)
 				x->first = w;
@@ -497,7 +506,9 @@ void pull_look_again(struct shard *s)
 		next = p->next_round;
 		if (!index_round_over(s, p->round))
 			continue;
-		if (nodes == 0) {
+		if (nodes == 0 && !p->checks && index_round_lost(s, p->round)) {
+			give_up(s, i);
+		} else if (nodes == 0) {
 			resolve(s, i, false);
 		} else {
 			unlink_round(s, i);
@@ -608,6 +619,23 @@ void pull_send(struct shard *s)
 	}
 }
 
+// Nobody has answered in time. Of a member that lives and has told that it has the connection this proves
+// nothing: its packets do not open another or draw a reset, and the next one asks again.
+static void timed_out(struct shard *s, uint32_t i)
+{
+	struct pull *p = &s->pulls[i];
+	// Of one that misses heartbeats, too, and is in no set of keys like this, its backups have told.
+	bool known = (index_candidates(s, p->fp) | shard_responsive(s)) & p->awaited;
+
+	if (p->found || p->checks || !known) {
+		if (!p->found)
+			count(s, C_drop_wait_timeout);
+		resolve(s, i, p->found);
+		return;
+	}
+	give_up(s, i);
+}
+
 // When a pull is to be looked at again, having been looked at now.
 static uint64_t look_at_pull(struct shard *s, uint32_t i)
 {
@@ -621,7 +649,7 @@ static uint64_t look_at_pull(struct shard *s, uint32_t i)
 		return UINT64_MAX;
 	}
 	if (s->now_ns - p->started_ns >= s->conf->pull_timeout_ms * MS) {
-		resolve(s, i, p->found);
+		timed_out(s, i);
 		return UINT64_MAX;
 	}
 	if (s->now_ns - p->asked_ns >= REPEAT_NS) {
