@@ -137,7 +137,7 @@ struct waiting {
 	uint8_t skip; // ... NFs that it has passed
 	uint8_t nf; // ... position of the one that holds it
 	uint8_t dir;
-	bool lost; // its connection has ended: to be dropped
+	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
 	uint32_t round; // of a packet that waits for a round of index sets
 	uint32_t fp; // ... the fingerprint of its tuple
 };
@@ -769,6 +769,8 @@ uint64_t index_peers(struct shard *s); // worker 0: gaps, copies, rounds; return
 // The number of the next round that begins after now; it is asked for.
 uint32_t index_round(struct shard *s);
 bool index_round_over(const struct shard *s, uint32_t round);
+// That round was the last in which a member did not answer, and should have.
+bool index_round_lost(const struct shard *s, uint32_t round);
 // Live members that may have a key of this fingerprint.
 uint64_t index_candidates(const struct shard *s, uint32_t fp);
 // Live members whose set is not here, so that they may have anything.
