@@ -340,10 +340,12 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 		return reset_now(from);
 	if (!(from->flags & TCP_DIR_LEARNED))
 		return reset_now(from);
-	if (!to_learned) // an unanswered initiator may also reset what it does not know: let it pass
-		return inside(g->seq, from->end - UINT16_MAX, from->end + UINT16_MAX)
-			       ? reset_now(from)
-			       : TCP_OK;
+	if (!to_learned) {
+		// An unanswered initiator may also reset what it does not know: let it pass. Nor does it
+		// mean this connection when it resets the one before, of nearly the same numbers.
+		uint32_t off = from->flags & TCP_DIR_ACK ? UINT16_MAX : 0;
+		return inside(g->seq, from->end - off, from->end + off) ? reset_now(from) : TCP_OK;
+	}
 
 	uint32_t low = from->end - reach(to->max_win);
 	if (!inside(g->seq, low, from->max_end + 1))
