@@ -38,6 +38,22 @@ uint64_t place_by_hash(uint64_t hash, uint64_t among, unsigned n)
 	return chosen;
 }
 
+uint64_t place_keep(const struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	uint64_t holders = store_repl(&s->store, i)->holders & ~shard_self(s), keep = 0;
+	uint64_t among = holders & shard_takers(s) & s->chain_nodes[c->chain];
+	unsigned n = s->conf->backups;
+
+	for (unsigned d = 0; d < 2 && n > 0; d++)
+		keep |= predict_arrivals(s, &c->dir[d].key, s->ports, n);
+	keep &= among;
+	unsigned copies = (unsigned)__builtin_popcountll(keep);
+	if (copies < n)
+		keep |= place_rendezvous(s, &c->dir[0].key, among & ~keep, n - copies);
+	return keep;
+}
+
 uint64_t place_missing(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
