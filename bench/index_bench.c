@@ -9,12 +9,9 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
-
+#include "bench/cli.h"
+#include "bench/clock.h"
 #include "bench/machine.h"
 #include "core/hpsms/auth.h"
 #include "core/shard.h"
@@ -80,32 +77,6 @@ struct bench {
 	double share, mean_s; // of connections, announced; and for how long
 	double cycles_per_ns;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t cycles(void)
-{
-#if defined(__x86_64__)
-	return __rdtsc();
-#else
-	return now_ns();
-#endif
-}
-
-static double measure_clock(void)
-{
-	uint64_t t0 = now_ns(), c0 = cycles();
-
-	while (now_ns() - t0 < 50000000)
-		;
-	return (double)(cycles() - c0) / (double)(now_ns() - t0);
-}
 
 // ---- The traffic ----
 
@@ -325,9 +296,9 @@ static int run(struct bench *b, struct figures *f)
 		for (unsigned i = 0; i < b->n_messages; i++)
 			changes += b->message[i].h.count;
 		long preempted = machine_preempted();
-		uint64_t t0 = cycles();
+		uint64_t t0 = clock_cycles();
 		receive(b);
-		uint64_t took = cycles() - t0;
+		uint64_t took = clock_cycles() - t0;
 		if (machine_preempted() == preempted)
 			per_change[r++] = (double)took / changes;
 	}
@@ -412,36 +383,25 @@ static void usage(FILE *to)
 		BATCH);
 }
 
-static uint64_t number(const char *name, const char *text, uint64_t least, uint64_t most)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long long v = strtoull(text, &end, 10);
-	if (errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && v >= least &&
-		v <= most)
-		return v;
-	fprintf(stderr, "tripod-bench: --%s takes a number from %lu to %lu, not %s\n", name, least,
-		most, text);
-	exit(2);
-}
-
 static void take(struct options *o, const char *name, char *value)
 {
+	char option[32];
+
+	snprintf(option, sizeof(option), "--%s", name);
 	if (strcmp(name, "members") == 0)
-		o->members = (unsigned)number(name, value, 2, 63);
+		o->members = (unsigned)cli_number(option, value, 2, 63);
 	else if (strcmp(name, "rate") == 0)
-		o->rate = (uint32_t)number(name, value, 1, 10000000);
+		o->rate = (uint32_t)cli_number(option, value, 1, 10000000);
 	else if (strcmp(name, "copies") == 0)
-		o->copies = (unsigned)number(name, value, 0, 3);
+		o->copies = (unsigned)cli_number(option, value, 0, 3);
 	else if (strcmp(name, "keys") == 0)
-		o->population = number(name, value, 2000, 200000000);
+		o->population = cli_number(option, value, 2000, 200000000);
 	else if (strcmp(name, "repetitions") == 0)
-		o->repetitions = (unsigned)number(name, value, 1, REPETITIONS_MAX);
+		o->repetitions = (unsigned)cli_number(option, value, 1, REPETITIONS_MAX);
 	else if (strcmp(name, "cpu") == 0)
-		o->cpu = (int)number(name, value, 0, 1023);
+		o->cpu = (int)cli_number(option, value, 0, 1023);
 	else if (strcmp(name, "seed") == 0)
-		o->seed = number(name, value, 0, UINT64_MAX);
+		o->seed = cli_number(option, value, 0, UINT64_MAX);
 	else if (strcmp(name, "output") == 0)
 		o->output = value;
 	else if (strcmp(name, "small-pages") == 0)
@@ -531,7 +491,7 @@ int index_bench(int argc, char **argv)
 		return 2;
 	}
 	machine_cpu(cpu, sizeof(cpu));
-	b.cycles_per_ns = measure_clock();
+	b.cycles_per_ns = clock_cycles_per_ns();
 	rc = open_bench(&b, error, sizeof(error));
 	if (rc == 0)
 		rc = run(&b, &f);

@@ -100,7 +100,7 @@ void rig_configuration(char text[RIG_TEXT], const struct rig_conf *conf)
 			"    - {id: %u, mac: \"02:00:00:00:00:%02x\", outside: 203.0.113.%u, "
 			"inside: 10.1.0.%u, fabric: 10.255.0.%u}\n",
 			id, id, 10 + id, 10 + id, id);
-	print(text, "network:\n"
+	print(text, "switch: {prediction_vlan: 0}\nnetwork:\n"
 		    "  outside: {vlan: 10, relay_vlan: 11, gateway: 203.0.113.1/24,\n"
 		    "    gateway_mac: \"02:00:5e:00:01:01\",\n"
 		    "    routes: [{to: 0.0.0.0/0, via: 203.0.113.254}]}\n"

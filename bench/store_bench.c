@@ -7,44 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "bench/clock.h"
 #include "core/rng.h"
 #include "core/store.h"
-
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
 
 #define BURST 32
 #define KEYS 8192 // looked up between two readings of the clock: they fit the second-level cache
 #define ROUNDS_MAX 101
 #define HUGE_PAGE (2u << 20)
 #define STATE_SIZE 48 // bytes of NF state: records of three lines
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t cycles(void)
-{
-#if defined(__x86_64__)
-	return __rdtsc();
-#else
-	return now_ns();
-#endif
-}
-
-static double cycles_per_ns(void)
-{
-	uint64_t t0 = now_ns(), c0 = cycles();
-	while (now_ns() - t0 < 50000000)
-		;
-	return (double)(cycles() - c0) / (double)(now_ns() - t0);
-}
 
 struct bench {
 	struct store s;
@@ -229,9 +201,9 @@ static double measure(struct bench *b, const struct workload *w, unsigned rounds
 	double result[ROUNDS_MAX];
 	for (unsigned r = 0; r < rounds; r++) {
 		draw(b, w->known);
-		uint64_t t0 = cycles();
+		uint64_t t0 = clock_cycles();
 		w->run(b);
-		result[r] = (double)(cycles() - t0) / KEYS;
+		result[r] = (double)(clock_cycles() - t0) / KEYS;
 	}
 	qsort(result, rounds, sizeof(result[0]), compare);
 	*least = result[0];
@@ -323,7 +295,7 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
-	double per_ns = cycles_per_ns();
+	double per_ns = clock_cycles_per_ns();
 	if (json)
 		printf("{\"cycles_per_ns\": %.3f, \"results\": [", per_ns);
 	else

@@ -62,16 +62,16 @@
 	X(drop_no_buffer, "no empty frame for a packet of the gateway's own")                      \
 	X(drop_relay_limit, "more packets to relay than allowed")                                  \
 	X(drop_relay_loop, "relayed packet that would have to be relayed again")                   \
-	X(drop_stale,                                                                              \
-		"openings, or packets of another worker, that lay in a queue that stood still")    \
+	X(drop_stale, "openings, and packets that others may handle, that lay in a queue that "    \
+		      "stood still")                                                               \
 	X(drop_deaf, "this node was away and hears no member yet that could tell of it")           \
 	X(drop_invariant, "a connection's record broke an invariant and was ended")                \
 	X(drop_control_bad, "control message malformed, of another rack or version")               \
 	X(drop_control_forged, "control message whose tag is wrong")                               \
 	X(drop_control_key, "control message sealed with a key that this node does not have")      \
 	X(drop_control_replayed, "control message that has come before, or far too late")          \
-	X(drop_control_stale,                                                                      \
-		"control message of a boot that is not believed, or to a former one of this node") \
+	X(drop_control_stale, "control message of a boot not believed, to a former one, or from "  \
+			      "a queue that stood still")                                          \
 	X(connections_opened, "connections allocated by a packet")                                 \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
@@ -131,6 +131,8 @@
 	X(tombstones, "records of closed connections received for connections known here")         \
 	X(tombstones_untold, "closed connections forgotten before all live members had heard")     \
 	X(tombstone_hits, "packets and records that met a connection which had ended")             \
+	X(copies_forsaken,                                                                         \
+		"copies given up after an absence, since nobody else had the connection any more") \
 	X(chains_fetched, "chains that were fetched from a peer")                                  \
 	X(chains_refused, "fetched chains that this node cannot run, or has no room for")          \
 	X(chains_failed, "chains that are wanted and that no peer gave")                           \

@@ -115,6 +115,11 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	unsigned master = r->part[dir].writer;
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
+	if (s->stale_rx) {
+		shard_drop(s, p,
+			C_drop_stale); // as above: it has been sent again, to who may handle it
+		return false;
+	}
 	if (conn_uncertain(s, c, dir)) {
 		if (shard_deaf(s) && shard_replicates(s)) {
 			shard_drop(s, p, C_drop_deaf);

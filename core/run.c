@@ -312,6 +312,12 @@ bool tripod_tuple_available(const struct tripod_call *call, const struct tripod_
 	       !index_maybe_used(s, reversed);
 }
 
+enum tripod_affinity tripod_tuple_affinity(
+	const struct tripod_call *call, const struct tripod_tuple *reversed)
+{
+	return predict_affinity(call->shard, call->opening, reversed);
+}
+
 void tripod_terminate(struct tripod_call *call)
 {
 	((struct run *)call)->terminated = true;

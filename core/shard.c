@@ -8,6 +8,7 @@
 #define TICK_PERIOD_NS (2 * MS)
 #define DUE_MAX 64 // connections, and timers, that come up in one step
 #define TX_RESERVE 96 // places in step->tx that new packets leave free for what they cause
+#define STALE_MAX 8192 // frames that may lie in a worker's queue while it stands still
 
 void shard_done(struct shard *s, void *buf)
 {
@@ -297,13 +298,13 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 		control_peer(s, m);
 		break;
 	case RING_DOUBT:
-		control_doubt(s);
+		control_doubt(s, m->absent_ns);
 		break;
 	case RING_CHAIN:
 		fetch_want(s, m->chain, m->node);
 		break;
 	case RING_SERVE:
-		pull_serve(s, &m->key, m->node, m->worker);
+		pull_serve(s, &m->key, m->has, m->node, m->worker);
 		break;
 	case RING_KIND:
 		kind_ring(s, from, m);
@@ -481,6 +482,8 @@ static void tick(struct shard *s)
 
 	if (s->now - s->valid_from > AGE_MAX)
 		s->valid_from = s->now - AGE_MAX;
+	if (s->now - s->forgotten_from > AGE_MAX)
+		s->forgotten_from = s->now - AGE_MAX;
 	if (s->now - s->awake_from > AGE_MAX)
 		s->awake_from = s->now - AGE_MAX;
 	expire(s);
@@ -519,13 +522,16 @@ void shard_step(struct shard *s, struct step *step)
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS) {
-		control_doubt(s);
+		control_doubt(s, s->now_ns - s->last_step_ns);
 		s->awake_from = s->now;
 	}
 	session_keys(s);
 	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
 	// again since. An old SYN would open another life of a connection that goes on elsewhere.
-	s->stale_rx |= s->now_ns - s->last_step_ns > patience_ns(s->conf);
+	if (s->now_ns - s->last_step_ns > patience_ns(s->conf)) {
+		s->stale_rx = true;
+		s->stale_left = STALE_MAX;
+	}
 	// And so long that tombstones may be gone of what has ended meanwhile: half, for the others first have
 	// to see that this node is back.
 	s->old_rx |= s->now_ns - s->last_step_ns > s->conf->tombstone_ms * MS / 2;
@@ -538,8 +544,9 @@ void shard_step(struct shard *s, struct step *step)
 	for (unsigned i = 0; i < step->n_rx; i++)
 		s->counters[C_rx_bytes] += step->rx[i].len;
 	burst(s, step->rx, step->n_rx);
-	// What is not full was the last that lay there.
-	bool more = step->n_rx == STEP_BURST || step->more;
+	// What is not full was the last that lay there. Under load bursts are always full.
+	s->stale_left -= step->n_rx < s->stale_left ? step->n_rx : s->stale_left;
+	bool more = s->stale_left > 0 && (step->n_rx == STEP_BURST || step->more);
 	s->stale_rx = s->stale_rx && more;
 	s->old_rx = s->old_rx && more;
 	if (s->now_ns >= s->next_tick_ns)

@@ -79,6 +79,7 @@ struct ring_message {
 	bool answered; // RING_ALIAS_ADD: the connection has been
 	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
 	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
+	bool has; // RING_SERVE: who asks has a copy
 	uint8_t mac[6];
 	union {
 		struct frame frame;
@@ -93,6 +94,7 @@ struct ring_message {
 			uint64_t boot, floor;
 		} peer;
 		uint64_t chain; // id
+		uint64_t absent_ns; // RING_DOUBT
 		struct {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
@@ -113,6 +115,7 @@ struct peer {
 	struct channel *channel; // peer_workers of them
 	struct outgoing *out; // one a channel: the message being filled
 	struct lag *lag; // of all channels
+	uint64_t lost_ns; // since when it is not live
 	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
 };
@@ -163,6 +166,7 @@ struct pull {
 	struct tripod_tuple key;
 	uint64_t hash;
 	uint64_t tried; // nodes asked so far
+	uint64_t denied; // of them, those that have said that they have it not
 	uint64_t awaited; // of them, those that have not answered
 	uint64_t started_ns, asked_ns;
 	uint32_t first, last; // waiting packets
@@ -173,6 +177,7 @@ struct pull {
 	uint64_t found_ns; // ... when
 	bool ask; // stands in the list of what the next PULL messages ask for
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
+	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
 	bool rounds; // when all asked have it not, a round may tell of others
 	uint32_t next_ask; // in that list
 	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
@@ -210,10 +215,12 @@ struct shard {
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
 	uint64_t highest_life; // incarnation, of those drawn here or heard of
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
+	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
 	bool stale_rx; // packets lie there that are older than the switch's patience
 	bool old_rx; // ... and records that may be of what has been forgotten since
+	uint32_t stale_left; // ... so many at most
 	struct rng rng;
 	struct timers timers;
 
@@ -239,6 +246,7 @@ struct shard {
 	uint64_t heard_by; // worker 0: peers whose heartbeats say that they hear this node
 	uint64_t untold[WORKERS_MAX]; // worker 0: members of whose change that worker is to be told
 	uint32_t untold_doubt; // worker 0: bit w: ... that this node may have been away
+	uint64_t untold_absent_ns; // worker 0: ... for how long
 	uint64_t unsettled_ns; // until then, unknown UDP asks first
 	uint64_t
 		deaf_until_ns; // until then, that no member is heard says nothing: this node was away
@@ -495,6 +503,13 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
+// c, of which nothing was heard since this node was away, may have ended elsewhere, and its end been
+// forgotten: it is not passed on before somebody else has said that it lives.
+static inline bool conn_forgettable(const struct shard *s, const struct conn *c)
+{
+	return (int32_t)(c->dir[0].seen - s->forgotten_from) < 0 &&
+	       (int32_t)(c->dir[1].seen - s->forgotten_from) < 0;
+}
 static inline tick_t conn_last_seen(const struct conn *c)
 {
 	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
@@ -596,7 +611,7 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 void control_transmit(
 	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len);
 void control_hello(const struct shard *s, struct wire_hello *hello); // of this node, as it is now
-void control_doubt(struct shard *s);
+void control_doubt(struct shard *s, uint64_t absent_ns);
 void control_chains(struct shard *s); // worker 0: this node's chains have changed
 
 // ---- hpsms/session.c ----
@@ -631,6 +646,7 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir);
 bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 // The shared part of record i, whose packets come here, has lost its writer, and has to be written.
 void repl_adopt(struct shard *s, uint32_t i);
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
@@ -799,9 +815,15 @@ bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
-void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+// true: what follows from it is decided when all have answered.
+bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+// Record i is uncertain: its other holders are asked whether it lives. false: there are none. If none
+// has it, it may go; else what is to be sent of it is queued.
+bool pull_validate(struct shard *s, uint32_t i);
 void pull_peer_died(struct shard *s, unsigned node);
-void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker);
+// has: who asks has a copy, and makes sure of it.
+void pull_serve(
+	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker);
 // Tells a worker of a node that this node has no copy of key (WIRE_NONE), or cannot keep the one that
 // it was sent (WIRE_REFUSED; seq: in which message; alone: others could be kept): collected, sent by
 // pull_none_flush().

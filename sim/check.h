@@ -5,6 +5,7 @@
 //   check_emit.c  every packet that a node emits towards hosts
 //   check_conn.c  what hosts tell of connections: broken ones, and which of those the contract excuses
 //   check_walk.c  all tables, now and then: versions never go back, nothing is reborn, copies are equal
+//   check_predict.c  what nodes say of where packets would go
 //   check_control.c  how much nodes tell each other, and how long a packet waits for an answer
 //   check_request.c  what NFs have asked of other nodes
 //   check.c       what is known of each connection; violations; the end
@@ -116,6 +117,7 @@ struct checker {
 	uint64_t control_ns,
 		packets; // when control traffic was last looked at; packets of hosts by then
 	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
+	uint64_t predicted, unpredicted, mispredicted; // places of connections after failures
 	uint64_t longest_stall_ns;
 };
 
@@ -140,6 +142,7 @@ void check_watch(
 	struct world *w, unsigned i); // tells when a node's record of the watched key changes
 void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
+void check_predictions(struct world *w); // all is up, and quiet
 void check_control(struct world *w);
 // Messages of a node in so long a time, while hosts sent and got so many packets.
 uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_packets);

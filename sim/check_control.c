@@ -7,13 +7,15 @@
 #include "sim/world.h"
 
 #define ROUNDS_PER_S 1000 // of questions for index sets, by a node; as many answers
-#define PER_PACKET 8 // messages of a node for each packet that hosts send or get, at most
+#define PER_PACKET 16 // messages of a node for each packet that hosts send or get, at most
 
 uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_packets)
 {
 	const struct options *o = &w->o;
 	uint64_t beats = (uint64_t)o->nodes * 1000 / o->heartbeat_ms;
-	uint64_t budgets = (uint64_t)o->workers * (o->pull_per_s + o->repair_per_s);
+	// Its own questions to the switch, and at most as many answers as all others ask.
+	uint64_t asks = o->prediction >= PREDICTION_CHECKED ? o->nodes * o->predict_per_s : 0;
+	uint64_t budgets = (uint64_t)o->workers * (o->pull_per_s + o->repair_per_s + asks);
 
 	return (beats + 2 * ROUNDS_PER_S + budgets) * ns / SEC + PER_PACKET * valid_packets;
 }

@@ -19,9 +19,11 @@ uint64_t check_once(const struct shard *s, const struct conn *c)
 	return h;
 }
 
-// Was everybody able to hear everybody for a while?
+// Was everybody able to hear everybody for a while, and to keep what was said?
 static bool calm(struct world *w)
 {
+	if (w->o.tiny && check_limits_hit(w))
+		return false; // who has no room for a copy does not hear of the newer life
 	for (unsigned f = w->check.n_failures; f-- > 0;) {
 		const struct check_failure *x = &w->check.failure[f % CHECK_FAILURES];
 		if (x->at_ns + 2 * SEC > w->now_ns || x->end_ns + 2 * SEC > w->now_ns)

@@ -151,8 +151,8 @@ static void nexthop__resilient_one_failure(void **state)
 		for (unsigned f = 2; f < 6; f++) {
 			uint64_t up = a.p.up & ~some(&r, a.p.up, f);
 			int said = predicted(&a, up);
-			assert_true(said == NEXT_HOP_UNKNOWN ||
-				    said == ecmp_pick(&a.e, a.hash, up));
+			assert_true(
+				said == NEXT_HOP_UNKNOWN || said == ecmp_pick(&a.e, a.hash, up));
 		}
 	}
 }
@@ -228,30 +228,6 @@ static void nexthop__renewed(void **state)
 	}
 }
 
-// What the switch has just done need not be asked.
-static void nexthop__arrived(void **state)
-{
-	struct rng r = {.state = 16};
-
-	for (unsigned n = 0; n < 3000; n++) {
-		struct asking a = begin(&r, n % ECMP_MODELS, 5, 1), b = a;
-		a.p.up = b.p.up &= ~some(&r, a.p.up, n / 3 % 2);
-		nexthop_arrived(&b.h, &b.p, (unsigned)ecmp_pick(&b.e, b.hash, b.p.up));
-		ask(&a);
-		ask(&b);
-		assert_true(b.asked <= a.asked);
-		if (a.p.up == a.p.all)
-			assert_int_equal(b.asked + 1, a.asked);
-		for (uint64_t left = a.p.up; left != 0; left &= left - 1) {
-			uint64_t up = a.p.up & ~(left & -left);
-			int node = predicted(&b, up);
-			if (node != NEXT_HOP_UNKNOWN)
-				assert_int_equal(node, ecmp_pick(&b.e, b.hash, up));
-			assert_true(node != NEXT_HOP_UNKNOWN || predicted(&a, up) == node);
-		}
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,7 +237,6 @@ int main(void)
 		cmocka_unit_test(nexthop__dead_ports),
 		cmocka_unit_test(nexthop__coming),
 		cmocka_unit_test(nexthop__renewed),
-		cmocka_unit_test(nexthop__arrived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,8 +207,7 @@ void node_run_start(struct world *w, unsigned i)
 	conf->next_hop = NULL;
 	if (w->o.prediction != PREDICTION_NONE && w->o.prediction != PREDICTION_PROBED)
 		conf->next_hop = ecmp_next;
-	conf->next_hop_ctx =
-		w->o.prediction == PREDICTION_MISTAKEN ? &w->mistaken : &w->o.ecmp;
+	conf->next_hop_ctx = w->o.prediction == PREDICTION_MISTAKEN ? &w->mistaken : &w->o.ecmp;
 	n->size = node_size(conf);
 	n->mem = map(n->size);
 	n->node = node_init(n->mem, n->size, conf, w->now_ns);

@@ -172,6 +172,7 @@ static void draw_nodes_conf(struct options *o)
 	o->pull_timeout_ms = draw(o, "pull timeout", 40, 150);
 	o->pull_per_s = o->relay_per_s = 100000;
 	o->repair_per_s = draw_log(o, "repair", 2000, 50000);
+	o->predict_per_s = draw_log(o, "predict per s", 500, 50000);
 	o->tombstone_s = draw(o, "tombstone", 1, 2);
 	o->nic_queue = draw_log(o, "nic queue", 256, 1024);
 	o->nat_ports = 2 * o->nodes * draw_log(o, "nat ports", 32, 512);

@@ -81,6 +81,7 @@ struct options {
 	uint32_t heartbeat_ms, dead_after_ms, flush_us, pull_timeout_ms, bfd_ms;
 	uint32_t connections, embryonic, waiting, pulls, requests, pull_per_s, relay_per_s,
 		repair_per_s;
+	uint32_t predict_per_s;
 	unsigned nat_ports; // of each address; few, so that nodes that take each other's are found
 	uint32_t established_s, tombstone_s, udp_s;
 	unsigned nic_queue; // frames
@@ -104,7 +105,7 @@ struct overrides {
 };
 #define OVERRIDES_NONE                                                                             \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, -1, 0, false, NULL, NULL                                   \
+		-1, -1, -1, -1, -1, -1, -1, -1, 0, false, NULL, NULL                               \
 	}
 
 void options_draw(struct options *o, uint64_t seed, const struct overrides *fixed);

@@ -56,7 +56,8 @@ static void network(struct text *t, const struct options *o)
 {
 	say(t, "switch: {model: %s, hash: %s, failures: %u, prediction_vlan: %u}\nnetwork:\n",
 		ecmp_model_names[o->ecmp.model], ecmp_fields_names[o->ecmp.fields],
-		o->ecmp.failures, o->prediction >= PREDICTION_CHECKED ? RACKFILE_PREDICTION_VLAN : 0);
+		o->ecmp.failures,
+		o->prediction >= PREDICTION_CHECKED ? RACKFILE_PREDICTION_VLAN : 0);
 	say(t,
 		"  outside: {vlan: 10, relay_vlan: 11, mtu: %u,\n"
 		"    gateway: [203.0.113.1/24, \"2001:db8:1::1/64\"],\n"
@@ -81,6 +82,7 @@ static void limits(struct text *t, const struct options *o)
 		o->connections, o->embryonic, o->waiting, o->pulls, o->requests);
 	say(t, "  pull_per_s: %u, relay_per_s: %u, repair_per_s: %u, timers: 64,\n", o->pull_per_s,
 		o->relay_per_s, o->repair_per_s);
+	say(t, "  predict_per_s: %u,\n", o->predict_per_s);
 	// All keys of the rack, or too few.
 	say(t, "  peer_workers: %u, index_keys: %u}\n", o->workers,
 		o->tiny ? 100 : o->connections * o->workers * 8);

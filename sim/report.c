@@ -83,6 +83,9 @@ json_t *report_of(const struct world *w, const char *fixed)
 	put(o, "faults", w->faults.n);
 	put(o, "stale_emissions", c->stale_emissions);
 	put(o, "zombie_walks", c->zombies);
+	put(o, "predicted", c->predicted);
+	put(o, "unpredicted", c->unpredicted);
+	put(o, "mispredicted", c->mispredicted);
 	if (w->hosts != NULL)
 		hosts_totals(w->hosts, &t);
 	put(o, "packets", t.packets);

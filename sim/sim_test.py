@@ -5,6 +5,8 @@
     sim_test.py TRIPOD_SIM
 """
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,8 +56,9 @@ class Run(unittest.TestCase):
         self.assertEqual(done.returncode, 1 if report["violations"] else 0)
 
     def test_beyond(self):
-        done = sim("run", "--seed", "23", "--nodes", "5", "--k", "1", "--faults", "kill",
-                   "--duration", "8s", "--beyond", "--json")
+        """Which seeds break anything changes with everything: of some, one does."""
+        done = sim("sweep", "--seeds", "10..29", "--jobs", "2", "--nodes", "5", "--k", "1",
+                   "--faults", "kill", "--duration", "6s", "--beyond", "--json")
         report = json.loads(done.stdout)
         self.assertGreater(report["broken"], 0)
         self.assertEqual(report["broken_beyond_contract"], 0)
@@ -104,6 +107,35 @@ class Sweep(unittest.TestCase):
         self.assertEqual(both["seeds"], 2)
         self.assertEqual(both["connections"], one["connections"] + two["connections"])
         self.assertEqual(both["packets"], one["packets"] + two["packets"])
+
+
+class Interrupted(unittest.TestCase):
+    def interrupt(self, times):
+        args = [SIM, "sweep", "--seeds", "1..99999999", "--jobs", "2", "--nodes", "2", "--duration",
+                "1s", "--faults", "none", "--json"]
+        terminal, other = os.openpty()
+        with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=other, text=True) as sweep:
+            os.close(other)
+            told = b""
+            while b"seeds," not in told:
+                told += os.read(terminal, 1000)
+            for _ in range(times):
+                sweep.send_signal(signal.SIGINT)
+            out, _ = sweep.communicate(timeout=60)
+        os.close(terminal)
+        return told.decode(), json.loads(out), sweep.returncode
+
+    def test_what_runs_is_waited_for_and_the_sum_is_told(self):
+        told, report, status = self.interrupt(1)
+        self.assertRegex(told, r"\d+ seeds, \d+\.\d/s, \d+ with violations")
+        self.assertGreaterEqual(report["seeds"], 1)
+        self.assertGreater(report["connections"], 0)
+        self.assertEqual(status, 1 if report["violations"] else 0)
+
+    def test_what_runs_is_given_up_at_the_second(self):
+        _, report, status = self.interrupt(2)
+        self.assertGreaterEqual(report["seeds"], 1)
+        self.assertEqual(status, 1 if report["violations"] else 0)
 
 
 class Usage(unittest.TestCase):

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sim/world.h"
 
 #define JOBS_MAX 64
 #define HUNG_S 300
+#define ENDLESS 1000000 // of more seeds than that nobody waits for the last
 
 json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixed_text,
 	const struct sweep_watch *watch, uint64_t *hash)
@@ -30,11 +32,12 @@ json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixe
 	return report;
 }
 
-static volatile sig_atomic_t interrupted; // ^C: what runs is waited for, and the sum is told
+// ^C: what runs is waited for, and the sum is told; once more: what runs is given up.
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number)
 {
-	interrupted = 1;
+	interrupted = interrupted + 1;
 }
 
 struct job {
@@ -57,6 +60,7 @@ static void start(struct job *j, const struct sweep *s, uint64_t seed)
 	if (j->pid == 0) {
 		close(pipes[0]);
 		signal(SIGINT, SIG_IGN);
+		signal(SIGTERM, SIG_IGN);
 		alarm(HUNG_S);
 		FILE *out = fdopen(pipes[1], "w");
 		json_t *report = sweep_one(seed, s->fixed, s->fixed_text, NULL, NULL);
@@ -107,6 +111,51 @@ static json_t *crashed(const struct sweep *s, uint64_t seed, int status)
 	return o;
 }
 
+// ---- Progress ----
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+// In place of the last one: how many are done, how fast, what was found, how long it will take.
+static void progress(const struct sweep *s, const json_t *sum, unsigned bad, uint64_t began_ms)
+{
+	uint64_t done = (uint64_t)json_integer_value(json_object_get(sum, "seeds"));
+	uint64_t all = s->last - s->first + 1, ms = now_ms() - began_ms + 1;
+
+	if (!s->progress || done == 0)
+		return;
+	fprintf(stderr, "\r\033[K%llu", (unsigned long long)done);
+	if (all <= ENDLESS)
+		fprintf(stderr, " of %llu", (unsigned long long)all);
+	fprintf(stderr, " seeds, %.1f/s, %u with violations", (double)done * 1000 / (double)ms,
+		bad);
+	uint64_t left_s = ms * (all - done) / done / 1000;
+	if (interrupted)
+		fprintf(stderr, ", the last ones are waited for");
+	else if (all <= ENDLESS)
+		fprintf(stderr, ", %llu:%02llu left", (unsigned long long)left_s / 60,
+			(unsigned long long)left_s % 60);
+}
+
+// What a seed has violated, above the line of progress.
+static void tell(const struct sweep *s, const json_t *report)
+{
+	const json_t *v = json_array_get(json_object_get(report, "violations"), 0);
+
+	if (s->progress && v != NULL)
+		fprintf(stderr, "\r\033[Kseed %lld: %s: %s\n",
+			(long long)json_integer_value(json_object_get(v, "seed")),
+			json_string_value(json_object_get(v, "checker")),
+			json_string_value(json_object_get(v, "what")));
+}
+
+// ---- The jobs ----
+
 // true: with violations.
 static bool end(struct job *j, const struct sweep *s, json_t *sum)
 {
@@ -118,22 +167,17 @@ static bool end(struct job *j, const struct sweep *s, json_t *sum)
 		continue;
 	j->pid = 0;
 	json_t *report = json_loadb(j->text, j->used, 0, &error);
+	if (report == NULL && interrupted > 1)
+		return false; // given up
 	if (report == NULL || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		json_decref(report);
 		report = crashed(s, j->seed, status);
 	}
 	bool bad = json_array_size(json_object_get(report, "violations")) > 0;
+	tell(s, report);
 	report_add(sum, report);
 	json_decref(report);
 	return bad;
-}
-
-static void progress(const struct sweep *s, const json_t *sum, unsigned bad)
-{
-	if (s->progress)
-		fprintf(stderr, "\r%lld of %llu seeds, %u with violations ",
-			(long long)json_integer_value(json_object_get(sum, "seeds")),
-			(unsigned long long)(s->last - s->first + 1), bad);
 }
 
 json_t *sweep_run(const struct sweep *s)
@@ -141,9 +185,10 @@ json_t *sweep_run(const struct sweep *s)
 	struct job job[JOBS_MAX] = {};
 	unsigned jobs = s->jobs < JOBS_MAX ? s->jobs : JOBS_MAX, running = 0, bad = 0;
 	json_t *sum = report_empty();
-	uint64_t next = s->first;
+	uint64_t next = s->first, began_ms = now_ms();
 
 	signal(SIGINT, on_interrupt);
+	signal(SIGTERM, on_interrupt);
 	for (;;) {
 		bool stop = interrupted || (s->stop_after > 0 && bad >= s->stop_after);
 		for (unsigned i = 0; i < jobs && next <= s->last && !stop; i++) {
@@ -158,14 +203,20 @@ json_t *sweep_run(const struct sweep *s)
 		for (unsigned i = 0; i < jobs; i++)
 			fds[i] = (struct pollfd){
 				.fd = job[i].pid != 0 ? job[i].from : -1, .events = POLLIN};
-		if (poll(fds, jobs, -1) < 0)
+		for (unsigned i = 0; i < jobs && interrupted > 1; i++) {
+			if (job[i].pid != 0)
+				kill(job[i].pid, SIGKILL);
+		}
+		if (poll(fds, jobs, -1) < 0) {
+			progress(s, sum, bad, began_ms);
 			continue;
+		}
 		for (unsigned i = 0; i < jobs; i++) {
 			if (job[i].pid == 0 || fds[i].revents == 0 || take(&job[i]))
 				continue;
 			bad += end(&job[i], s, sum);
 			running--;
-			progress(s, sum, bad);
+			progress(s, sum, bad, began_ms);
 		}
 	}
 	if (s->progress)

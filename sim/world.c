@@ -271,6 +271,7 @@ void world_finish(struct world *w)
 	w->check.quiet = true;
 	world_until(w, w->now_ns + QUIET_NS);
 	w->check.quiet = false;
+	check_predictions(w);
 	check_tables(w);
 	if (stop(w))
 		return;

@@ -124,10 +124,13 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 
 // ---- Who is alive ----
 
-// Not sure any more of what was not confirmed from now on: this node was stopped, or cut off.
-void control_doubt(struct shard *s)
+// Not sure any more of what was not confirmed from now on: this node was stopped, or cut off. After half
+// the life of a tombstone the end of a connection may be forgotten before this node has heard of it.
+void control_doubt(struct shard *s, uint64_t absent_ns)
 {
 	s->valid_from = s->now;
+	if (absent_ns >= s->conf->tombstone_ms * MS / 2)
+		s->forgotten_from = s->now;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	s->deaf_until_ns = s->now_ns + 3 * s->conf->heartbeat_ms * MS;
 	kind_doubt(s);
@@ -181,7 +184,7 @@ static void peer_message(const struct shard *s, unsigned node, struct ring_messa
 static void tell_workers(struct shard *s)
 {
 	for (unsigned w = 0; w < s->conf->workers; w++) {
-		struct ring_message m = {.type = RING_DOUBT};
+		struct ring_message m = {.type = RING_DOUBT, .absent_ns = s->untold_absent_ns};
 		if ((s->untold_doubt & 1u << w) && shard_post(s, w, &m))
 			s->untold_doubt &= ~(1u << w);
 		while (s->untold[w] != 0) {
@@ -193,9 +196,10 @@ static void tell_workers(struct shard *s)
 	}
 }
 
-static void doubt_all(struct shard *s)
+static void doubt_all(struct shard *s, uint64_t absent_ns)
 {
-	control_doubt(s);
+	control_doubt(s, absent_ns);
+	s->untold_absent_ns = absent_ns;
 	s->untold_doubt = ((1u << s->conf->workers) - 1) & ~(1u << s->worker);
 	tell_workers(s);
 }
@@ -289,7 +293,9 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	// It was here all the time and this node did not hear it: it may have taken over meanwhile.
 	if (changed && m->live && !rebooted)
-		control_doubt(s);
+		control_doubt(s, s->now_ns - peer->lost_ns);
+	if (changed && !m->live)
+		peer->lost_ns = s->now_ns;
 	if (rebooted) {
 		s->repair_reboot |= bit;
 		s->joining |= bit;
@@ -343,7 +349,7 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	if ((hello->flags & WIRE_HELLO_SERVED) && member->live)
 		ready_served_by(s, h->from_node); // in its greeting to this life of this node alone
 	if (heard_us && !hears_us && same_boot)
-		doubt_all(s);
+		doubt_all(s, s->conf->dead_after_ms * MS);
 	if (news || (moved && member->live))
 		tell_peer(s, h->from_node, hello->mac);
 	if (member->live)
@@ -506,10 +512,11 @@ uint64_t control_tick(struct shard *s)
 {
 	struct members *members = &s->node->members;
 	bool was_away = false;
+	uint64_t gap_ns = s->now_ns - members->last_tick_ns;
 	uint64_t dead = members_tick(members, s->now_ns, &was_away);
 
 	if (was_away)
-		doubt_all(s);
+		doubt_all(s, gap_ns);
 	tell_workers(s);
 	suspect(s);
 	note_wanted(s);
@@ -550,7 +557,8 @@ static void pull_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 
 	for (unsigned n = 0; n < h->count; n++) {
 		struct tripod_tuple key;
-		int size = wire_get_tuple(body + at, len - at, &key);
+		bool has;
+		int size = wire_get_question(body + at, len - at, &key, &has);
 		if (size < 0) {
 			count(s, C_drop_control_bad);
 			return;
@@ -560,13 +568,14 @@ static void pull_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 					  ? 0
 					  : toeplitz_worker(toeplitz_tuple(&key), s->conf->workers);
 		if (worker == s->worker) {
-			pull_serve(s, &key, h->from_node, h->from_worker);
+			pull_serve(s, &key, has, h->from_node, h->from_worker);
 			continue;
 		}
 		struct ring_message m = {
 			.type = RING_SERVE,
 			.node = h->from_node,
 			.worker = h->from_worker,
+			.has = has,
 			.key = key,
 		};
 		if (!shard_post(s, worker, &m))
@@ -587,8 +596,8 @@ static void none_rx(struct shard *s, const struct wire_header *h, const uint8_t 
 			return;
 		}
 		at += (uint16_t)size;
-		if (h->type == WIRE_NONE)
-			pull_none(s, &key, h->from_node);
+		if (h->type == WIRE_NONE && pull_none(s, &key, h->from_node))
+			continue;
 		struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
 		if (hit.what != STORE_CONN)
 			continue;

@@ -151,17 +151,3 @@ void nexthop_silent(struct nexthop *h, const struct nexthop_ports *p, unsigned b
 	if (bit == NEXTHOP_ASK_BASE && (p->all & ~p->up) != 0)
 		h->base = NEXTHOP_DOWN;
 }
-
-void nexthop_arrived(struct nexthop *h, const struct nexthop_ports *p, unsigned node)
-{
-	unsigned failed = count_of(p->all & ~p->up);
-
-	if (!in(p->up & p->all, (uint8_t)node))
-		return;
-	if (p->model == SWITCH_RESILIENT)
-		h->from = (uint8_t)node;
-	else if (failed == 0)
-		h->base = (uint8_t)node;
-	else if (p->model == SWITCH_MODULO && failed <= COPIES_MAX)
-		h->rank[failed] = (uint8_t)count_of(p->up & p->all & ((1ull << node) - 1));
-}

@@ -55,5 +55,3 @@ void nexthop_answered(
 	struct nexthop *h, const struct nexthop_ports *p, unsigned bit, unsigned node);
 // A question stays without an answer: the port behind it is down, if any is.
 void nexthop_silent(struct nexthop *h, const struct nexthop_ports *p, unsigned bit);
-// Packets have just arrived at a node, while the ports of p are up.
-void nexthop_arrived(struct nexthop *h, const struct nexthop_ports *p, unsigned node);

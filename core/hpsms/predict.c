@@ -9,7 +9,7 @@
 #include <netinet/in.h>
 
 #define JOBS 512 // keys asked for at one time
-#define CACHE 4096 // answers, a power of two
+#define CACHE 4096 // pairs of answers, a power of two
 #define RETRY_NS (5 * MS)
 #define TRIES 4
 #define JOB_NS (200 * MS) // a key's questions are given up after that, whatever is missing
@@ -38,9 +38,9 @@ struct predict_job { // the questions about one key
 	bool check; // the packets arrive here, by what the switch did: does it say so?
 };
 
-struct predict_entry {
-	uint64_t hash;
-	struct nexthop got;
+struct predict_entry { // the latest first
+	uint64_t hash[2];
+	struct nexthop got[2];
 };
 
 const char *predict_how_name(enum predict_how how)
@@ -100,13 +100,19 @@ static uint64_t coming(const struct shard *s)
 	return s->live & ~s->draining & ~s->ports;
 }
 
-// Notices that ports have come or gone.
+// Notices that ports have come or gone, and that the switch must have noticed as well: what it has
+// answered meanwhile may be of either time.
 static void look_at_ports(struct shard *s)
 {
 	struct predict *p = &s->predict;
 
-	if (s->ports == p->ports && coming(s) == p->coming)
+	if (s->ports == p->ports && coming(s) == p->coming) {
+		bool settles = p->unsettled && s->now_ns - p->changed_ns >= SETTLE_NS;
+		p->epoch += settles;
+		p->unsettled &= !settles;
 		return;
+	}
+	p->unsettled = true;
 	p->ports = s->ports;
 	p->coming = coming(s);
 	p->changed_ns = s->now_ns;
@@ -118,7 +124,7 @@ static void look_at_ports(struct shard *s)
 static bool calm(const struct shard *s)
 {
 	return s->live == s->ports && s->now_ns - s->predict.changed_ns > CALM_NS &&
-	       s->now_ns > atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
+	       s->live == shard_responsive(s);
 }
 
 static bool computes_self(const struct shard *s, const struct tripod_tuple *key, uint64_t ports)
@@ -126,18 +132,18 @@ static bool computes_self(const struct shard *s, const struct tripod_tuple *key,
 	return s->conf->next_hop(s->conf->next_hop_ctx, key, ports) == s->conf->id;
 }
 
-// While ports change the switch may know of it already: then what would be right a little later counts
-// as right, and what is not says nothing.
+// While ports change the switch may know of it already, and nothing can be said; unless the packet comes
+// from a node that is silent: then it does know of that, and perhaps of others that are.
 static void check_computed(struct shard *s, const struct tripod_tuple *key, unsigned before)
 {
-	uint64_t suspects = atomic_load_explicit(&s->node->suspects, memory_order_relaxed);
 	uint64_t gone = before == s->conf->id ? 0 : 1ull << before;
-	bool right = computes_self(s, key, s->ports), sure = calm(s);
+	bool died = (gone & ~shard_responsive(s)) != 0;
+	bool right = computes_self(s, key, s->ports);
 
-	if (!right && !sure)
+	if (died && !right)
 		right = computes_self(s, key, s->ports & ~gone) ||
-			computes_self(s, key, s->ports & ~(gone | suspects));
-	if (right || sure)
+			computes_self(s, key, s->ports & shard_responsive(s) & ~gone);
+	if (died || calm(s))
 		judge(s, &s->predict.computed, right);
 }
 
@@ -171,12 +177,25 @@ static void known(const struct shard *s, uint64_t hash, struct nexthop *out)
 {
 	const struct predict_entry *e = &s->predict.cache[hash & (CACHE - 1)];
 
-	if (e->hash != hash || e->got.epoch == 0) {
+	unsigned way = e->hash[0] == hash ? 0 : 1;
+	if (e->hash[way] != hash || e->got[way].epoch == 0) {
 		nexthop_init(out, s->predict.epoch);
 		return;
 	}
-	*out = e->got;
+	*out = e->got[way];
 	nexthop_renew(out, s->conf->switch_model, s->predict.epoch);
+}
+
+static void learn(struct predict *p, uint64_t hash, const struct nexthop *got)
+{
+	struct predict_entry *e = &p->cache[hash & (CACHE - 1)];
+
+	if (e->hash[0] != hash) {
+		e->hash[1] = e->hash[0];
+		e->got[1] = e->got[0];
+	}
+	e->hash[0] = hash;
+	e->got[0] = *got;
 }
 
 static int next_of(
@@ -218,6 +237,20 @@ uint64_t predict_arrivals(
 		ports &= ~(1ull << node);
 	}
 	return nodes;
+}
+
+enum tripod_affinity predict_affinity(
+	const struct shard *s, const struct tripod_tuple *key, const struct tripod_tuple *reversed)
+{
+	uint64_t ports = s->ports | shard_self(s), rest = ports & ~shard_self(s);
+
+	if (hashed(s, key) == hashed(s, reversed) || predict_how(s) != PREDICT_COMPUTED)
+		return TRIPOD_TOGETHER;
+	if (next_of(s, NULL, reversed, ports) != s->conf->id)
+		return TRIPOD_APART;
+	if (rest == 0 || next_of(s, NULL, key, rest) == next_of(s, NULL, reversed, rest))
+		return TRIPOD_TOGETHER;
+	return TRIPOD_TOGETHER_NOW;
 }
 
 static struct nexthop_ports ports_of(const struct shard *s, unsigned failures)
@@ -327,7 +360,6 @@ static void place(struct shard *s, uint32_t i)
 static void job_done(struct shard *s, struct predict_job *j)
 {
 	struct predict *p = &s->predict;
-	struct predict_entry *e = &p->cache[j->hash & (CACHE - 1)];
 	uint32_t i = j->conn;
 	uint64_t incarnation = j->incarnation;
 	int node = nexthop_next(&j->got, s->conf->switch_model, p->all, s->ports);
@@ -335,7 +367,7 @@ static void job_done(struct shard *s, struct predict_job *j)
 
 	// A check knows less, and must not displace what is there.
 	if (!check)
-		*e = (struct predict_entry){j->hash, j->got};
+		learn(p, j->hash, &j->got);
 	job_free(p, j);
 	if (check && node >= 0 && calm(s))
 		judge(s, &p->probed, node == s->conf->id);
@@ -451,17 +483,6 @@ void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm
 
 // ---- When ----
 
-// Where packets of direction d arrive now, if that is sure: here.
-static void note_arrival(const struct shard *s, const struct conn *c, unsigned d, struct nexthop *h)
-{
-	struct nexthop_ports ports = ports_of(s, 0);
-	int32_t since = (int32_t)(c->dir[d].seen - tick_of(s->predict.changed_ns));
-
-	if (conn_masters(c, d) && !(c->flags & CONN_PINNED) &&
-		since > (int32_t)ticks_of_ms(SETTLE_NS / MS))
-		nexthop_arrived(h, &ports, s->conf->id);
-}
-
 // true: all is known.
 static bool ask(struct shard *s, uint32_t i)
 {
@@ -479,7 +500,6 @@ static bool ask(struct shard *s, uint32_t i)
 		if (d == 1 && hash[0] == hash[1])
 			continue; // the switch sees no difference
 		known(s, hash[d], &h);
-		note_arrival(s, c, d, &h);
 		if (nexthop_missing(&h, &ports) == 0)
 			continue;
 		all = false;

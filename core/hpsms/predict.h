@@ -13,6 +13,8 @@
 // Thread: the shard's worker.
 #pragma once
 
+#include <tripod/nf.h>
+
 #include "core/frame.h"
 #include "core/hpsms/nexthop.h"
 #include "core/hpsms/wire.h"
@@ -43,7 +45,8 @@ struct predict {
 	uint64_t all; // ports of the switch: every configured node
 	uint64_t ports, coming; // as of this epoch
 	uint32_t epoch;
-	uint64_t changed_ns; // when it began
+	uint64_t changed_ns; // when they last changed
+	bool unsettled; // ... which the switch may see a little later
 	struct predict_trust computed, probed;
 	uint32_t samples;
 
@@ -73,6 +76,10 @@ int predict_next(const struct shard *s, const struct tripod_tuple *key, uint64_t
 // where they would have arrived.
 uint64_t predict_arrivals(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t ports, unsigned n);
+
+// A connection is opened here by a packet of `key`: will answers that carry `reversed` come here, too?
+enum tripod_affinity predict_affinity(
+	const struct shard *s, const struct tripod_tuple *key, const struct tripod_tuple *reversed);
 
 // The switch has sent a packet here that opens record i's connection, or moves direction dir of it from
 // the node `before` (this node: it is new). Was that to be expected?

@@ -12,6 +12,7 @@
 
 #define REPEAT_NS (10 * MS) // an unanswered request is repeated
 #define FAILED_NS (200 * MS) // what nobody knows is not asked for again so soon
+#define SURE_NS (1000 * MS) // what has been made sure of is taken for certain
 #define WAITING_PER_PULL 16
 #define FOUND_NS (3 * MS) // with a copy in hand, nobody waits longer for a better one
 #define FALSE_MS 1000 // so long a fingerprint that led to nobody is mistrusted
@@ -214,7 +215,8 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
 		// Asked a moment ago: what the packet may do without an answer, it does now. Unless
 		// somebody has it meanwhile.
-		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS && !(nodes & ~s->pulls[i].tried))
+		if (!s->pulls[i].sure && s->now_ns - s->pulls[i].started_ns < FAILED_NS &&
+			!(nodes & ~s->pulls[i].tried))
 			return false;
 		release(s, i);
 		i = 0;
@@ -242,6 +244,14 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 	return true;
 }
 
+// Another round of repair looks at record i.
+static void look_later(struct shard *s, uint32_t i)
+{
+	s->repair_next |= store_repl(&s->store, i)->holders & s->live;
+	if (s->repair_at == 0)
+		s->repair_at = 1;
+}
+
 bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
 	uint32_t i = find(s, &p->tuple, hash);
@@ -264,6 +274,31 @@ bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	return true;
 }
 
+bool pull_validate(struct shard *s, uint32_t i)
+{
+	const struct tripod_tuple *key = &store_conn(&s->store, i)->dir[0].key;
+	uint64_t hash = store_hash(&s->store, key);
+	uint64_t nodes = store_repl(&s->store, i)->holders & s->live & ~shard_self(s);
+	uint32_t at = find(s, key, hash);
+
+	if (nodes == 0)
+		return false;
+	if (at != 0 && s->pulls[at].sure && s->now_ns - s->pulls[at].started_ns < SURE_NS)
+		return false;
+	if (at != 0 && s->pulls[at].state == PULL_FAILED &&
+		s->now_ns - s->pulls[at].started_ns >= FAILED_NS) {
+		release(s, at);
+		at = 0;
+	}
+	if (at == 0)
+		at = begin(s, key, hash, nodes, true);
+	if (at == 0 || s->pulls[at].state == PULL_FAILED)
+		look_later(s, i); // no budget, or asked in vain a moment ago
+	else
+		s->pulls[at].checks = true;
+	return true;
+}
+
 static void unlink_round(struct shard *s, uint32_t i)
 {
 	uint32_t *link = &s->round_first;
@@ -273,6 +308,39 @@ static void unlink_round(struct shard *s, uint32_t i)
 	*link = s->pulls[i].next_round;
 }
 
+// What was uncertain has been asked for. Who denies it had a copy, perhaps, and needs another. If all do,
+// and did not forget in the time that a tombstone stays, it has ended: within the contract, one of those
+// that had a copy would have it still. What nobody else ever had is kept.
+static void checked(struct shard *s, struct pull *p, bool found)
+{
+	struct store_hit hit = store_find(&s->store, &p->key, p->hash);
+	struct conn *c = store_conn(&s->store, hit.index);
+
+	if (hit.what != STORE_CONN || c->state != CONN_LIVE)
+		return;
+	struct conn_repl *r = store_repl(&s->store, hit.index);
+	bool denied = p->tried != 0 && (p->tried & ~p->denied) == 0;
+	if (!found && !denied) {
+		look_later(s, hit.index);
+		return;
+	}
+	bool shared = holders_with(r, HOLDER_KNOWN) & ~shard_self(s);
+	for (unsigned part = 0; part < PARTS; part++)
+		shared |= r->part[part].writer != s->conf->id;
+	if (!found && shared && conn_forgettable(s, c)) {
+		count(s, C_copies_forsaken);
+		if (!conn_free(s, hit.index))
+			look_later(s, hit.index);
+		return;
+	}
+	p->sure = true;
+	holders_unmark(r, HOLDER_ACKED, p->denied & r->holders);
+	holders_unmark(r, HOLDER_KNOWN, p->denied & r->holders);
+	if (c->flags & CONN_REPLICATED)
+		repl_queue_all(s, hit.index, r->holders);
+	conn_rewheel(s, hit.index);
+}
+
 static void resolve(struct shard *s, uint32_t i, bool found)
 {
 	struct pull *p = &s->pulls[i];
@@ -280,6 +348,8 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
+	if (p->checks)
+		checked(s, p, found);
 	while (w != 0) {
 		uint32_t next = s->waiting[w].next;
 		s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
@@ -293,10 +363,13 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 		count(s, C_pulls_answered);
 		// Connections are moving: what is unknown may be about to be known.
 		s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
+	} else {
+		count(s, C_pulls_failed);
+	}
+	if (found && !p->sure) {
 		release(s, i);
 		return;
 	}
-	count(s, C_pulls_failed);
 	p->state = PULL_FAILED;
 	p->started_ns = s->now_ns;
 }
@@ -352,12 +425,16 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 		answered(s, i, from);
 }
 
-void pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from)
+bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from)
 {
 	uint32_t i = find(s, key, store_hash(&s->store, key));
 
-	if (i != 0 && s->pulls[i].state == PULL_ASKING && (s->pulls[i].awaited & 1ull << from))
-		answered(s, i, from);
+	if (i == 0 || s->pulls[i].state != PULL_ASKING || !(s->pulls[i].awaited & 1ull << from))
+		return false;
+	bool checks = s->pulls[i].checks;
+	s->pulls[i].denied |= 1ull << from;
+	answered(s, i, from);
+	return checks;
 }
 
 void pull_peer_died(struct shard *s, unsigned node)
@@ -461,7 +538,8 @@ static bool send_to(struct shard *s, const struct batch *b, unsigned node)
 				return false;
 			used = WIRE_HEADER_SIZE;
 		}
-		int size = wire_put_tuple(control_body(&f) + used, room - used, &p->key);
+		int size =
+			wire_put_question(control_body(&f) + used, room - used, &p->key, p->checks);
 		used += (uint16_t)size;
 		n++;
 	}
@@ -609,26 +687,32 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 	}
 }
 
-void pull_serve(struct shard *s, const struct tripod_tuple *key, unsigned node, unsigned worker)
+void pull_serve(
+	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker)
 {
 	if (!spend(s, &s->peer[node].serve_tokens_ns, false)) {
 		count(s, C_pulls_refused); // the asker repeats
 		return;
 	}
 	struct store_hit hit = store_find(&s->store, key, store_hash(&s->store, key));
+	const struct conn *c = store_conn(&s->store, hit.index);
 
 	if (hit.what == STORE_ALIAS) {
 		struct ring_message m = {
 			.type = RING_SERVE,
 			.node = (uint8_t)node,
 			.worker = (uint8_t)worker,
+			.has = has,
 			.key = *key,
 		};
 		if (shard_post(s, s->store.aliases[hit.index].owner, &m))
 			return;
 		count(s, C_drop_ring_full); // the asker repeats
-	} else if (hit.what == STORE_CONN && store_conn(&s->store, hit.index)->state == CONN_LIVE &&
-		   store_conn(&s->store, hit.index)->dir[1].key.proto != 0) {
+	} else if (hit.what == STORE_CONN && c->state == CONN_LIVE && c->dir[1].key.proto != 0) {
+		// What may have ended is not brought back to life by who asks. Who has it and makes
+		// sure of it is told at once: else two would wait for each other.
+		if (!has && conn_forgettable(s, c) && pull_validate(s, hit.index))
+			return; // the asker repeats
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
 	} else if (hit.what != STORE_CONN || !repl_answer_end(s, hit.index, node)) {

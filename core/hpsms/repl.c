@@ -452,6 +452,8 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		// Queued by the life before: this one is not answered yet.
 		if (conn->state == CONN_LIVE && !(conn->flags & CONN_REPLICATED))
 			continue;
+		if (conn->state == CONN_LIVE && conn_forgettable(s, conn) && pull_validate(s, i))
+			continue; // queued again when it is known to live
 		if (!add_record(s, i, node, worker, 0)) {
 			repl_queue(s, i, node);
 			break;

@@ -43,7 +43,6 @@ void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wir
 void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone);
 // A worker of a node could not make use of all records of this message.
 void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);
-void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 // Sends record i to the holders that lack it; more_copies: and to others, until there are enough.
 void repl_give(struct shard *s, uint32_t i, bool more_copies);
 void repl_hold(struct shard *s, uint32_t i, unsigned node);

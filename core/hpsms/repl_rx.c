@@ -57,7 +57,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->flags &= (uint8_t) ~(CONN_MASTER_0 << d);
 		c->dir[d].next_hop = 0;
 		c->dir[d].next_hop_check = (uint16_t)s->now;
-		c->dir[d].tcp.flags &= (uint8_t)~TCP_DIR_LEARNED; // its packets are not seen here any more
+		c->dir[d].tcp.flags &=
+			(uint8_t)~TCP_DIR_LEARNED; // its packets are not seen here any more
 		r->part[d] = w->version[d];
 		r->part[d].handed = 1;
 		return;

@@ -166,10 +166,13 @@ int wire_put_state(uint8_t *buf, size_t size, const uint8_t *state, size_t n,
 int wire_get_state(const uint8_t *buf, size_t len, uint8_t *state, size_t n,
 	const struct tripod_tuple *key, const struct tripod_tuple *reversed);
 
-// Items of WIRE_PULL, WIRE_NONE and WIRE_REFUSED.
+// Items of WIRE_NONE and WIRE_REFUSED.
 #define WIRE_TUPLE_MAX 40 // bytes of the largest
 int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t);
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t);
+// Of WIRE_PULL: has: who asks has a copy, and makes sure of it.
+int wire_put_question(uint8_t *buf, size_t size, const struct tripod_tuple *t, bool has);
+int wire_get_question(const uint8_t *buf, size_t len, struct tripod_tuple *t, bool *has);
 
 // ---- wire_request.c ----
 #define WIRE_REQUEST_TERMINATE 0xff // nf: the connection is to end; no data

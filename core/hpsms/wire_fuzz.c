@@ -42,6 +42,7 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		uint64_t hash;
 	} u;
 	int n, put;
+	bool has;
 	switch (type) {
 	case WIRE_HELLO:
 		n = wire_get_hello(data, len, &u.hello);
@@ -95,6 +96,10 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_CHAIN:
 		n = wire_get_chain(data, len, &u.chain);
 		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
+		break;
+	case WIRE_PULL:
+		n = wire_get_question(data, len, &u.tuple, &has);
+		put = n < 0 ? n : wire_put_question(again, sizeof(again), &u.tuple, has);
 		break;
 	case WIRE_PREDICATE:
 		n = wire_get_predicate(data, len, &u.predicate);

@@ -12,6 +12,7 @@
 #define TUPLE_DIRECTION 0x10
 #define TUPLE_V6 0x20
 #define TUPLE_ZONE 0x40
+#define TUPLE_HAS 0x80 // of a question alone
 
 #define RECORD_DURABILITY (WIRE_RECORD_SYNC | WIRE_RECORD_NONE)
 // First byte of a record: the op, two bits that it uses, and the flags (but in a PUT, OWN and URGENT
@@ -103,6 +104,28 @@ int wire_put_tuple(uint8_t *buf, size_t size, const struct tripod_tuple *t)
 		buf = wire_put16(buf, t->zone);
 	put_ends(buf, t, v6);
 	return (int)n;
+}
+
+int wire_put_question(uint8_t *buf, size_t size, const struct tripod_tuple *t, bool has)
+{
+	int n = wire_put_tuple(buf, size, t);
+
+	if (n > 0 && has)
+		buf[0] |= TUPLE_HAS;
+	return n;
+}
+
+int wire_get_question(const uint8_t *buf, size_t len, struct tripod_tuple *t, bool *has)
+{
+	uint8_t tuple[WIRE_TUPLE_MAX];
+	size_t n = len < sizeof(tuple) ? len : sizeof(tuple);
+
+	if (n == 0)
+		return -EINVAL;
+	memcpy(tuple, buf, n);
+	*has = tuple[0] & TUPLE_HAS;
+	tuple[0] &= (uint8_t)~TUPLE_HAS;
+	return wire_get_tuple(tuple, n, t);
 }
 
 int wire_get_tuple(const uint8_t *buf, size_t len, struct tripod_tuple *t)

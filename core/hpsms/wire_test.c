@@ -342,6 +342,29 @@ static void tuple__canonical(void **state)
 	assert_int_equal(wire_get_tuple(b, 40, &got), -EINVAL);
 }
 
+// A question says besides whether the asker has a copy.
+static void tuple__question(void **state)
+{
+	struct rng r = {SEED};
+	uint8_t b[64], plain[64];
+	struct tripod_tuple got;
+	bool has;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		struct tripod_tuple t = wire_random_tuple(&r, i & 1);
+		int n = wire_put_question(b, sizeof(b), &t, i & 2);
+		assert_int_equal(wire_put_tuple(plain, sizeof(plain), &t), n);
+		assert_int_equal(b[0], plain[0] | (i & 2 ? 0x80 : 0));
+		assert_memory_equal(b + 1, plain + 1, (size_t)n - 1);
+		for (int len = 0; len < n; len++)
+			assert_int_equal(wire_get_question(b, (size_t)len, &got, &has), -EINVAL);
+		assert_int_equal(wire_get_question(b, (size_t)n, &got, &has), n);
+		assert_int_equal(has, !!(i & 2));
+		assert_true(tripod_tuple_equal(&t, &got));
+		assert_int_equal(wire_put_question(b, (size_t)n - 1, &t, true), -ENOSPC);
+	}
+}
+
 static void prop__tuples(void **state)
 {
 	struct rng r = {SEED};
@@ -563,6 +586,7 @@ int main(void)
 		cmocka_unit_test(chain__round_trip_and_ranges),
 		cmocka_unit_test(greet__round_trip_and_ranges),
 		cmocka_unit_test(tuple__canonical),
+		cmocka_unit_test(tuple__question),
 		cmocka_unit_test(prop__tuples),
 		cmocka_unit_test(request__bytes_as_documented),
 		cmocka_unit_test(forget__bytes_as_documented),

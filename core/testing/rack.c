@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "core/testing/rack.h"
+#include "core/testing/rack_ecmp.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,7 +43,7 @@ struct member_state {
 };
 
 struct rack {
-	struct rack_conf conf;
+	struct rack_conf conf, mistaken;
 	struct rng rng;
 	uint64_t now_ns;
 	struct chain chain;
@@ -169,47 +170,6 @@ static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const
 	tripod_prefix_parse(&c->route[0].to, "0.0.0.0/0");
 }
 
-// ---- The switch ----
-
-// Two-stage ECMP: the primary choice among all, the second among those that are up.
-static unsigned choose(const struct rack *r, uint64_t hash, uint64_t ports)
-{
-	unsigned first = (unsigned)(hash % r->conf.nodes), up[RACK_NODES], n = 0;
-
-	if (ports & 1ull << first)
-		return first;
-	for (unsigned i = 0; i < r->conf.nodes; i++) {
-		if (ports & 1ull << i)
-			up[n++] = i;
-	}
-	return n == 0 ? first : up[(hash >> 32) % n];
-}
-
-static unsigned hash_tuple(const struct rack *r, const struct tripod_tuple *t,
-	enum tripod_direction from, uint64_t ports)
-{
-	struct rng mix = {.state = r->conf.seed};
-	bool outside_is_src = from == TRIPOD_INCOMING;
-	const struct tripod_addr *a = outside_is_src ? &t->src : &t->dst;
-	uint16_t port = outside_is_src ? t->sport : t->dport;
-	uint32_t v4 = tripod_addr_get_v4(a);
-
-	mix.state ^= (uint64_t)v4 << 16 ^ port;
-	mix.state = rng_next(&mix);
-	if (r->conf.split) {
-		mix.state ^= tripod_addr_get_v4(outside_is_src ? &t->dst : &t->src);
-		mix.state ^= (uint64_t)(outside_is_src ? t->dport : t->sport) << 32;
-		mix.state ^= (uint64_t)from << 60;
-	}
-	return choose(r, rng_next(&mix), ports);
-}
-
-// What the nodes are told of the switch when its hash is known.
-static int next_hop(const void *ctx, const struct tripod_tuple *t, uint64_t ports)
-{
-	return (int)hash_tuple(ctx, t, (enum tripod_direction)t->direction, ports);
-}
-
 // ---- Nodes ----
 
 // When the half of this start was last used, as a daemon's disk remembers it.
@@ -237,8 +197,13 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.hash_seed = r->conf.seed,
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
-		.next_hop = r->conf.predicted ? next_hop : NULL,
-		.next_hop_ctx = r,
+		.next_hop = r->conf.predicted || r->conf.mistaken ? rack_ecmp_next : NULL,
+		.next_hop_ctx = r->conf.mistaken ? &r->mistaken : &r->conf,
+		.switch_model = SWITCH_TWO_STAGE,
+		.switch_hash = r->conf.split ? SWITCH_5_TUPLE : SWITCH_OUTSIDE_ENDPOINT,
+		.predict_failures = (uint8_t)(r->conf.nodes - 1),
+		.predict_vlan = r->conf.probed ? RACK_PREDICTION_VLAN : 0,
+		.predict_per_s = r->conf.predict_per_s ? r->conf.predict_per_s : 100000,
 		.durability = r->conf.baseline ? DURABILITY_NONE
 			      : r->conf.sync   ? DURABILITY_SYNC
 					       : DURABILITY_ASYNC,
@@ -381,7 +346,8 @@ struct rack *rack_new(const struct rack_conf *conf)
 	struct rack *r = calloc(1, sizeof(*r));
 	const struct tripod_nf *nf = conf->nf ? conf->nf : &RACK_NF_REWRITE;
 
-	r->conf = *conf;
+	r->conf = r->mistaken = *conf;
+	r->mistaken.seed++;
 	if (r->conf.keys.n == 0)
 		r->conf.keys =
 			(struct auth_keys){.n = 1, .key[0] = {1, "the key of a rack for tests"}};
@@ -548,7 +514,7 @@ unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direc
 	size_t len = frames_build(buf, sizeof(buf), s);
 
 	frames_parse(&p, buf, len, sizeof(buf), from);
-	return hash_tuple(r, &p.tuple, from, ports_up(r));
+	return rack_ecmp(&r->conf, &p.tuple, from, ports_up(r));
 }
 
 void rack_send(struct rack *r, enum tripod_direction from, const struct frame_spec *spec)
@@ -562,8 +528,8 @@ void rack_send(struct rack *r, enum tripod_direction from, const struct frame_sp
 	size_t len = frames_build(buf, sizeof(buf), &s);
 	if (frames_parse(&p, buf, len, sizeof(buf), from) >= 0)
 		abort();
-	fly(r, hash_tuple(r, &p.tuple, from, ports_up(r)), from == TRIPOD_INCOMING ? 10 : 20, buf,
-		(uint16_t)len, 0);
+	fly(r, rack_ecmp(&r->conf, &p.tuple, from, ports_up(r)), from == TRIPOD_INCOMING ? 10 : 20,
+		buf, (uint16_t)len, 0);
 }
 
 void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes, size_t len)
@@ -624,6 +590,23 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 	}
 }
 
+// A question to the switch. It goes to the port of its choice, up or not.
+static void to_group(struct rack *r, unsigned node, const struct frame *f)
+{
+	unsigned at = f->vlan - RACK_PREDICTION_VLAN;
+	struct tripod_packet p;
+
+	frames_packet(&p, f->data, f->len, f->len, f->vlan);
+	struct parse_limits limits = {.mtu = 1500};
+	enum tripod_direction from = at & 1 ? TRIPOD_OUTGOING : TRIPOD_INCOMING;
+	if (parse_frame(&p, &limits, from, 0) != PARSE_FLOW)
+		abort();
+	int to = rack_ecmp_group(&r->conf, &p.tuple, from, at / 2);
+	if (to >= 0 && rng_below(&r->rng, 100) >= r->conf.loss_percent)
+		fly(r, (unsigned)to, f->vlan, f->data, f->len,
+			STEP_NS + rng_below(&r->rng, 100000));
+}
+
 static void from_node(struct rack *r, unsigned node, const struct frame *f)
 {
 	if (r->tap != NULL && r->tap(r->tap_ctx, node, f))
@@ -634,6 +617,10 @@ static void from_node(struct rack *r, unsigned node, const struct frame *f)
 	}
 	if (f->vlan == 0)
 		return;
+	if (f->vlan >= RACK_PREDICTION_VLAN) {
+		to_group(r, node, f);
+		return;
+	}
 	for (unsigned to = 0; to < r->conf.nodes; to++) {
 		bool broadcast = f->data[0] & 1;
 		if (to == node || (!broadcast && f->data[5] != to + 1))

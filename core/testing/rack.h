@@ -20,6 +20,9 @@ struct rack_conf {
 	uint64_t seed;
 	bool split; // the switch hashes both ends: the directions of a connection may part
 	bool predicted; // the nodes know how the switch hashes
+	bool mistaken; // ... or take another hash for the switch's
+	bool probed; // the switch has prediction groups
+	uint32_t predict_per_s; // 0: 100000
 	bool baseline; // durability none
 	bool sync; // durability sync
 	bool sync_forward; // what waits too long leaves

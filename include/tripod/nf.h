@@ -275,6 +275,15 @@ uint64_t tripod_hash(const struct tripod_call *c, const void *data, size_t size)
 // back to this worker? For NFs that choose addresses or ports (SNAT): pick until this is true. Never
 // true while what a former life of this node has handed out may still be in use elsewhere, unseen.
 bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tuple *reversed);
+// Where packets that answer will arrive, by what is known of the switch: in on_init, of a tuple that is
+// available. Answers that arrive where the connection is cost one node's work and not two.
+enum tripod_affinity {
+	TRIPOD_APART, // at another node
+	TRIPOD_TOGETHER_NOW, // here; and if this node fails, not where the initiator's packets go
+	TRIPOD_TOGETHER, // here, and then there. Also where nothing is known: looking on is no use
+};
+enum tripod_affinity tripod_tuple_affinity(
+	const struct tripod_call *c, const struct tripod_tuple *reversed);
 
 // What this connection is promised, in on_init alone. If several NFs say something, the strongest
 // holds; if none does, what the rack is configured to.

@@ -44,13 +44,13 @@ struct snat_rule {
 };
 
 struct snat {
-	uint32_t n_pools, n_ranges, n_rules, tries;
+	uint32_t n_pools, n_ranges, n_rules, tries, affinity_tries;
 	struct snat_pool *pools;
 	struct snat_range *ranges;
 	struct snat_rule *rules;
 };
 
-enum { ALLOCATED, EXHAUSTED, TRIES, UNMATCHED, UNSOLICITED, HAIRPIN, REWRITTEN };
+enum { ALLOCATED, EXHAUSTED, TRIES, UNMATCHED, UNSOLICITED, HAIRPIN, REWRITTEN, APART };
 static const char *const COUNTERS[] = {
 	[ALLOCATED] = "allocated",
 	[EXHAUSTED] = "exhausted",
@@ -59,6 +59,7 @@ static const char *const COUNTERS[] = {
 	[UNSOLICITED] = "unsolicited",
 	[HAIRPIN] = "hairpin",
 	[REWRITTEN] = "rewritten",
+	[APART] = "apart",
 	NULL,
 };
 
@@ -107,6 +108,12 @@ static const struct tripod_option OPTIONS[] = {
 		.max = TRIES_MAX,
 		.standard = "32",
 		.help = "ports tried for one connection before it is refused"},
+	{.name = "affinity_tries",
+		.type = TRIPOD_OPT_UINT,
+		.max = TRIES_MAX,
+		.standard = "64",
+		.help = "further ports tried for answers that arrive at this node, now and where "
+			"the connection would go on"},
 	{.name = "pools",
 		.type = TRIPOD_OPT_MAP,
 		.list = true,
@@ -283,6 +290,7 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 	if (snat == NULL)
 		return -ENOMEM;
 	snat->tries = (uint32_t)tripod_conf_uint(conf, "tries");
+	snat->affinity_tries = (uint32_t)tripod_conf_uint(conf, "affinity_tries");
 	snat->pools = tripod_env_alloc(env, tripod_conf_count(pools) * sizeof(*snat->pools));
 	snat->ranges = tripod_env_alloc(env, sum(pools, "addresses") * sizeof(*snat->ranges));
 	snat->rules = tripod_env_alloc(env, sum(rules, "src") * sizeof(*snat->rules));
@@ -345,9 +353,36 @@ static const struct snat_rule *find_rule(const struct snat *snat, const struct t
 	return NULL;
 }
 
+struct search {
+	uint32_t left; // tries
+	bool found;
+	enum tripod_affinity affinity; // of the best so far
+	struct tripod_tuple best; // reversed
+};
+
+// A port that is free. true: there is none better.
+static bool consider(struct tripod_call *c, const struct snat *snat, struct search *search,
+	const struct tripod_tuple *reversed, uint32_t ports)
+{
+	enum tripod_affinity affinity = tripod_tuple_affinity(c, reversed);
+
+	if (!search->found) {
+		// From here on, tries are for a better one, as long as there are others.
+		search->left =
+			(snat->affinity_tries < ports ? snat->affinity_tries : ports - 1) + 1;
+	} else if (affinity <= search->affinity) {
+		return false;
+	}
+	search->found = true;
+	search->affinity = affinity;
+	search->best = *reversed;
+	return affinity == TRIPOD_TOGETHER;
+}
+
 // Draws ports of this node's own until one is free towards this remote end. An inside host keeps
 // to one external address (RFC 4787, REQ-2: "paired"), on all nodes the same, until half of the
-// tries have failed there; then the pool's next addresses have their turn.
+// tries have failed there; then the pool's next addresses have their turn. When one is found it goes on for a
+// while, as long as there may be one whose answers fit the connection better.
 static bool allocate(struct tripod_call *c, const struct snat *snat, const struct snat_pool *pool,
 	const struct tripod_packet *p, struct snat_state *s)
 {
@@ -363,26 +398,31 @@ static bool allocate(struct tripod_call *c, const struct snat *snat, const struc
 	// A large step, so that busy stretches are left behind, and an odd one, so that it passes
 	// through all workers; of one, where the tries suffice to see them all.
 	uint32_t step = size <= left ? 1 : 1 + (scale((uint32_t)random, size - 1) & ~1u);
-	for (uint32_t i = 0; i < snat->tries; i++) {
-		if (left == 0) {
+	struct search search = {.left = snat->tries};
+	for (; search.left > 0; search.left--) {
+		if (left == 0 && !search.found) {
 			address = address + 1 < pool->addresses ? address + 1 : 0;
 			out.src = pool_address(snat, pool, address);
 			left = 4;
 		}
-		left--;
+		left -= left > 0;
 		tripod_count(c, TRIES);
 		out.sport = network16((uint16_t)(pool->own + port * pool->stride));
 		if (echo)
 			out.dport = out.sport; // both hold the identifier
 		struct tripod_tuple reversed = tripod_tuple_reverse(&out);
-		if (tripod_tuple_available(c, &reversed)) {
-			s->external = out.src;
-			s->external_port = out.sport;
-			return true;
-		}
+		if (tripod_tuple_available(c, &reversed) &&
+			consider(c, snat, &search, &reversed, size))
+			break;
 		port = port + step < size ? port + step : port + step - size;
 	}
-	return false;
+	if (!search.found)
+		return false;
+	s->external = search.best.dst;
+	s->external_port = search.best.dport;
+	if (search.affinity == TRIPOD_APART)
+		tripod_count(c, APART);
+	return true;
 }
 
 static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *p)

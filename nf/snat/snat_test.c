@@ -332,6 +332,64 @@ static void snat__tries(void **unused)
 #define SNAT "- snat:\n    pools:\n"
 #define POOL(name, addresses) "      - {name: " name ", addresses: " addresses "}\n"
 
+static enum tripod_affinity by_port(void *ctx, const struct tripod_tuple *reversed)
+{
+	unsigned n = ntohs(reversed->dport) / 8 % 16;
+	unsigned *best = ctx;
+
+	if (n == 5 && *best == TRIPOD_TOGETHER)
+		return TRIPOD_TOGETHER;
+	return n < 4 && *best >= TRIPOD_TOGETHER_NOW ? TRIPOD_TOGETHER_NOW : TRIPOD_APART;
+}
+
+// A port whose answers come back is looked for, the best there is, for a bounded number of tries.
+static void snat__affinity(void **unused)
+{
+	const char *chain = "- snat: {affinity_tries: 20, pools: [{name: p, addresses: 192.0.2.1}],"
+			    " rules: [{src: 10.0.0.0/8, pool: p}]}";
+	for (unsigned best = TRIPOD_APART; best <= TRIPOD_TOGETHER; best++) {
+		struct testkit *t = testkit_new(chain, &(struct testkit_conf){.seed = best});
+		unsigned got[3] = {0};
+		uint64_t tries = 0;
+		testkit_on_affinity(t, by_port, &best);
+		for (unsigned i = 0; i < 400; i++) {
+			char packet[128];
+			snprintf(packet, sizeof(packet),
+				"out tcp 10.1.0.%u:%u > 198.51.100.7:80 syn", i & 255, 9 + i);
+			testkit_send(t, packet);
+			struct tripod_tuple reversed = {.dport = state(t)->external_port};
+			got[by_port(&best, &reversed)]++;
+			assert_in_range(counter(t, "tries") - tries, 1, 24); // some are taken
+			tries = counter(t, "tries");
+			testkit_park(t);
+		}
+		assert_int_equal(counter(t, "apart"), got[TRIPOD_APART]);
+		if (best == TRIPOD_APART) // found none better than the first
+			assert_in_range(tries, 400 * 21, 400 * 21 + 40);
+		if (best == TRIPOD_TOGETHER_NOW) // one in four: all but one in 400
+			assert_true(got[TRIPOD_TOGETHER_NOW] > 380 && tries >= 400 * 21);
+		if (best == TRIPOD_TOGETHER) { // one in sixteen
+			assert_true(got[TRIPOD_TOGETHER] > 200 && tries < 400 * 18);
+			assert_true(got[TRIPOD_APART] < 20);
+		}
+		testkit_free(t);
+	}
+}
+
+static void snat__affinity_off(void **unused)
+{
+	struct testkit *t =
+		testkit_new("- snat: {affinity_tries: 0, pools: [{name: p, addresses: 192.0.2.1}],"
+			    " rules: [{src: 10.0.0.0/8, pool: p}]}",
+			NULL);
+	unsigned best = TRIPOD_APART;
+	testkit_on_affinity(t, by_port, &best);
+	testkit_send(t, "out tcp 10.1.0.5:9 > 198.51.100.7:81 syn");
+	assert_int_equal(counter(t, "tries"), 1);
+	assert_int_equal(counter(t, "apart"), 1);
+	testkit_free(t);
+}
+
 static void snat__errors(void **unused)
 {
 	static const struct {
@@ -460,6 +518,8 @@ int main(void)
 		cmocka_unit_test(snat__next_address_when_full),
 		cmocka_unit_test(snat__unique),
 		cmocka_unit_test(snat__tries),
+		cmocka_unit_test(snat__affinity),
+		cmocka_unit_test(snat__affinity_off),
 		cmocka_unit_test(snat__errors),
 		cmocka_unit_test(snat__whole_chain),
 		cmocka_unit_test(snat__durability_of_a_chain),

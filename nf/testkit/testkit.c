@@ -75,6 +75,8 @@ struct testkit {
 
 	// Faults.
 	bool not_writable, starve;
+	testkit_affinity_fn affinity;
+	void *affinity_ctx;
 	testkit_available_fn available;
 	void *available_ctx;
 	size_t n_taken, taken_room; // open addressing; kind 0xf: empty place
@@ -592,6 +594,12 @@ void testkit_starve(struct testkit *t, bool starve)
 	t->starve = starve;
 }
 
+void testkit_on_affinity(struct testkit *t, testkit_affinity_fn fn, void *ctx)
+{
+	t->affinity = fn;
+	t->affinity_ctx = ctx;
+}
+
 void testkit_on_available(struct testkit *t, testkit_available_fn fn, void *ctx)
 {
 	t->available = fn;
@@ -791,6 +799,16 @@ bool tripod_tuple_available(const struct tripod_call *c, const struct tripod_tup
 	if (t->taken != NULL && taken_place(t, reversed)->kind != 0xf)
 		return false;
 	return t->available == NULL || t->available(t->available_ctx, reversed);
+}
+
+enum tripod_affinity tripod_tuple_affinity(
+	const struct tripod_call *c, const struct tripod_tuple *reversed)
+{
+	struct testkit *t = kit(c);
+	if (!t->in_init)
+		violate(t, t->chain.nf[c->nf].nf->name,
+			"asked where answers would arrive, outside of on_init", "");
+	return t->affinity == NULL ? TRIPOD_TOGETHER : t->affinity(t->affinity_ctx, reversed);
 }
 
 void tripod_terminate(struct tripod_call *c)

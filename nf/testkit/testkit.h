@@ -110,3 +110,6 @@ void testkit_take(struct testkit *t, const struct tripod_tuple *reversed);
 // ... and asks this too, when set: another worker's tuples, say.
 typedef bool (*testkit_available_fn)(void *ctx, const struct tripod_tuple *reversed);
 void testkit_on_available(struct testkit *t, testkit_available_fn fn, void *ctx);
+// What tripod_tuple_affinity() says, when set; else TRIPOD_TOGETHER.
+typedef enum tripod_affinity (*testkit_affinity_fn)(void *ctx, const struct tripod_tuple *reversed);
+void testkit_on_affinity(struct testkit *t, testkit_affinity_fn fn, void *ctx);
