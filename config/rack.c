@@ -137,6 +137,8 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	n->hash_seed = XXH64(secret, strlen(secret), HASH_SEED_OF_SECRET);
 	n->durability = choice(c, "durability", durabilities);
 	n->backups = (uint8_t)number(c, "backups");
+	n->placement = is(c, "placement", "random") ? PLACEMENT_RANDOM : PLACEMENT_PREDICTIVE;
+	n->failure_ppm = number(c, "failure_ppm");
 	n->heartbeat_ms = number(c, "heartbeat_ms");
 	n->dead_after_ms = number(c, "dead_after_ms");
 	n->sync_timeout_ms = number(c, "sync_timeout_ms");

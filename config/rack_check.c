@@ -296,7 +296,7 @@ static void check_node_port(
 	else if (!rack_number(node, key, &port))
 		return;
 	snprintf(owner, sizeof(owner), "node %u at the switch", n->id);
-	if (port > 0 && claim_port(c, tripod_conf_get(node, key), port, owner))
+	if (claim_port(c, tripod_conf_get(node, key), port, owner))
 		n->switch_port = (uint16_t)port;
 }
 

@@ -106,6 +106,8 @@ static void standards(void **state)
 	const struct node_conf *n = &r.conf;
 	assert_int_equal(n->durability, DURABILITY_ASYNC);
 	assert_int_equal(n->backups, 1);
+	assert_int_equal(n->placement, PLACEMENT_PREDICTIVE);
+	assert_int_equal(n->failure_ppm, 100);
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 500);
@@ -173,7 +175,7 @@ static void written(void **state)
 	char text[TEST_RACK_MAX];
 	test_rack_with(3,
 		"  backups: 0\n  durability: none\n  unknown_tcp: reset\n  secret: s\n  flush_us: "
-		"0\n  key_file: /k",
+		"0\n  key_file: /k\n  placement: random\n  failure_ppm: 400000",
 		text);
 	strcat(text,
 		"node: {id: 2, port: '0000:3b:00.0', workers: 4, eal: [a, b], hugepages: require,\n"
@@ -182,6 +184,8 @@ static void written(void **state)
 	assert_int_equal(rack_load_text("t.yaml", text, RACK_NODE_SELF, &r), 0);
 	assert_int_equal(r.conf.id, 2);
 	assert_int_equal(r.conf.backups, 0);
+	assert_int_equal(r.conf.placement, PLACEMENT_RANDOM);
+	assert_int_equal(r.conf.failure_ppm, 400000);
 	assert_int_equal(r.conf.durability, DURABILITY_NONE);
 	assert_int_equal(r.conf.flush_us, 0);
 	assert_true(r.conf.unknown_tcp_reset);

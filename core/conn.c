@@ -52,15 +52,18 @@ static bool in_doubt(const struct shard *s, const struct conn *c)
 
 // A backup keeps its copy for twice as long as the master would, from what it was last told: the
 // master tells of activity every quarter of the time-out. So does a master that is in doubt whether it
-// still is one: who handles the connection now tells it within that time. What TCP has closed ends
-// everywhere at about the same time, a quarter later on a backup, so that nobody has to be told.
+// still is one: who handles the connection now tells it within that time. What TCP has closed goes on
+// nowhere, and ends everywhere at about the same time, a quarter later on a backup, so that nobody has
+// to be told.
 static tick_t deadline(const struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint32_t ms = conn_timeout_ms(s, c);
 
-	if (!masters_shared(s, i) || in_doubt(s, c))
-		ms += tcp_closed(c) ? ms / 4 : ms;
+	if (tcp_closed(c))
+		ms += masters_shared(s, i) ? 0 : ms / 4;
+	else if (!masters_shared(s, i) || in_doubt(s, c))
+		ms *= 2;
 	return conn_last_seen(c) + ticks_of_ms(ms);
 }
 

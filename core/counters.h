@@ -103,6 +103,8 @@
 	X(index_asks, "rounds in which the peers were asked for all that they have")               \
 	X(index_ask_timeouts, "rounds that a peer did not answer in time")                         \
 	X(index_answers, "answers to peers' rounds")                                               \
+	X(placements, "batches of connections for which nodes for copies were chosen")             \
+	X(placed, "connections in these batches")                                                  \
 	X(predictions_right, "packets that arrived where they had been predicted to")              \
 	X(predictions_wrong, "packets that arrived elsewhere")                                     \
 	X(predict_fallbacks,                                                                       \

@@ -11,11 +11,16 @@ void shard_hand_to(struct shard *s, const struct tripod_packet *p, unsigned work
 	m.frame.flags |= TRIPOD_PKT_HANDED | how;
 	// The other worker has run meanwhile, and does not know how old the packet is.
 	if (s->stale_rx)
-		shard_drop(s, p, C_drop_stale);
-	else if (!shard_post(s, worker, &m))
+		m.frame.flags |= TRIPOD_PKT_STALE;
+	if (!shard_post(s, worker, &m))
 		shard_drop(s, p, C_drop_ring_full);
 	else
 		count(s, C_handoffs);
+}
+
+static bool is_stale(const struct shard *s, const struct tripod_packet *p)
+{
+	return s->stale_rx || (p->flags & TRIPOD_PKT_STALE);
 }
 
 static bool is_echo_request(const struct tripod_packet *p)
@@ -61,7 +66,7 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	}
 	if (can_ask && pull_unknown(s, p, hash, how))
 		return;
-	if (opens && s->stale_rx)
+	if (opens && is_stale(s, p))
 		shard_drop(s, p, C_drop_stale);
 	else if (opens && p->tuple.proto != IPPROTO_TCP && shard_deaf(s) && shard_replicates(s))
 		shard_drop(s, p, C_drop_deaf);
@@ -98,7 +103,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 		ask_or_drop(s, p);
 	else if (p->flags & TRIPOD_PKT_RELAYED)
 		shard_drop(s, p, C_drop_tcp_closed);
-	else if (s->stale_rx)
+	else if (is_stale(s, p))
 		shard_drop(s, p, C_drop_stale);
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);

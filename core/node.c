@@ -72,6 +72,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	kind_init(s, a);
 	index_shard_init(s, a);
 	predict_init(s, a);
+	place_init(s, a);
 	peers_init(s, a, conf);
 }
 

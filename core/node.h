@@ -23,6 +23,8 @@
 
 // How the switch picks among the nodes: hash modulo the number of ports up; among all ports, and anew
 // among the rest when that one is down; or so that each flow has its own order of ports.
+// Where copies go: where packets will, as far as that is known; or anywhere, for comparison.
+enum placement { PLACEMENT_PREDICTIVE, PLACEMENT_RANDOM };
 enum switch_model { SWITCH_MODULO, SWITCH_TWO_STAGE, SWITCH_RESILIENT };
 // What it hashes.
 enum switch_hash { SWITCH_OUTSIDE_ENDPOINT, SWITCH_SYMMETRIC, SWITCH_5_TUPLE };
@@ -103,6 +105,9 @@ struct node_conf {
 	bool refuse_short; // no new connections while fewer than k members could back them up
 	uint32_t sync_timeout_ms;
 	uint8_t backups; // k: copies of a connection beside its master's
+	enum placement placement;
+	uint32_t
+		failure_ppm; // parts of a million of its time that a node is dead, below half of it
 	uint8_t peer_workers; // workers of a peer that this node can talk to, 1..WORKERS_MAX
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message

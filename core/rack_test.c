@@ -7,58 +7,10 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
-#include "core/testing/rack.h"
+#include "core/testing/flows.h"
 
-#define VIP "198.51.100.1"
 #define SERVER "10.1.0.101"
 #define MAX 4096
-
-// A TCP connection from outside through the load balancer, driven packet by packet.
-struct flow {
-	char client[20];
-	uint16_t port;
-	uint32_t seq, ack; // next of client, next of server
-	struct tripod_tuple key;
-};
-
-static struct flow flow_of(unsigned n)
-{
-	struct flow f = {.port = (uint16_t)(10000 + n), .seq = 1000 + n, .ack = 900000 + n};
-	snprintf(f.client, sizeof(f.client), "198.18.%u.%u", n >> 8 & 255, n & 255);
-	f.key = (struct tripod_tuple){
-		.sport = __builtin_bswap16(f.port), .dport = __builtin_bswap16(80), .proto = 6};
-	tripod_addr_parse(&f.key.src, f.client);
-	tripod_addr_parse(&f.key.dst, VIP);
-	return f;
-}
-
-static void from_client(struct rack *r, struct flow *f, uint8_t flags, unsigned payload)
-{
-	rack_send(r, TRIPOD_INCOMING,
-		&(struct frame_spec){.src = f->client,
-			.dst = VIP,
-			.sport = f->port,
-			.dport = 80,
-			.tcp_flags = flags,
-			.seq = f->seq,
-			.ack = flags & TRIPOD_TCP_ACK ? f->ack : 0,
-			.payload_len = payload});
-	f->seq += payload + !!(flags & TRIPOD_TCP_SYN) + !!(flags & TRIPOD_TCP_FIN);
-}
-
-static void from_server(struct rack *r, struct flow *f, uint8_t flags, unsigned payload)
-{
-	rack_send(r, TRIPOD_OUTGOING,
-		&(struct frame_spec){.src = SERVER,
-			.dst = f->client,
-			.sport = 8080,
-			.dport = f->port,
-			.tcp_flags = flags,
-			.seq = f->ack,
-			.ack = f->seq,
-			.payload_len = payload});
-	f->ack += payload + !!(flags & TRIPOD_TCP_SYN) + !!(flags & TRIPOD_TCP_FIN);
-}
 
 // How many packets with `flags` and `payload` have reached a side since the last look.
 static unsigned arrived(struct rack *r, enum tripod_direction side, uint8_t flags, unsigned payload)
@@ -73,39 +25,13 @@ static unsigned arrived(struct rack *r, enum tripod_direction side, uint8_t flag
 
 static void establish(struct rack *r, struct flow *f, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
-		f[i] = flow_of(i);
-		from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
-		if (i % 4 == 3)
-			rack_run_ms(r, 1); // few wait at a time while next hops are resolved
-	}
-	rack_run_ms(r, 10);
-	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_SYN, 0), n);
-	for (unsigned i = 0; i < n; i++) {
-		from_server(r, &f[i], TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
-		if (i % 4 == 3)
-			rack_run_ms(r, 1);
-	}
-	rack_run_ms(r, 60);
-	assert_int_equal(arrived(r, TRIPOD_INCOMING, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0), n);
-	for (unsigned i = 0; i < n; i++)
-		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
-	rack_run_ms(r, 10);
-	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 0), n);
+	assert_int_equal(flows_open(r, f, 0, n, SERVER), n);
 }
 
 // Every connection carries data both ways.
 static void exchange(struct rack *r, struct flow *f, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
-		from_client(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100);
-		from_server(r, &f[i], TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 50);
-		if (i % 8 == 7)
-			rack_run_ms(r, 1);
-	}
-	rack_run_ms(r, 60);
-	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 100), n);
-	assert_int_equal(arrived(r, TRIPOD_INCOMING, TRIPOD_TCP_ACK | TRIPOD_TCP_PSH, 50), n);
+	assert_int_equal(flows_exchange(r, f, n), n);
 }
 
 static struct rack *rack_of(struct rack_conf c)
@@ -218,21 +144,21 @@ static void rack__port_used_again_with_split_directions(void **state)
 		for (unsigned i = 0; i < N; i++)
 			assert_true(copies_agree(r, &f[i].key) != 0);
 		for (unsigned i = 0; i < N; i++) {
-			from_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
-			from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
-			from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
+			flow_from_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+			flow_from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+			flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
 		}
 		rack_run_ms(r, 3);
 		arrived(r, TRIPOD_OUTGOING, 0, 0);
 		for (unsigned i = 0; i < N; i++) {
 			f[i].seq += 100000;
 			f[i].ack = 7 * f[i].ack + 3;
-			from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+			flow_from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
 		}
 		rack_run_ms(r, 1);
 		assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_SYN, 0), N);
 		for (unsigned i = 0; i < N; i++)
-			from_server(r, &f[i], TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			flow_from_server(r, &f[i], TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
 		rack_run_ms(r, 60);
 		arrived(r, TRIPOD_INCOMING, 0, 0);
 	}
@@ -285,7 +211,7 @@ static void rack__baseline_breaks(void **state)
 	rack_kill(r, 0);
 	rack_run_ms(r, 400);
 	for (unsigned i = 0; i < N; i++)
-		from_client(r, &f[i], TRIPOD_TCP_ACK, 10);
+		flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 10);
 	rack_run_ms(r, 100);
 	assert_true(rack_counter(r, -1, C_drop_unknown) > 0);
 	assert_int_equal(rack_counter(r, -1, C_log_records_tx), 0);
@@ -301,13 +227,13 @@ static void rack__close_buries_all_copies(void **state)
 
 	establish(r, f, N);
 	for (unsigned i = 0; i < N; i++)
-		from_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+		flow_from_client(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 10);
 	for (unsigned i = 0; i < N; i++)
-		from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+		flow_from_server(r, &f[i], TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 10);
 	for (unsigned i = 0; i < N; i++)
-		from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
+		flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 14000);
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(rack_copies(r, &f[i].key), 0);
@@ -324,23 +250,24 @@ static void rack__close_buries_all_copies(void **state)
 // A port used again at once opens a new life above the old one.
 static void rack__reuse_of_a_closed_tuple(void **state)
 {
-	struct flow f = flow_of(1);
+	struct flow f = flow_of(1, SERVER);
 	struct rack *r = rack_of((struct rack_conf){0});
 	struct conn_view v;
 
 	establish(r, &f, 1);
-	f = flow_of(0);
+	f = flow_of(0, SERVER);
 	unsigned node = rack_hash(r,
-		&(struct frame_spec){.src = f.client, .dst = VIP, .sport = f.port, .dport = 80},
+		&(struct frame_spec){
+			.src = f.client, .dst = FLOWS_VIP, .sport = f.port, .dport = 80},
 		TRIPOD_INCOMING);
 	assert_true(rack_conn(r, node, &f.key, &v));
 	uint64_t first = v.incarnation;
 	f.seq = 1001, f.ack = 900001;
-	from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 5);
-	from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	flow_from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 5);
-	from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 50);
 	struct flow again[1];
 	arrived(r, TRIPOD_OUTGOING, 0, 0);
@@ -373,6 +300,36 @@ static void rack__freeze_and_thaw(void **state)
 	exchange(r, f, N);
 	assert_true(rack_counter(r, 1, C_handovers) > 0);
 	assert_int_equal(rack_counter(r, -1, C_drop_invariant), 0);
+	rack_free(r);
+}
+
+// A machine without time for its workers: each stands still for longer than the switch is patient, again and
+// again. What has been opened goes on, whichever worker a packet came to first; an old SYN opens nothing.
+static void rack__always_late(void **state)
+{
+	enum { N = 24 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 3, .seed = 31});
+	struct flow f[N];
+
+	establish(r, f, N);
+	assert_true(rack_counter(r, 0, C_handoffs) > 0);
+	for (unsigned turn = 0; turn < 5; turn++) {
+		rack_freeze(r, 0);
+		for (unsigned n = 0; n < N; n++)
+			flow_from_client(r, &f[n], TRIPOD_TCP_ACK, 10);
+		for (unsigned n = 0; n < 8; n++) {
+			struct flow fresh = flow_of(1000 + 8 * turn + n, SERVER);
+			flow_from_client(r, &fresh, TRIPOD_TCP_SYN, 0);
+		}
+		uint64_t opened = rack_counter(r, 0, C_connections_opened);
+		rack_run_ms(r, 150);
+		rack_thaw(r, 0);
+		rack_run_ms(r, 20);
+		assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10), N);
+		assert_int_equal(rack_counter(r, 0, C_connections_opened), opened);
+		rack_run_ms(r, 200);
+	}
+	assert_true(rack_counter(r, 0, C_drop_stale) > 5);
 	rack_free(r);
 }
 
@@ -433,7 +390,7 @@ static void rack__stragglers_are_relayed(void **state)
 	rack_port(r, 3, true);
 	rack_run_ms(r, 1);
 	for (unsigned i = 0; i < N; i++)
-		from_client(r, &f[i], TRIPOD_TCP_ACK, 20);
+		flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 20);
 	rack_run_ms(r, 20);
 	assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 20), N);
 	assert_true(rack_counter(r, -1, C_relay_tx) > 0);
@@ -500,8 +457,8 @@ static void rack__unknown_flood_is_bounded(void **state)
 
 	for (unsigned round = 0; round < 100; round++) {
 		for (unsigned i = 0; i < 100; i++) {
-			struct flow f = flow_of(round * 100 + i);
-			from_client(r, &f, TRIPOD_TCP_ACK, 10);
+			struct flow f = flow_of(round * 100 + i, SERVER);
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
 		}
 		rack_run_ms(r, 1);
 	}
@@ -530,6 +487,7 @@ int main(void)
 		cmocka_unit_test(rack__close_buries_all_copies),
 		cmocka_unit_test(rack__reuse_of_a_closed_tuple),
 		cmocka_unit_test(rack__freeze_and_thaw),
+		cmocka_unit_test(rack__always_late),
 		cmocka_unit_test(rack__restart),
 		cmocka_unit_test(rack__port_flap),
 		cmocka_unit_test(rack__stragglers_are_relayed),

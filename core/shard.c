@@ -410,7 +410,7 @@ static void run_again(struct shard *s)
 		s->again_first = w.next;
 		shard_wait_free(s, i);
 		if (w.lost) {
-			count(s, C_drop_nf);
+			count(s, w.conn != STORE_NONE ? C_drop_nf : C_drop_wait_timeout);
 			shard_done(s, w.frame.buf);
 		} else if (w.conn != STORE_NONE)
 			go_on(s, &w);
@@ -565,10 +565,12 @@ void shard_step(struct shard *s, struct step *step)
 		sync_run(s);
 	repl_lack_flush(s);
 	request_flush(s);
+	place_step(s);
 	if (s->busy_nodes != 0)
 		repl_flush(s);
 	run_emit_end(s);
 	step->wake_ns = min64(min64(s->next_tick_ns, repl_next_ns(s)), index_next_ns(s));
+	step->wake_ns = min64(step->wake_ns, place_next_ns(s));
 	step->wake_ns = min64(step->wake_ns, kind_next_ns(s));
 	s->counters[C_tx_packets] += step->n_tx;
 	for (unsigned i = 0; i < step->n_tx; i++)

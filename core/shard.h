@@ -37,6 +37,7 @@
 #include "core/hpsms/index.h"
 #include "core/hpsms/kind.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/place.h"
 #include "core/hpsms/predict.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
@@ -264,6 +265,7 @@ struct shard {
 	} false_print[FALSE_PRINTS]; // fingerprints that have led to nobody lately
 	struct index_shard index;
 	struct predict predict;
+	struct placing *placing;
 	struct {
 		struct frame frame; // buf != NULL: open
 		uint16_t used, count;
@@ -374,6 +376,7 @@ struct node {
 	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
 	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
+	struct placing_told told;
 	struct shard *shard[WORKERS_MAX];
 	struct ring *ring[WORKERS_MAX][WORKERS_MAX]; // [from][to]
 };
@@ -727,6 +730,13 @@ uint64_t place_keep(const struct shard *s, uint32_t i);
 // The members that should have a copy of record i and have none: those to which the switch would send
 // its packets, now and after failures, and others until k have one (k + 1 while this node drains).
 uint64_t place_missing(const struct shard *s, uint32_t i);
+// Those of them that are to get one at once. The others are decided for a batch of connections.
+uint64_t place_now(struct shard *s, uint32_t i);
+void place_init(struct shard *s, struct arena *a);
+void place_step(struct shard *s); // closes the batch when it is full or has waited long enough
+uint64_t place_next_ns(const struct shard *s);
+void place_heard(struct shard *s, unsigned node, const struct wire_hello *h); // worker 0
+void place_tell(struct shard *s, struct wire_hello *h); // worker 0
 // Up to n nodes of `among`, the same at every node for a key.
 uint64_t place_rendezvous(
 	const struct shard *s, const struct tripod_tuple *key, uint64_t among, unsigned n);

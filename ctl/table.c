@@ -80,6 +80,8 @@ static void plain(const json_t *v, char *out, size_t size)
 		snprintf(out, size, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
 	else if (json_is_boolean(v))
 		snprintf(out, size, "%s", json_is_true(v) ? "yes" : "no");
+	else if (json_is_real(v))
+		snprintf(out, size, "%.2f", json_real_value(v));
 	else
 		snprintf(out, size, "-");
 }

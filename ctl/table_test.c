@@ -121,6 +121,17 @@ static char *captured(struct table *t, const char *text)
 	return out;
 }
 
+// A fraction: what is counted in percent.
+static void rows__fraction(void **state)
+{
+	struct table t = {.columns = columns};
+	char *out = captured(&t, "[{\"name\":99.985,\"n\":1},{\"name\":100.0}]");
+
+	assert_non_null(strstr(out, "\n99.98 "));
+	assert_non_null(strstr(out, "\n100.00"));
+	free(out);
+}
+
 static void rows__line_up(void **state)
 {
 	struct table t = {.columns = columns};
@@ -245,6 +256,7 @@ int main(void)
 		cmocka_unit_test(bytes__are_readable),
 		cmocka_unit_test(durations__are_readable),
 		cmocka_unit_test(rows__line_up),
+		cmocka_unit_test(rows__fraction),
 		cmocka_unit_test(rows__go_on_without_titles),
 		cmocka_unit_test(rows__empty_table_has_titles),
 		cmocka_unit_test(rows__missing_members_are_dashes),

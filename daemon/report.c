@@ -13,6 +13,7 @@
 #include <rte_version.h>
 
 #include "config/keys.h"
+#include "core/hpsms/predict.h"
 #include "core/hpsms/wire.h"
 #include "core/store.h"
 
@@ -67,6 +68,20 @@ static json_t *drain(const struct report *r, bool draining)
 	return all;
 }
 
+// How this node knows where the switch will send packets, and how often that was right.
+static json_t *prediction(const struct node_status *s)
+{
+	uint64_t checks = s->predict_right + s->predict_wrong;
+	char percent[16];
+
+	snprintf(percent, sizeof(percent), "%.2f",
+		checks == 0 ? 0 : 100.0 * (double)s->predict_right / (double)checks);
+	return json_pack("{s:s, s:o, s:o}", "prediction",
+		predict_how_name((enum predict_how)s->predict), "prediction_checks", number(checks),
+		"prediction_accuracy_percent",
+		checks == 0 ? json_null() : json_real(strtod(percent, NULL)));
+}
+
 static json_t *status(const struct report *r)
 {
 	const struct node_conf *conf = &r->rack->conf;
@@ -96,6 +111,7 @@ static json_t *status(const struct report *r)
 		all, json_pack("{s:o, s:i, s:o}", "copies", copies, "survives", (int)s.survives,
 			     "sync_waiting", number(s.sync_waiting)));
 	json_object_update_new(all, phase(&s));
+	json_object_update_new(all, prediction(&s));
 	json_object_update_new(all,
 		json_pack("{s:o, s:o, s:o}", "index_announced", number(s.index_announced),
 			"index_known", number(s.index_known), "index_max", number(s.index_max)));

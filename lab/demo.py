@@ -116,6 +116,7 @@ class Rack:
         self.folder.mkdir(parents=True)
         self.env = {**os.environ, "TRIPOD_BUILD": str(args.build)}
         self.programs: list[Program] = []
+        self.changes: list = []  # of scaling.Change, by a trial
         self.status: dict = {}
 
     def lab(self, *args: str, quiet: bool = False) -> str:

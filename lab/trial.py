@@ -4,6 +4,7 @@
 
   rolling-restart   every node in turn: drained, stopped, started
   kill-two          the two of five nodes that carry most die at once, with two copies of everything
+  scale             from four nodes to six, one after the other, and back: who carries how much?
   freeze            the node that carries most stands still for 5 s, and goes on
 
 The load is the demo's: TCP connections of which every byte is checked, HTTP requests, a download,
@@ -23,6 +24,7 @@ import time
 from pathlib import Path
 
 import demo
+import scaling
 from demo import DemoError, Load, Rack, Result, say
 
 FREEZE_S = 5
@@ -61,11 +63,53 @@ def freeze(rack: Rack) -> set:
     return carried
 
 
+def session_up(sampler: demo.Program, node: int, since: float) -> float:
+    """When the switch's session with a node came up."""
+    for line in list(sampler.lines):
+        if line.get("event") == "up" and line["name"] == f"node{node}" and line["at"] >= since:
+            return line["at"]
+    raise DemoError(f"nobody has seen node {node} come up")
+
+
+def scale(rack: Rack) -> set:
+    """Two nodes more, and away again. What it finds is left in rack.changes."""
+    started = [n for n in rack.status["nodes"] if n["started"]]
+    carried = set().union(*(rack.tuples(n) for n in started))
+    ids = [n["id"] for n in rack.status["nodes"]]
+    sampler = rack.start("switch", sys.executable, Path(__file__).with_name("sampler.py"),
+                         *(f"node{i}" for i in ids), label="sampler")
+    time.sleep(2 * scaling.BEFORE_S)
+    for node in ids[len(started):]:
+        before = time.monotonic()
+        rack.lab("add")
+        time.sleep(scaling.SETTLE_S + scaling.AFTER_S + 0.5)
+        up = session_up(sampler, node, before)
+        change = scaling.judge(list(sampler.lines), f"add node {node}", [i - 1 for i in ids if i < node],
+                               node, before, up, up + scaling.SETTLE_S)
+        rack.changes.append(change)
+        say(f"  {change.report()}")
+        time.sleep(scaling.BEFORE_S)
+    for node in reversed(ids[len(started):]):
+        before = time.monotonic()
+        rack.lab("drain", str(node), "--wait")
+        drained = time.monotonic()
+        rack.lab("remove", str(node))
+        time.sleep(scaling.AFTER_S + 0.5)
+        change = scaling.judge(list(sampler.lines), f"remove node {node}",
+                               [i - 1 for i in ids if i < node], node - 1, before, before, drained)
+        rack.changes.append(change)
+        say(f"  {change.report()}")
+        time.sleep(scaling.BEFORE_S)
+    rack.refresh()
+    return carried
+
+
 # What happens, nodes, arguments of `tripod-lab up`.
 SCENARIOS = {
     "rolling-restart": (rolling_restart, 4, ()),
     "kill-two": (kill_two, 5, ("--backups", "2")),
     "freeze": (freeze, 4, ()),
+    "scale": (scale, 6, ("--start", "4")),
 }
 
 
@@ -120,6 +164,8 @@ def measure(rack: Rack, args: argparse.Namespace, what, checksum: str) -> Result
             status = -1
         whole = status == 0 and hashlib.sha256(got.read_bytes()).hexdigest() == checksum
         result.downloads_broken = int(not whole)
+        if not whole:
+            say(f"  the download ended with status {status} of curl")
         got.unlink(missing_ok=True)
     finally:
         if download.poll() is None:
@@ -172,6 +218,9 @@ def parse_args() -> argparse.Namespace:
                         help="long-lived TCP connections (1000)")
     parser.add_argument("--interval-ms", type=int, default=200, metavar="MS",
                         help="time between two messages of a connection (200)")
+    parser.add_argument("--detect-ms", type=int, default=100, metavar="MS",
+                        help="the switch notices a dead node within so many ms; more on a busy "
+                             "machine, where sessions fall for nothing (100)")
     parser.add_argument("--limit", dest="limit_s", type=int, default=300, metavar="S",
                         help="give up when it is not over by then (300)")
     parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR",
@@ -201,17 +250,22 @@ def main() -> int:
             checksum = demo.make_www(args)
             say(f"trial: {args.scenario}, {args.connections} connections, {args.nodes} nodes, the "
                 f"switch hashes {args.hash}")
-            with Rack("tripod", args, (*up, "--durability", args.durability)) as rack:
+            with Rack("tripod", args, (*up, "--durability", args.durability,
+                                         "--detect-ms", str(args.detect_ms))) as rack:
                 result = measure(rack, args, what, checksum)
+                changes = rack.changes
     except DemoError as error:
         say(f"trial: {error}")
         return 1
     except KeyboardInterrupt:
         say("\ntrial: interrupted; the rack is gone")
         return 130
-    bad = failures(result)
-    say(json.dumps(report(args.scenario, result), indent=2) if args.json else
-        "  " + ", ".join(f"{k} {v}" for k, v in report(args.scenario, result).items()))
+    bad = failures(result) + [f for change in changes for f in change.failures()]
+    told = report(args.scenario, result)
+    if changes:
+        told["changes"] = [change.report() for change in changes]
+    say(json.dumps(told, indent=2) if args.json else
+        "  " + ", ".join(f"{k} {v}" for k, v in told.items()))
     for line in bad:
         say(f"  FAILED  {line}")
     return 1 if bad else 0

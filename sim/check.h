@@ -63,6 +63,9 @@ struct check_conn {
 	uint8_t open_requests; // walks in a row that found a request without effect
 	uint32_t open_walk; // the last of them
 	uint64_t book_of; // life whose book was found wrong
+	// As the tuple of answers: by this walk a connection had it that somebody handled.
+	uint64_t owner; // ... hash of its key
+	uint32_t owner_walk;
 	uint8_t tcp; // of this walk: enum tcp_state
 	struct conn_version best[3]; // of this walk
 };

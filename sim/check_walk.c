@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // All tables of all nodes, as they lie in memory. Versions never go back on a node, nothing is alive
 // again that had ended, and once nothing changes any more all copies are equal and enough.
-#include "sim/check.h"
+#include <netinet/in.h>
 
+#include "sim/check.h"
 #include "sim/world.h"
 
+#define WALK_SEEN_MS 1000 // packets have come in that time: no forgotten record
 #define QUIET_WALKS 8 // as many in a row with the same wrong copies are a violation
 
 static const char *text_of(const struct tripod_tuple *key)
@@ -103,6 +105,26 @@ static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t r
 	known->wrong += state != known->tcp;
 }
 
+// No two connections that nodes handle have one tuple of answers: whose would they be?
+static void check_owner(struct world *w, unsigned i, const struct conn *c, uint64_t hash)
+{
+	tick_t now = tick_of(w->now_ns);
+	enum tcp_state tcp = tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
+
+	if (!conn_masters(c, 0) || w->node[i].state != NODE_UP || w->faults.node[i].bad ||
+		now - c->dir[0].seen > ticks_of_ms(WALK_SEEN_MS) ||
+		(c->dir[0].key.proto == IPPROTO_TCP && tcp >= TCP_CLOSING))
+		return;
+	struct check_conn *k = check_conn_of(w, &c->dir[1].key);
+	struct tripod_tuple keys[2] = {c->dir[0].key, c->dir[1].key};
+	if (k->owner_walk == w->check.walk && k->owner != hash)
+		check_violation(w, "nat", keys, 2,
+			"node %u handles %s, and another connection has its answers' tuple", i,
+			text_of(&keys[0]));
+	k->owner_walk = w->check.walk;
+	k->owner = hash;
+}
+
 static void walk_shard(struct world *w, unsigned i, unsigned worker)
 {
 	struct shard *s = node_shard(w->node[i].node, worker);
@@ -117,8 +139,10 @@ static void walk_shard(struct world *w, unsigned i, unsigned worker)
 		const struct conn_repl *repl = store_repl(&s->store, r);
 		uint64_t hash = check_hash(&c->dir[0].key, sizeof(c->dir[0].key), 0);
 		check_snap(w, i, &snap[r], c, repl, hash);
-		if (c->state == CONN_LIVE && (c->flags & CONN_ANSWERED))
+		if (c->state == CONN_LIVE && (c->flags & CONN_ANSWERED)) {
 			check_known(w, i, s, r);
+			check_owner(w, i, c, hash);
+		}
 	}
 }
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-sim: runs of a simulated rack. Verbs: run, sweep, flood.
+// tripod-sim: runs of a simulated rack. Verbs: run, sweep, flood, churn.
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "sim/churn_run.h"
 #include "sim/flood_run.h"
 #include "sim/replay.h"
 #include "sim/sizes.h"
 #include "sim/sweep.h"
 
-enum verb { RUN, SWEEP, FLOOD };
+enum verb { RUN, SWEEP, FLOOD, CHURN };
 
 struct command {
 	enum verb verb;
@@ -29,6 +30,7 @@ static void usage(FILE *to)
 	fputs("usage: tripod-sim run --seed S [options]\n"
 	      "       tripod-sim sweep --seeds A..B [--jobs J] [options]\n"
 	      "       tripod-sim flood [--rate R] [--nodes N] [--seed S] [--json]\n"
+	      "       tripod-sim churn [--k K] [--switch MODEL] [--nodes N] [--seed S] [--json]\n"
 	      "\n"
 	      "A rack of up to 48 gateways in one process: the core and the network functions of\n"
 	      "tripodd, on real packets, in virtual time, with a switch, links that lose, hosts\n"
@@ -71,6 +73,14 @@ static void usage(FILE *to)
 	      "N nodes (8), beside connections that move, with a node killed: what control "
 	      "messages,\n"
 	      "pulls and memory come to.\n"
+	      "\n"
+	      "churn: connections that need PullReplica after the failure of one node, in racks of "
+	      "4 "
+	      "to 48\n"
+	      "(--nodes: of that many), with predictive and random placement, where both "
+	      "directions "
+	      "go\n"
+	      "to one node and where they are split. k is 2, the switch hashes modulo.\n"
 	      "\n"
 	      "Examples:\n"
 	      "  tripod-sim flood\n"
@@ -320,14 +330,16 @@ static void tell(struct command *c, int option, const char *v)
 
 static void read_command(struct command *c, int argc, char **argv)
 {
-	bool seed = false, range = false, others = false; // others: what flood has no use for
+	// placing: what churn has a use for, and flood has not; others: what both have none for.
+	bool seed = false, range = false, others = false, placing = false;
 	int option, at;
 
 	while ((option = getopt_long(argc, argv, "", longs, &at)) != -1) {
 		if (option >= NODES && option <= PCAP) {
 			fix(c, option, optarg);
 			fixed_add(c, longs[at].name, optarg);
-			others |= option != NODES;
+			placing |= option == K || option == SWITCH;
+			others |= option != NODES && option != K && option != SWITCH;
 		} else {
 			tell(c, option, optarg);
 		}
@@ -338,15 +350,16 @@ static void read_command(struct command *c, int argc, char **argv)
 		refuse("say run or sweep", NULL);
 	if (argc - optind > 1)
 		refuse("one verb at a time; what is", argv[optind + 1]);
-	static const char *const verbs[] = {"run", "sweep", "flood", NULL};
+	static const char *const verbs[] = {"run", "sweep", "flood", "churn", NULL};
 	static const char *const needs[] = {"run needs --seed S", "sweep needs --seeds A..B",
-		"flood takes --rate, --nodes, --seed and --json alone"};
+		"flood takes --rate, --nodes, --seed and --json alone",
+		"churn takes --k, --switch, --nodes, --seed and --json alone"};
 	while (verbs[c->verb] != NULL && strcmp(argv[optind], verbs[c->verb]) != 0)
 		c->verb++;
 	if (verbs[c->verb] == NULL)
 		refuse("no such verb:", argv[optind]);
-	bool right[] = {
-		seed && !range && c->rate == 0, range && !seed && c->rate == 0, !range && !others};
+	bool right[] = {seed && !range && c->rate == 0, range && !seed && c->rate == 0,
+		!range && !others && !placing, !range && !others && c->rate == 0};
 	if (!right[c->verb])
 		refuse(needs[c->verb], NULL);
 }
@@ -435,11 +448,39 @@ static int flood(const struct command *c)
 	return bad;
 }
 
+static int churn(const struct command *c)
+{
+	struct churn_run f = {
+		.seed = c->seed,
+		.k = c->fixed.k < 0 ? 2 : (unsigned)c->fixed.k,
+		.n_nodes = 6,
+		.nodes = {4, 8, 16, 24, 32, 48},
+		.model = c->fixed.model < 0 ? ECMP_MODULO : (enum ecmp_model)c->fixed.model,
+		.progress = isatty(STDERR_FILENO) ? stderr : NULL,
+	};
+	if (c->fixed.nodes > 0) {
+		f.n_nodes = 1;
+		f.nodes[0] = (unsigned)c->fixed.nodes;
+	}
+	json_t *report = churn_run(&f);
+
+	if (c->json) {
+		json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+		printf("\n");
+	} else {
+		churn_run_print(report, stdout);
+	}
+	json_decref(report);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct command c = {.jobs = 1, .fixed = OVERRIDES_NONE};
 
 	read_command(&c, argc, argv);
 	load_files(&c);
-	return c.verb == SWEEP ? sweep(&c) : c.verb == RUN ? run(&c) : flood(&c);
+	static int (*const verbs[])(const struct command *) = {
+		[RUN] = run, [SWEEP] = sweep, [FLOOD] = flood, [CHURN] = churn};
+	return verbs[c.verb](&c);
 }

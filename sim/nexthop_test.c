@@ -81,6 +81,7 @@ static struct asking begin(struct rng *r, unsigned model, unsigned ports, unsign
 	a.p = (struct nexthop_ports){
 		.model = (enum switch_model)model,
 		.all = a.e.ports,
+		.heard = a.e.ports,
 		.up = a.e.ports,
 		.failures = failures,
 		.most = failures,
@@ -202,6 +203,29 @@ static void nexthop__coming(void **state)
 	assert_true(said > 300);
 }
 
+// Nodes that are configured and not, or no more, among the switch's: it has no groups for them.
+static void nexthop__fewer_than_configured(void **state)
+{
+	struct rng r = {.state = 17};
+
+	for (unsigned n = 0; n < 4000; n++) {
+		struct asking a = begin(&r, ECMP_RESILIENT, 8, 1);
+		uint64_t never = some(&r, a.e.ports, 1 + n % 3), up = a.e.ports & ~never;
+		uint64_t down = n & 1 ? some(&r, up, 1) : 0;
+		a.e.ports = up;
+		a.p.heard = n & 2 ? a.p.all : up; // removed again, or not added yet
+		a.answer = a.p.up = up & ~down;
+		ask(&a);
+		int said = predicted(&a, a.p.up), is = ecmp_pick(&a.e, a.hash, a.p.up);
+		// Only where the port is down that it would be on, and no group is known to leave it out.
+		bool hard = (n & 2) && ecmp_pick(&a.e, a.hash, up) != is;
+		assert_true(said == is || (hard && said == NEXT_HOP_UNKNOWN));
+		if (said == is && (a.p.up & ~(1ull << is)) != 0)
+			assert_int_equal(predicted(&a, a.p.up & ~(1ull << is)),
+				ecmp_pick(&a.e, a.hash, a.p.up & ~(1ull << is)));
+	}
+}
+
 // An answer of former ports says nothing where ports matter, and stays where they do not.
 static void nexthop__renewed(void **state)
 {
@@ -236,6 +260,7 @@ int main(void)
 		cmocka_unit_test(nexthop__resilient_one_failure),
 		cmocka_unit_test(nexthop__dead_ports),
 		cmocka_unit_test(nexthop__coming),
+		cmocka_unit_test(nexthop__fewer_than_configured),
 		cmocka_unit_test(nexthop__renewed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

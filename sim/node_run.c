@@ -204,6 +204,7 @@ void node_run_start(struct world *w, unsigned i)
 	conf->chain = &n->chain[n->version]->chain;
 	conf->boot = rng_next(&w->node_rng) | 1;
 	conf->seed = rng_next(&w->node_rng);
+	conf->placement = w->o.placement;
 	conf->next_hop = NULL;
 	if (w->o.prediction != PREDICTION_NONE && w->o.prediction != PREDICTION_PROBED)
 		conf->next_hop = ecmp_next;

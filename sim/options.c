@@ -175,7 +175,9 @@ static void draw_nodes_conf(struct options *o)
 	o->predict_per_s = draw_log(o, "predict per s", 500, 50000);
 	o->tombstone_s = draw(o, "tombstone", 1, 2);
 	o->nic_queue = draw_log(o, "nic queue", 256, 1024);
-	o->nat_ports = 2 * o->nodes * draw_log(o, "nat ports", 32, 512);
+	if (o->nat_ports == 0)
+		o->nat_ports = draw_log(o, "nat ports", 32, 512);
+	o->nat_ports *= 2 * o->nodes;
 	o->tiny = chance(o, "tiny", 12);
 	o->connections = 4 * o->hosts.connections_max + 2 * o->hosts.opens_per_s + 512;
 	o->embryonic = o->connections;
@@ -227,6 +229,12 @@ static void draw_hosts(struct options *o, const struct overrides *fixed)
 	};
 	for (unsigned kind = 0; kind < HOSTS_KINDS; kind++)
 		h->weight[kind] = draw(o, names[kind], 0, 100);
+	// Many connections from inside to few hosts, behind few ports: as close as NAT gets to running out.
+	if (chance(o, "crowd", 20)) {
+		h->clients = draw(o, "crowd of clients", 1, 3);
+		h->weight[HOSTS_TCP_OUT] = h->weight[HOSTS_UDP_OUT] = 200;
+		o->nat_ports = draw_log(o, "crowd of ports", 16, 64);
+	}
 	h->weight[HOSTS_ECHO_OUT] /= 4;
 	h->weight[HOSTS_TCP_IN]++;
 	// Silence never lasts as long as the NFs' patience; probes come within it.

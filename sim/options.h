@@ -61,6 +61,7 @@ struct options {
 	enum durability durability;
 	struct ecmp ecmp;
 	enum prediction prediction;
+	enum placement placement;
 	uint32_t faults; // bit n: enum fault_kind
 	uint64_t duration_ns; // of the safety phase
 	uint32_t fault_every_ms; // on average

@@ -96,6 +96,32 @@ class Flood(unittest.TestCase):
             self.assertLess(rates[-1], 2 * rates[0] + 500)
 
 
+class Churn(unittest.TestCase):
+    def racks(self, *options):
+        report = json.loads(sim("churn", "--nodes", "6", *options, "--json").stdout)
+        self.assertEqual([(r["directions"], r["placement"]) for r in report["racks"]],
+                         [("together", "predictive"), ("together", "random"),
+                          ("split", "predictive"), ("split", "random")])
+        for r in report["racks"]:
+            self.assertGreater(r["connections"], 1000)
+        return report["racks"]
+
+    def test_predictive_needs_no_pulls(self):
+        for model in ("modulo", "two-stage", "resilient"):
+            racks = self.racks("--switch", model)
+            for r, random in ((racks[0], racks[1]), (racks[2], racks[3])):
+                self.assertLess(r["pulled"], 0.01)
+                self.assertGreater(random["pulled"], 10 * r["pulled"] + 0.03)
+                self.assertLess(r["pulls_at_a_death"], random["pulls_at_a_death"] / 5)
+            self.assertAlmostEqual(racks[0]["copies"], 3, delta=0.01)
+            self.assertLessEqual(racks[2]["copies"], 6)
+
+    def test_one_copy_is_not_enough_for_modulo(self):
+        racks = self.racks("--k", "1")
+        self.assertGreater(racks[0]["pulled"], 0.05)
+        self.assertLess(racks[0]["pulled"], racks[1]["pulled"] / 2)
+
+
 class Sweep(unittest.TestCase):
     def test_sum(self):
         one = json.loads(sim("run", "--seed", "8", "--nodes", "3", "--faults", "none",
@@ -154,6 +180,7 @@ class Usage(unittest.TestCase):
                      ["run", "--seed", "1", "--switch", "round-robin"],
                      ["run", "--seed", "1", "--duration", "5h"],
                      ["sweep", "--seeds", "5..4"], ["flood", "--seeds", "1..2"], ["flood", "--k", "2"],
+                     ["churn", "--rate", "5000"], ["churn", "--faults", "kill"], ["churn", "--seeds", "1..2"],
                      ["run", "--seed", "1", "--rate", "5000"], ["flood", "--rate", "5"], ["sweep", "--seeds", "5"],
                      ["run", "--seed", "1", "--sizes", "/nonexistent"],
                      ["run", "--seed", "1", "--pcap", "/nonexistent"], ["run", "sweep"]):

@@ -12,7 +12,7 @@ _tripod_sim()
 	COMPREPLY=()
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		case $word in
-		run | sweep | flood) verb=$word ;;
+		run | sweep | flood | churn) verb=$word ;;
 		esac
 	done
 	case $prev in
@@ -44,8 +44,9 @@ _tripod_sim()
 	--seed | --seeds | --jobs | --nodes | --k | --workers | --duration | --watch | --stop-after | --rate) return ;;
 	esac
 	case $verb in
-	"") word="run sweep flood --help --version" ;;
+	"") word="run sweep flood churn --help --version" ;;
 	flood) word="--rate --nodes --seed --json" ;;
+	churn) word="--k --switch --nodes --seed --json" ;;
 	run) word="--seed --trace --watch --show-options --trace-hash $both" ;;
 	sweep) word="--seeds --jobs --stop-after $both" ;;
 	esac

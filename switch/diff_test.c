@@ -170,6 +170,25 @@ static void from_any_to_any(void **state)
 	rules_free(&has);
 }
 
+// Groups go before those that they refer to, and a number is not another's beginning.
+static void deletes_in_order(void **state)
+{
+	struct rule have[] = {{"group_id=20", "a"}, {"group_id=2", "actions=group:20"},
+		{"group_id=1", "actions=group:2"}};
+	const struct rules has = {.groups = {.n = 3, .rule = have}}, wants = {};
+	struct diff d;
+	char *text;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	diff_make(&has, &wants, &d);
+	diff_bundle(&d, f);
+	fclose(f);
+	assert_string_equal(text,
+		"group delete group_id=1\ngroup delete group_id=2\ngroup delete group_id=20\n");
+	free(text);
+	diff_free(&d);
+}
+
 static void tells_apart(void **state)
 {
 	struct rule have[] = {{"group_id=1", "a"}, {"group_id=2", "b"}};
@@ -200,6 +219,7 @@ int main(void)
 		cmocka_unit_test(reads_groups),
 		cmocka_unit_test(reads_flows),
 		cmocka_unit_test(from_any_to_any),
+		cmocka_unit_test(deletes_in_order),
 		cmocka_unit_test(tells_apart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ struct options {
 	int model, hash; // -1: not given
 	const char *bridge; // NULL: what the configuration says
 	uint64_t without, nodes; // nodes: 0: all of them
-	bool count, flows_count, json, dry_run;
+	bool count, flows_count, json, dry_run, arrival;
 };
 
 static const char usage[] =
@@ -52,6 +52,9 @@ static const char usage[] =
 	"                         dead; resilient: a failure moves that node's flows alone (what\n"
 	"                         Open vSwitch does)\n"
 	"  -f, --failures K       predict up to K failures at one time; 0: none\n"
+	"      --arrival          two-stage: tell, too, what the first stage picks, dead or alive "
+	"(the\n"
+	"                         other models do)\n"
 	"      --hash FIELDS      outside-endpoint, symmetric or 5-tuple\n"
 	"      --nodes ID,...     only these of the configured nodes are there yet\n"
 	"      --without ID,...   nodes whose failure lasts: predictions count from what is left\n"
@@ -71,6 +74,7 @@ static const char usage[] =
 
 enum {
 	OPT_HASH = 256,
+	OPT_ARRIVAL,
 	OPT_NODES,
 	OPT_WITHOUT,
 	OPT_JSON,
@@ -86,6 +90,7 @@ static const struct option long_options[] = {
 	{"model", required_argument, NULL, 'm'},
 	{"failures", required_argument, NULL, 'f'},
 	{"hash", required_argument, NULL, OPT_HASH},
+	{"arrival", no_argument, NULL, OPT_ARRIVAL},
 	{"nodes", required_argument, NULL, OPT_NODES},
 	{"without", required_argument, NULL, OPT_WITHOUT},
 	{"bridge", required_argument, NULL, 'b'},
@@ -171,6 +176,9 @@ static void parse_option(struct options *o, int c)
 		break;
 	case 'b':
 		o->bridge = optarg;
+		break;
+	case OPT_ARRIVAL:
+		o->arrival = true;
 		break;
 	case OPT_COUNT:
 		o->count = true;
@@ -267,6 +275,7 @@ static int load(const struct options *o, struct subject *s)
 		s->rack.failures = (unsigned)o->failures;
 	if (s->rack.failures >= s->rack.n_nodes)
 		s->rack.failures = s->rack.n_nodes - 1;
+	s->rack.arrival = o->arrival;
 	s->rack.without = o->without;
 	return EXIT_OK;
 }

@@ -172,8 +172,8 @@ unsigned rules_indices(const struct switch_rack *r, unsigned index[NODES_MAX + 1
 		for (unsigned k = 1; k <= r->failures && k < live; k++)
 			index[n++] = k;
 	}
-	// Two-stage does without: the groups that it takes for itself leave no room for one more.
-	if (r->model != SWITCH_TWO_STAGE)
+	// Two-stage does without unless told: the paper's sixty are taken by those before.
+	if (r->model != SWITCH_TWO_STAGE || r->arrival)
 		index[n++] = PREDICT_ARRIVAL;
 	return n;
 }

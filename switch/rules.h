@@ -46,6 +46,7 @@ struct switch_rack {
 	enum switch_hash hash;
 	unsigned failures; // that prediction is for; 0: none
 	uint16_t predict_vlan; // 0: none
+	bool arrival; // two-stage, too, has the group of all nodes
 	uint64_t without; // nodes whose failure lasts: groups of N - k ports do without them
 	struct {
 		uint16_t vlan;

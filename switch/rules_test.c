@@ -167,6 +167,25 @@ static void exclusion(void **state)
 	}
 }
 
+// Else what a dead node had might be picked for one survivor.
+static void the_stages_hash_differently(void **state)
+{
+	struct switch_rack rack;
+	struct rules r;
+	for (unsigned hash = 0; hash < 3; hash++) {
+		switch_rack_ports(5, &rack);
+		rack.model = SWITCH_TWO_STAGE;
+		rack.hash = (enum switch_hash)hash;
+		rules_make(&rack, &r);
+		char *first = group_body(&r, GROUP_PRIMARY),
+		     *second = group_body(&r, GROUP_SECONDARY);
+		*strstr(first, ",bucket=") = *strstr(second, ",bucket=") = '\0';
+		assert_string_not_equal(first, second);
+		assert_non_null(strstr(second, "selection_method_param="));
+		rules_free(&r);
+	}
+}
+
 // Group k has N - k ports, in order, whatever is alive.
 static void fewer_ports(void **state)
 {
@@ -224,6 +243,7 @@ int main(void)
 		cmocka_unit_test(every_rack),
 		cmocka_unit_test(as_the_paper_counts),
 		cmocka_unit_test(exclusion),
+		cmocka_unit_test(the_stages_hash_differently),
 		cmocka_unit_test(fewer_ports),
 		cmocka_unit_test(no_prediction),
 	};

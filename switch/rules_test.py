@@ -253,10 +253,11 @@ class Predicting(Files):
                             self.assertEqual(to, left[self.ask(now, k, p) - 1], (hash_, dead))
 
     def test_what_a_joiner_will_get(self):
-        for model in ("modulo", "resilient"):
+        for model in ("modulo", "two-stage", "resilient"):
             for hash_ in HASHES:
-                without = self.build(hash_, 5, {5}, model)
+                without = self.build(hash_, 5, {5}, model, "--arrival")
                 with_ = self.build(hash_, 5, (), model)
+                without.modulo = with_.modulo = model != "resilient"
                 for p in self.packets():
                     self.assertEqual(self.ask(without, ARRIVAL, p), with_.send(**p)[0][0])
 
@@ -267,6 +268,13 @@ class Predicting(Files):
             for p in self.packets(40):
                 self.assertEqual(some.send(**p), four.send(**p))
             self.assertEqual(some.groups.keys(), four.groups.keys())
+
+    def test_a_node_that_was_taken_away_is_as_one_that_is_dead(self):
+        for hash_ in ("outside-endpoint", "5-tuple"):
+            away = self.build(hash_, 5, (3,), "resilient", "--nodes", "1,2,4,5")
+            dead = self.build(hash_, 5, (3,))
+            for p in self.packets(60):
+                self.assertEqual(away.send(**p), dead.send(**p))
 
     def test_failures_that_last_are_left_out(self):
         switch = self.build("5-tuple", 5, {2}, "modulo", "--without", "2")
@@ -354,6 +362,8 @@ class Command(Files):
 
         self.assertEqual(count("--ports", "48", "--failures", "10", "--model", "two-stage",
                                "--count"), 60)
+        self.assertEqual(count("--ports", "48", "--failures", "10", "--model", "two-stage",
+                               "--count", "--arrival"), 61)
         for hash_ in HASHES:
             self.assertLess(count("--ports", "48", "--model", "resilient", "--hash", hash_,
                                   "--count"), 100)

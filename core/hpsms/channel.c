@@ -137,14 +137,22 @@ static bool is_acked(uint32_t seq, uint32_t ack, uint64_t bits)
 	return ahead >= 2 && ahead < BITS + 2 && (bits >> (ahead - 2) & 1);
 }
 
+static uint64_t rto_of(uint64_t rtt_ns)
+{
+	uint64_t rto_ns = 4 * rtt_ns;
+
+	return rto_ns < RTO_MIN_NS ? RTO_MIN_NS : rto_ns > RTO_MAX_NS ? RTO_MAX_NS : rto_ns;
+}
+
 static void sample_rtt(struct channel *c, uint64_t rtt_ns)
 {
 	c->rtt_ns = c->rtt_ns == 0 ? rtt_ns : c->rtt_ns - c->rtt_ns / 8 + rtt_ns / 8;
-	c->rto_ns = 4 * c->rtt_ns;
-	if (c->rto_ns < RTO_MIN_NS)
-		c->rto_ns = RTO_MIN_NS;
-	if (c->rto_ns > RTO_MAX_NS)
-		c->rto_ns = RTO_MAX_NS;
+	c->rto_ns = rto_of(c->rtt_ns);
+}
+
+void channel_hasten(struct channel *c)
+{
+	c->rto_ns = c->rtt_ns == 0 ? RTO_START_NS : rto_of(c->rtt_ns);
 }
 
 void channel_acked(struct channel *c, uint32_t ack, uint64_t bits, uint64_t now_ns,

@@ -89,6 +89,8 @@ void channel_acked(struct channel *c, uint32_t ack, uint64_t bits, uint64_t now_
 // Messages not acknowledged for the retransmission time-out, or overtaken by three acknowledged
 // ones: calls lost for each record and settles them. Returns the number of messages lost.
 unsigned channel_lost(struct channel *c, uint64_t now_ns, channel_ref_fn lost, void *ctx);
+// The peer has been heard: the time-out is what the round trip says, however often it has been doubled.
+void channel_hasten(struct channel *c);
 // The peer could not make use of all records of message seq: calls lost for each, and settles it.
 // Returns 1 if it was under way.
 unsigned channel_refused(struct channel *c, uint32_t seq, channel_ref_fn lost, void *ctx);

@@ -308,10 +308,16 @@ static void claims__late_acknowledgement_of_the_living(void **state)
 	repl_changed(s, i, 1);
 	while (rack_counter(r, 0, C_log_messages_tx) < sent + 2)
 		rack_step(r);
+	deaf = 1u << 2;
 	forge(r, 1, 0, &w);
 	assert_int_equal(store_conn(&s->store, i)->state, CONN_TOMBSTONE);
 	rack_run_ms(r, 1); // now they acknowledge what was sent before
 	assert_false(holder_is(l, HOLDER_ACKED, 2));
+	// It was the writer, and sees to it that the others hear.
+	assert_int_equal(state_of(r, 2, &f.key), CONN_LIVE);
+	deaf = 0;
+	rack_run_ms(r, 2000);
+	assert_int_equal(state_of(r, 2, &f.key), CONN_TOMBSTONE);
 	rack_free(r);
 }
 
@@ -474,6 +480,84 @@ static void claims__what_has_ended_elsewhere(void **state)
 	rack_free(r);
 }
 
+// A node whose messages were lost for a while asks, and is answered at once, though the window to it is full
+// of what it never got.
+static void claims__answer_through_a_full_window(void **state)
+{
+	enum { ANSWER = 0x10 };
+	struct rack *r = rack_of_lossy((struct rack_conf){.backups = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct channel *c = &s->peer[2].channel[0];
+	struct flow f;
+
+	open_at_0(r, &f);
+	deaf = 1u << 2;
+	for (unsigned ms = 0; ms < 3000 || !channel_full(c); ms++) {
+		assert_true(ms < 10000);
+		repl_changed(s, index_of(r, 0, &f.key), 1);
+		rack_run_ms(r, 1);
+	}
+	deaf = 0;
+	rack_tap(r, note_heads, NULL);
+	struct wire_header h = forge_header(r, 2, 0, WIRE_PULL);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	int size = wire_put_tuple(message + WIRE_HEADER_SIZE, WIRE_TUPLE_MAX, &f.key);
+	h.to_worker = WIRE_ANY;
+	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + size));
+	n_heads = 0;
+	forge_send(r, 2, 0, message, h.length);
+	rack_run_ms(r, 1);
+	bool answered = false;
+	for (unsigned n = 0; n < n_heads; n++)
+		answered |= (heads[n] & 3) == 1 && (heads[n] & ANSWER);
+	assert_true(answered);
+	rack_free(r);
+}
+
+// A member lives and has told that it has a connection, but does not answer in time: packets of it are lost,
+// and open nothing of their own.
+static void claims__no_answer_is_none(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.nodes = 3});
+	const struct frame_spec ask = {.proto = IPPROTO_UDP,
+		.src = "198.18.0.1",
+		.dst = FLOWS_VIP,
+		.sport = 1000,
+		.dport = 80,
+		.payload_len = 8};
+	const struct frame_spec answer = {.proto = IPPROTO_UDP,
+		.src = "10.1.0.101",
+		.dst = "198.18.0.1",
+		.sport = 8080,
+		.dport = 1000,
+		.payload_len = 8};
+	struct tripod_tuple key = forge_key(1);
+	unsigned other = 0;
+
+	key.proto = IPPROTO_UDP;
+	rack_send(r, TRIPOD_INCOMING, &ask);
+	rack_run_ms(r, 100);
+	rack_send(r, TRIPOD_OUTGOING, &answer);
+	rack_run_ms(r, 3000); // announced
+	assert_int_equal(rack_copies(r, &key), 2);
+	while (state_of(r, other, &key) == CONN_LIVE)
+		other++;
+	deaf = 1ull << other;
+	for (unsigned k = 0; k < 3; k++)
+		rack_port(r, k, k == other);
+	for (unsigned n = 0; n < 3; n++) {
+		rack_send(r, TRIPOD_INCOMING, &ask);
+		rack_run_ms(r, 80);
+		assert_int_equal(rack_counter(r, (int)other, C_drop_wait_timeout), n + 1);
+	}
+	assert_int_equal(rack_counter(r, -1, C_connections_opened), 1);
+	deaf = 0;
+	rack_send(r, TRIPOD_INCOMING, &ask);
+	rack_run_ms(r, 40);
+	assert_int_equal(rack_counter(r, (int)other, C_takeovers), 1);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,6 +571,8 @@ int main(void)
 		cmocka_unit_test(claims__silence_of_who_was_away),
 		cmocka_unit_test(claims__copies_that_lay_there),
 		cmocka_unit_test(claims__answer_of_who_was_away),
+		cmocka_unit_test(claims__answer_through_a_full_window),
+		cmocka_unit_test(claims__no_answer_is_none),
 		cmocka_unit_test(claims__what_has_ended_elsewhere),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);

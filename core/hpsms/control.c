@@ -334,6 +334,8 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
 		     peer->hello != hello_flags(member) ||
 		     held_by(s, member) != told_of(s, h->from_node);
+	if (h->type == WIRE_HELLO)
+		place_heard(s, h->from_node, hello);
 	if (hello->flags & WIRE_HELLO_LEAVING)
 		s->next_tick_ns = s->now_ns; // members_tick() tells of its end
 	// A peer that has known us for a while and no longer hears us: what we take for ours may have
@@ -469,6 +471,7 @@ static void hello_send(struct shard *s)
 	if (!control_begin(s, &f))
 		return;
 	control_hello(s, &hello);
+	place_tell(s, &hello);
 	control_header(s, &h, WIRE_HELLO, WIRE_ANY, 0);
 	h.count = 1;
 	int size = wire_put_hello(
@@ -654,8 +657,6 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		greet_rx(s, p, h, body, len);
 	else if (!peer->live)
 		count(s, C_drop_control_stale); // it will be sent again
-	else if (s->old_rx && h->type == WIRE_LOG)
-		count(s, C_drop_control_stale); // ... as what it has become
 	else if (memcmp(p->data + 6, peer->mac, 6) != 0)
 		count(s, C_drop_control_bad);
 	else if (h->type == WIRE_LOG)

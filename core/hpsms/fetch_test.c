@@ -12,6 +12,7 @@
 
 #include "core/shard.h"
 #include "core/testing/flows.h"
+#include "core/testing/forge.h"
 
 #define OLD "10.1.0.101" // the rack's first chain sends connections there
 #define NEW "10.1.0.102"
@@ -98,25 +99,10 @@ static void send_as(struct rack *r, unsigned from, unsigned to, enum wire_type t
 		.boot = rack_node(r, from)->conf.boot,
 		.to_boot = type == WIRE_HELLO ? 0 : (uint32_t)rack_node(r, to)->conf.boot,
 	};
-	uint8_t frame[1600], from_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(from + 1)};
-	uint8_t to_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(to + 1)};
-	char src[20], dst[20];
 
 	assert_true(body > 0);
 	rack_seal(r, &h, message, (size_t)(WIRE_HEADER_SIZE + body));
-	snprintf(src, sizeof(src), "10.255.0.%u", from + 1);
-	snprintf(dst, sizeof(dst), "10.255.0.%u", to + 1);
-	size_t n = frames_build(frame, sizeof(frame),
-		&(struct frame_spec){.src = src,
-			.dst = dst,
-			.proto = IPPROTO_UDP,
-			.sport = CONTROL_PORT,
-			.dport = CONTROL_PORT,
-			.payload = message,
-			.payload_len = h.length,
-			.src_mac = from_mac,
-			.dst_mac = to_mac});
-	rack_inject(r, to, 30, frame, n);
+	forge_send(r, from, to, message, h.length);
 }
 
 static void send_chunk(struct rack *r, unsigned from, unsigned to, const struct wire_chain *c)

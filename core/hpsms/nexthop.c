@@ -89,10 +89,19 @@ static uint16_t ranks(
 static uint16_t missing_resilient(const struct nexthop *h, const struct nexthop_ports *p)
 {
 	uint16_t bits = p->coming != 0 && h->base == NEXTHOP_NONE ? NEXTHOP_ASK_BASE : 0;
+	// Who is down may not be the switch's any more, or not yet: then there is no such group. Where all
+	// that were heard are up, packets arrive where the arrival group says; and if the one that it picks
+	// is up, whoever is down.
+	bool down = (p->heard & ~p->up) != 0;
+	uint16_t first = down ? NEXTHOP_ASK_NOW : NEXTHOP_ASK_BASE;
+	uint16_t then = down ? NEXTHOP_ASK_BASE : NEXTHOP_ASK_NOW;
 
-	if (h->from == NEXTHOP_NONE)
-		bits |= (p->all & ~p->up) == 0 ? NEXTHOP_ASK_BASE : NEXTHOP_ASK_NOW;
-	else if (h->to == NEXTHOP_NONE && (p->failures > 0 || !in(p->up, h->from)))
+	if (h->from == NEXTHOP_NONE && !(h->silent & first))
+		bits |= first;
+	else if (h->from == NEXTHOP_NONE && (p->all & ~p->up) != 0)
+		bits |= then;
+	else if (h->from != NEXTHOP_NONE && h->to == NEXTHOP_NONE &&
+		 (p->failures > 0 || !in(p->up, h->from)))
 		bits |= NEXTHOP_ASK_NEXT;
 	return bits & (uint16_t)~h->silent;
 }
@@ -123,17 +132,18 @@ unsigned nexthop_group(const struct nexthop *h, const struct nexthop_ports *p, u
 	if (bit == NEXTHOP_ASK_NEXT)
 		return h->from;
 	// That one is down already: to leave it out changes nothing.
-	return (unsigned)__builtin_ctzll(p->all & ~p->up);
+	uint64_t heard = p->heard & ~p->up;
+	return (unsigned)__builtin_ctzll(heard != 0 ? heard : p->all & ~p->up);
 }
 
 void nexthop_answered(struct nexthop *h, const struct nexthop_ports *p, unsigned bit, unsigned node)
 {
-	bool all_up = (p->all & ~p->up) == 0;
 	uint64_t before = (1ull << node) - 1;
 
 	if (bit == NEXTHOP_ASK_BASE) {
 		h->base = (uint8_t)node;
-		h->from = all_up && p->model == SWITCH_RESILIENT ? (uint8_t)node : h->from;
+		if (p->model == SWITCH_RESILIENT && in(p->up, h->base))
+			h->from = h->base;
 	} else if (p->model != SWITCH_RESILIENT) {
 		// The group of N - k ports has the first so many.
 		unsigned k = (unsigned)__builtin_ctz(bit), rank = count_of(p->all & before);

@@ -29,11 +29,12 @@ struct nexthop {
 // What can be asked of the groups, as bits. Modulo and two-stage: bit k, the group of N - k ports.
 #define NEXTHOP_ASK_BASE 1u // all ports, whatever is up: the arrival group
 #define NEXTHOP_ASK_NEXT 2u // resilient: the exclusion group of `from`
-#define NEXTHOP_ASK_NOW 4u // resilient, with ports down: the exclusion group of one of them
+#define NEXTHOP_ASK_NOW 4u // resilient: the exclusion group of a port that is down
 
 struct nexthop_ports {
 	enum switch_model model;
 	uint64_t all; // configured
+	uint64_t heard; // of them, heard once: the switch knows them, as far as can be known
 	uint64_t up, coming; // now; and those that are about to come up
 	unsigned failures; // to be ready for
 	unsigned most; // failures that there are groups for

@@ -61,7 +61,7 @@ static void add_places(const struct odds *o, const struct odds_route *r, unsigne
 		for (unsigned a = 0; a <= m && r->then[m - 1] + a < o->n; a++) {
 			unsigned j = r->then[m - 1] + a;
 			unsigned known = dead < j;
-			if (j == dead || a < known || a - known > others)
+			if (j == dead || a < known || a - known > others || m - a > o->n - 1 - j)
 				continue;
 			const uint32_t *before = o->before[j], *behind = o->behind[j];
 			uint32_t rest[ODDS_FAILURES + 1];
@@ -74,7 +74,8 @@ static void add_places(const struct odds *o, const struct odds_route *r, unsigne
 			p = times(p, ODDS_ONE - o->dies[j]);
 			if (dead < o->n)
 				p = times(p, o->dies[dead]);
-			minchurn_target(item, o->node[j], p * bytes);
+			// However unlikely: rather there than anywhere.
+			minchurn_target(item, o->node[j], p * bytes + 1);
 		}
 	}
 }
@@ -98,7 +99,7 @@ static void add_chain(const struct odds *o, const struct odds_route *r, uint32_t
 		for (unsigned a = 0; a + m <= o->failures; a++)
 			others += rest[a] = next[a];
 		minchurn_target(
-			item, node, times(times(all_dead, ODDS_ONE - dies), others) * bytes);
+			item, node, times(times(all_dead, ODDS_ONE - dies), others) * bytes + 1);
 		all_dead = times(all_dead, dies);
 	}
 }

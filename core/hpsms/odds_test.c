@@ -74,8 +74,8 @@ static void odds__chain_by_hand(void **state)
 	odds_init(&o, 7, dies, 2);
 	assert_true(odds_add(&o, &r, 128, &item));
 	assert_int_equal(item.n, 2);
-	assert_true(at(&item, 0) == 128 * 0.25 * 0.875);
-	assert_true(at(&item, 2) == 128 * 0.25 * 0.125 * 0.9375);
+	assert_true(fabs(at(&item, 0) - 128 * 0.25 * 0.875) < 1e-6);
+	assert_true(fabs(at(&item, 2) - 128 * 0.25 * 0.125 * 0.9375) < 1e-6);
 	odds_init(&o, 7, dies, 1); // one failure at a time: the second is no matter
 	item.n = 0;
 	assert_true(odds_add(&o, &r, 128, &item));

@@ -10,8 +10,8 @@
 
 #define JOBS 512 // keys asked for at one time
 #define CACHE 4096 // pairs of answers, a power of two
-#define RETRY_NS (5 * MS)
-#define TRIES 4
+#define RETRY_NS (20 * MS) // longer than a busy peer takes to answer
+#define TRIES 3
 #define JOB_NS (200 * MS) // a key's questions are given up after that, whatever is missing
 #define BURST_NS (20 * MS) // of questions, saved up
 #define SETTLE_NS (500 * MS) // a change of ports that has lasted so long is predicted for
@@ -20,6 +20,8 @@
 #define CALM_NS (1000 * MS)
 #define WINDOW 128 // checks that are judged together
 #define WRONG_MAX 12 // of them: more, and this way to predict is not used
+#define SILENCE_MAX 64 // questions without any answer: nobody is there who would
+#define MUTE_NS (10 * 1000 * MS) // then none for so long
 #define SAMPLE 16 // one arrival in so many is asked of the switch, too
 
 struct predict_job { // the questions about one key
@@ -72,8 +74,21 @@ enum predict_how predict_how(const struct shard *s)
 {
 	if (s->conf->next_hop != NULL && !s->predict.computed.lost)
 		return PREDICT_COMPUTED;
-	return s->conf->predict_vlan != 0 && !s->predict.probed.lost ? PREDICT_PROBED
-								     : PREDICT_NONE;
+	bool asks = s->conf->predict_vlan != 0 && !s->predict.probed.lost &&
+		    s->now_ns >= s->predict.mute_until_ns;
+	return asks ? PREDICT_PROBED : PREDICT_NONE;
+}
+
+static void unanswered(struct shard *s)
+{
+	struct predict *p = &s->predict;
+
+	count(s, C_predict_unanswered);
+	if (++p->silence < SILENCE_MAX)
+		return;
+	p->silence = 0;
+	p->mute_until_ns = s->now_ns + MUTE_NS;
+	p->walk_due = true; // should there be somebody then
 }
 
 static void judge(struct shard *s, struct predict_trust *t, bool right)
@@ -106,6 +121,7 @@ static void look_at_ports(struct shard *s)
 {
 	struct predict *p = &s->predict;
 
+	p->heard |= s->live;
 	if (s->ports == p->ports && coming(s) == p->coming) {
 		bool settles = p->unsettled && s->now_ns - p->changed_ns >= SETTLE_NS;
 		p->epoch += settles;
@@ -258,6 +274,7 @@ static struct nexthop_ports ports_of(const struct shard *s, unsigned failures)
 	return (struct nexthop_ports){
 		.model = s->conf->switch_model,
 		.all = s->predict.all,
+		.heard = s->predict.heard,
 		.up = s->ports & s->predict.all,
 		.coming = failures > 0 ? s->predict.coming : 0,
 		.failures = failures,
@@ -447,7 +464,7 @@ static void job_again(struct shard *s, struct predict_job *j)
 	}
 	if (j->tries >= TRIES) {
 		for (uint16_t left = bits & j->sent; left != 0; left &= left - 1) {
-			count(s, C_predict_unanswered);
+			unanswered(s);
 			nexthop_silent(&j->got, &ports, left & -(unsigned)left);
 		}
 		j->tries = 0;
@@ -475,6 +492,7 @@ void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm
 		if (nexthop_group(&j->got, &ports, bit) != c->group)
 			continue;
 		nexthop_answered(&j->got, &ports, bit, node);
+		p->silence = 0;
 		job_on(s, j);
 		return;
 	}
@@ -538,8 +556,10 @@ void predict_arrived(struct shard *s, uint32_t i, unsigned dir, unsigned before)
 	look_at_ports(s);
 	if (s->conf->next_hop != NULL)
 		check_computed(s, key, before);
-	if (s->conf->predict_vlan == 0 || !calm(s) || s->predict.samples++ % SAMPLE != 0 ||
-		!plenty(s))
+	if (s->conf->predict_vlan == 0 || s->now_ns < s->predict.mute_until_ns || !calm(s))
+		return;
+	// Each one, when it is to be found out whether answers are right again.
+	if ((s->predict.samples++ % SAMPLE != 0 && !s->predict.probed.lost) || !plenty(s))
 		return;
 	nexthop_init(&nothing, s->predict.epoch);
 	job_new(s, i, key, hashed(s, key), &nothing, true);

@@ -43,12 +43,15 @@ struct predict_entry;
 
 struct predict {
 	uint64_t all; // ports of the switch: every configured node
+	uint64_t heard; // of them, heard once
 	uint64_t ports, coming; // as of this epoch
 	uint32_t epoch;
 	uint64_t changed_ns; // when they last changed
 	bool unsettled; // ... which the switch may see a little later
 	struct predict_trust computed, probed;
 	uint32_t samples;
+	uint32_t silence; // questions in a row that nobody has answered
+	uint64_t mute_until_ns; // the switch seems to have no such groups
 
 	struct predict_job *jobs;
 	uint32_t hash[PREDICT_HASH]; // first job of each list, by record; 0: none

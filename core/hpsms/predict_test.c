@@ -249,6 +249,32 @@ static void predict__answers_found_wrong(void **state)
 	rack_free(r);
 }
 
+// A switch without such groups: after some questions there are few more, and copies are made all the same.
+static bool lose_questions(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan >= RACK_PREDICTION_VLAN;
+}
+
+static void predict__no_groups(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.seed = 15, .probed = true});
+
+	rack_tap(r, lose_questions, NULL);
+	establish_many(r);
+	rack_run_ms(r, 300);
+	uint64_t asked = counted(r, C_predicates_tx);
+	assert_in_range(counted(r, C_predict_unanswered), 5 * 64, 5 * 600);
+	rack_run_ms(r, 5000);
+	assert_int_equal(counted(r, C_predicates_tx), asked);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_true(rack_copies(r, &many[i].key) >= 2);
+	rack_tap(r, NULL, NULL); // and then it is given some
+	rack_run_ms(r, 8000);
+	assert_true(counted(r, C_predict_moved) > 500);
+	assert_int_equal(flows_exchange(r, many, MANY), MANY);
+	rack_free(r);
+}
+
 // ---- Affinity ----
 
 // Of a tuple that could answer: does it come here, and does it go on where the connection would?
@@ -453,6 +479,7 @@ int main(void)
 		cmocka_unit_test(predict__falls_back),
 		cmocka_unit_test(predict__nobody_to_ask),
 		cmocka_unit_test(predict__answers_found_wrong),
+		cmocka_unit_test(predict__no_groups),
 		cmocka_unit_test(predict__affinity),
 		cmocka_unit_test(predict__affinity_unknown),
 		cmocka_unit_test(predict__recorded_questions),

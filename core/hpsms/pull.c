@@ -341,24 +341,33 @@ static void checked(struct shard *s, struct pull *p, bool found)
 	conn_rewheel(s, hit.index);
 }
 
-static void resolve(struct shard *s, uint32_t i, bool found)
+// The packets that wait for it go on (or are lost), and it asks no more.
+static void let_go(struct shard *s, uint32_t i, bool lost)
 {
 	struct pull *p = &s->pulls[i];
 	uint32_t w = p->first;
 
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
-	if (p->checks)
-		checked(s, p, found);
 	while (w != 0) {
 		uint32_t next = s->waiting[w].next;
 		s->waiting[w].frame.flags |= TRIPOD_PKT_WAITED;
+		s->waiting[w].lost = lost;
 		shard_again(s, w);
 		w = next;
 	}
 	p->first = p->last = 0;
 	p->n_waiting = 0;
 	s->pulls_asking--;
+}
+
+static void resolve(struct shard *s, uint32_t i, bool found)
+{
+	struct pull *p = &s->pulls[i];
+
+	if (p->checks)
+		checked(s, p, found);
+	let_go(s, i, false);
 	if (found) {
 		count(s, C_pulls_answered);
 		// Connections are moving: what is unknown may be about to be known.
@@ -595,6 +604,24 @@ void pull_send(struct shard *s)
 	}
 }
 
+// Nobody has answered in time. Of a member that lives and has told that it has the connection this proves
+// nothing: its packets do not open another or draw a reset, and the next one asks again.
+static void timed_out(struct shard *s, uint32_t i)
+{
+	struct pull *p = &s->pulls[i];
+	bool known = index_candidates(s, p->fp) & p->awaited;
+
+	if (p->found || p->checks || !known) {
+		if (!p->found)
+			count(s, C_drop_wait_timeout);
+		resolve(s, i, p->found);
+		return;
+	}
+	count(s, C_pulls_failed);
+	let_go(s, i, true);
+	release(s, i);
+}
+
 // When a pull is to be looked at again, having been looked at now.
 static uint64_t look_at_pull(struct shard *s, uint32_t i)
 {
@@ -608,9 +635,7 @@ static uint64_t look_at_pull(struct shard *s, uint32_t i)
 		return UINT64_MAX;
 	}
 	if (s->now_ns - p->started_ns >= s->conf->pull_timeout_ms * MS) {
-		if (!p->found)
-			count(s, C_drop_wait_timeout);
-		resolve(s, i, p->found);
+		timed_out(s, i);
 		return UINT64_MAX;
 	}
 	if (s->now_ns - p->asked_ns >= REPEAT_NS) {

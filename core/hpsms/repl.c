@@ -31,7 +31,9 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 		s->peer[node].out[worker].urgent = true;
 	if (holder_is(r, HOLDER_QUEUED, node))
 		return;
-	if (!channel_queue(&s->peer[node].channel[worker], i, s->now_ns)) {
+	// Of a batch that was placed together, T counts from the first.
+	uint64_t since_ns = s->placing->closing ? s->placing->since_ns : s->now_ns;
+	if (!channel_queue(&s->peer[node].channel[worker], i, since_ns)) {
 		// The connection is unprotected until the repair comes by.
 		count(s, C_log_queue_full);
 		s->repair_next |= bit;
@@ -150,7 +152,9 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 	struct conn_repl *r = store_repl(&s->store, i);
 
 	if (conn_durability(c) != DURABILITY_NONE && more_copies) {
-		uint64_t more = place_missing(s, i);
+		// Batches are for who writes the shared part, and goes on to.
+		bool mine = r->part[PART_SHARED].writer == s->conf->id;
+		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
 		if (more != 0) {
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
@@ -315,6 +319,26 @@ void repl_hold(struct shard *s, uint32_t i, unsigned node)
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 
+struct settled {
+	struct shard *s;
+	unsigned node;
+};
+
+static void on_lost(void *ctx, uint32_t ref, uint32_t stamp);
+
+// A node asks, so it is there. What it has not acknowledged while it was not must not keep its answer
+// waiting behind a full window.
+static void make_room(struct shard *s, unsigned node, unsigned worker)
+{
+	struct channel *c = &s->peer[node].channel[worker];
+	struct settled lost = {s, node};
+
+	if (!channel_full(c))
+		return;
+	channel_hasten(c);
+	s->counters[C_log_messages_lost] += channel_lost(c, s->now_ns, on_lost, &lost);
+}
+
 void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -331,6 +355,7 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 		     !conn_uncertain(s, c, dir);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
+	make_room(s, node, worker);
 	if (add_record(s, i, node, worker, WIRE_RECORD_ANSWER | (final ? WIRE_RECORD_FINAL : 0)))
 		s->peer[node].out[worker].urgent = true;
 	else
@@ -347,15 +372,11 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
 	if (c->state != CONN_TOMBSTONE || !(r->holders & 1ull << node) ||
 		holder_is(r, HOLDER_ACKED, node))
 		return false;
+	make_room(s, node, worker);
 	repl_queue(s, i, node);
 	s->peer[node].out[worker].urgent = true;
 	return true;
 }
-
-struct settled {
-	struct shard *s;
-	unsigned node;
-};
 
 static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 {

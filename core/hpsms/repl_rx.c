@@ -252,6 +252,11 @@ void repl_lack_flush(struct shard *s)
 	s->lack.frame.buf = NULL;
 }
 
+static uint64_t hash_of(const struct shard *s, const struct wire_record *w)
+{
+	return w->op == WIRE_PUT ? store_hash(&s->store, &w->key) : w->hash;
+}
+
 // Tells who sent an UPDATE that there is nothing here to apply it to.
 static void say_lack(struct shard *s, uint64_t hash, unsigned node, unsigned worker)
 {
@@ -290,8 +295,15 @@ void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, c
 		uint32_t i = store_find_hash(&s->store, hash);
 		if (i == STORE_NONE || !(store_repl(&s->store, i)->holders & 1ull << node))
 			continue;
-		repl_forget(store_repl(&s->store, i), node);
-		repl_queue(s, i, node);
+		struct conn_repl *r = store_repl(&s->store, i);
+		bool updated = holder_is(r, HOLDER_KNOWN, node);
+		repl_forget(r, node);
+		// Of a copy that was not taken, the acknowledgement may still come: with a new stamp,
+		// it is of the past.
+		if (updated)
+			repl_queue(s, i, node);
+		else
+			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 	}
 }
 
@@ -302,7 +314,8 @@ struct source {
 };
 
 // Somebody says that it has ended. What this node has said of it before and others acknowledge yet is not
-// that: of the end they know from who says so, or are told when they come back.
+// that: of the end they know from who says so, or are told when they come back. But if this node is the
+// writer, who says so is a holder that has seen it end by its own clock, and has told nobody.
 static void buried(struct shard *s, uint32_t i, const struct source *from, enum tripod_reason why)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -313,6 +326,10 @@ static void buried(struct shard *s, uint32_t i, const struct source *from, enum 
 	holders_mark_only(
 		store_repl(&s->store, i), HOLDER_ACKED, repl_self(s) | 1ull << from->node);
 	conn_bury(s, i, why);
+	if (store_repl(&s->store, i)->part[PART_SHARED].writer != s->conf->id)
+		return;
+	store_repl(&s->store, i)->tells = 1;
+	repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
 static bool refuse(
@@ -361,8 +378,8 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
 	}
-	if (w->op != WIRE_PUT) {
-		say_lack(s, w->hash, from->node, from->worker);
+	if (w->op != WIRE_PUT || s->old_rx) {
+		say_lack(s, hash_of(s, w), from->node, from->worker);
 		return false;
 	}
 	uint64_t before = r->holders & ~repl_self(s);
@@ -552,11 +569,13 @@ static bool record_rx(struct shard *s, const struct wire_record *w, const struct
 		kept = record_known(s, i, w, from, final);
 		if (w->op == WIRE_BURY && s->pulls_asking > 0)
 			end_answers(s, i, from);
-	} else if (w->op == WIRE_UPDATE) {
-		say_lack(s, w->hash, from->node, from->worker);
-		return false;
 	} else if (w->op == WIRE_BURY) {
 		return true;
+	} else if (w->op == WIRE_UPDATE || s->old_rx) {
+		// ... or this is a copy that has lain here for so long that what it is of may have ended
+		// and been forgotten: it is sent as what it has become.
+		say_lack(s, hash_of(s, w), from->node, from->worker);
+		return false;
 	} else if (install(s, w, from->node, final, &alone) == STORE_NONE) {
 		return refuse(s, w, from, alone);
 	}

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
-#include "core/testing/rack.h"
+#include "core/testing/forge.h"
 
 #define VIP "198.51.100.1"
 #define SERVER "10.1.0.101"
@@ -183,24 +183,7 @@ static void play(struct rack *r, const struct tape *t, unsigned nodes)
 // A frame from one node to another; a broadcast when `to` is WIRE_ANY, given to node 0.
 static void put(struct rack *r, unsigned from, unsigned to, const void *message, size_t len)
 {
-	uint8_t frame[1600];
-	uint8_t to_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(to + 1)};
-	uint8_t from_mac[6] = {2, 0, 0, 0, 0, (uint8_t)(from + 1)};
-	char src[20], dst[20];
-
-	snprintf(src, sizeof(src), "10.255.0.%u", from + 1);
-	snprintf(dst, sizeof(dst), "10.255.0.%u", to + 1);
-	size_t n = frames_build(frame, sizeof(frame),
-		&(struct frame_spec){.src = src,
-			.dst = dst,
-			.proto = IPPROTO_UDP,
-			.sport = CONTROL_PORT,
-			.dport = CONTROL_PORT,
-			.payload = message,
-			.payload_len = len,
-			.src_mac = from_mac,
-			.dst_mac = to_mac});
-	rack_inject(r, to, 30, frame, n);
+	forge_send(r, from, to, message, len);
 	rack_run_ms(r, 1);
 }
 

@@ -9,7 +9,7 @@
 
 #define MAGIC 0x5450 // "TP"
 #define MAGIC_SHORT 0x5470 // "Tp"
-#define HELLO_FIXED 18 // and 8 bytes a chain
+#define HELLO_FIXED 26 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
 #define HELLO_FLAGS                                                                                \
 	(WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING | WIRE_HELLO_ASKING)
@@ -212,9 +212,19 @@ static bool hello_valid(const struct wire_hello *h, uint8_t flags)
 	return true;
 }
 
-static size_t hello_size(unsigned n_chains)
+static size_t hello_size(unsigned n_chains, uint64_t loads)
 {
-	return HELLO_FIXED + 8 * (size_t)n_chains;
+	return HELLO_FIXED + 8 * (size_t)n_chains + 2 * (size_t)__builtin_popcountll(loads);
+}
+
+// Nodes of whose load it tells.
+static uint64_t hello_loads(const struct wire_hello *h)
+{
+	uint64_t loads = 0;
+
+	for (unsigned i = 0; i < 64; i++)
+		loads |= h->load[i] != 0 ? 1ull << i : 0;
+	return loads;
 }
 
 static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
@@ -225,15 +235,21 @@ static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
 	*b++ = h->chains_used;
 	memcpy(b, h->mac, sizeof(h->mac));
 	b = wire_put64(b + sizeof(h->mac), h->live);
+	b = wire_put64(b, hello_loads(h));
 	for (unsigned i = 0; i < h->n_chains; i++)
 		b = wire_put64(b, h->chain[i]);
+	for (unsigned i = 0; i < 64; i++)
+		b = h->load[i] != 0 ? wire_put16(b, h->load[i]) : b;
 	return b;
 }
 
 // Bytes, or -EINVAL when they do not hold one.
 static int get_hello(const uint8_t *b, size_t len, struct wire_hello *h)
 {
-	if (len < HELLO_FIXED || b[2] > CHAINS_MAX || len < hello_size(b[2]))
+	if (len < HELLO_FIXED || b[2] > CHAINS_MAX)
+		return -EINVAL;
+	uint64_t loads = wire_get64(b + 18);
+	if (len < hello_size(b[2], loads))
 		return -EINVAL;
 	*h = (struct wire_hello){
 		.workers = b[0],
@@ -245,14 +261,20 @@ static int get_hello(const uint8_t *b, size_t len, struct wire_hello *h)
 	memcpy(h->mac, b + 4, sizeof(h->mac));
 	for (unsigned i = 0; i < h->n_chains; i++)
 		h->chain[i] = wire_get64(b + HELLO_FIXED + 8 * i);
-	return (int)hello_size(h->n_chains);
+	const uint8_t *at = b + HELLO_FIXED + 8 * h->n_chains;
+	for (uint64_t left = loads; left != 0; left &= left - 1, at += 2) {
+		h->load[__builtin_ctzll(left)] = wire_get16(at);
+		if (wire_get16(at) == 0)
+			return -EINVAL; // it would not have been sent
+	}
+	return (int)hello_size(h->n_chains, loads);
 }
 
 int wire_put_hello(uint8_t *buf, size_t size, const struct wire_hello *h)
 {
 	if (!hello_valid(h, HELLO_FLAGS))
 		return -EINVAL;
-	size_t n = hello_size(h->n_chains);
+	size_t n = hello_size(h->n_chains, hello_loads(h));
 	if (size < n)
 		return -ENOSPC;
 	put_hello(buf, h);
@@ -275,7 +297,7 @@ int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g)
 {
 	if (!greet_valid(g))
 		return -EINVAL;
-	size_t n = hello_size(g->hello.n_chains) + GREET_FIXED;
+	size_t n = hello_size(g->hello.n_chains, hello_loads(&g->hello)) + GREET_FIXED;
 	if (size < n)
 		return -ENOSPC;
 	wire_put64(

@@ -199,32 +199,34 @@ static void hello__round_trip_and_ranges(void **state)
 				       .mac = {2, 3, 4, 5, 6, 7},
 				       .live = UINT64_MAX - 5,
 				       .chain = {42, 43},
+				       .load = {[3] = 7, [63] = 0xfffe},
 			       };
-	uint8_t b[18 + 8 * CHAINS_MAX];
-	assert_int_equal(wire_put_hello(b, 34, &h), 34);
-	assert_int_equal(wire_put_hello(b, 33, &h), -ENOSPC);
-	assert_int_equal(wire_get_hello(b, 33, &got), -EINVAL);
-	assert_int_equal(wire_get_hello(b, 34, &got), 34);
+	uint8_t b[26 + 8 * CHAINS_MAX + 4];
+	assert_int_equal(wire_put_hello(b, 46, &h), 46);
+	assert_int_equal(wire_put_hello(b, 45, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 45, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 46, &got), 46);
 	assert_int_equal(got.workers, 16);
 	assert_int_equal(got.flags, 9);
 	assert_memory_equal(got.mac, h.mac, 6);
 	assert_true(got.n_chains == 2 && got.chains_used == 3);
 	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
+	assert_memory_equal(got.load, h.load, sizeof(h.load));
 	static const struct {
 		uint8_t at, value;
 	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 16}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3},
-		{3, 4}, {4, 3}, {25, 0}, {33, 0}};
+		{3, 4}, {4, 3}, {33, 0}, {41, 0}, {43, 0}, {25, 9}};
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t was = b[bad[i].at];
 		b[bad[i].at] = bad[i].value;
-		assert_int_equal(wire_get_hello(b, 34, &got), -EINVAL);
+		assert_int_equal(wire_get_hello(b, 46, &got), -EINVAL);
 		b[bad[i].at] = was;
 	}
 	h.n_chains = CHAINS_MAX;
 	for (unsigned i = 0; i < CHAINS_MAX; i++)
 		h.chain[i] = i + 1;
-	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 18 + 8 * CHAINS_MAX);
-	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 18 + 8 * CHAINS_MAX);
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 26 + 8 * CHAINS_MAX + 4);
+	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 26 + 8 * CHAINS_MAX + 4);
 	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
@@ -297,27 +299,28 @@ static void greet__round_trip_and_ranges(void **state)
 				  .challenge = 0x2122232425262728,
 				  .floor = 0x31323334353637},
 			  got;
-	static const uint8_t want[50] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
-		0, 0, 0, 0, 0, 9, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23,
-		0x24, 0x25, 0x26, 0x27, 0x28, 0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37};
-	uint8_t b[50];
-	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 50);
+	static const uint8_t want[58] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
+		0x18, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0, 0x31, 0x32, 0x33, 0x34,
+		0x35, 0x36, 0x37};
+	uint8_t b[58];
+	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 58);
 	assert_memory_equal(b, want, sizeof(want));
-	assert_int_equal(wire_put_greet(b, 49, &g), -ENOSPC);
-	assert_int_equal(wire_get_greet(b, 49, &got), -EINVAL);
-	assert_int_equal(wire_get_greet(b, 50, &got), 50);
+	assert_int_equal(wire_put_greet(b, 57, &g), -ENOSPC);
+	assert_int_equal(wire_get_greet(b, 57, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 58, &got), 58);
 	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
 	assert_int_equal(got.hello.flags, g.hello.flags);
 	b[1] = 64;
-	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 58, &got), -EINVAL);
 	b[1] = 5;
-	memset(b + 42, 0xff, 8); // a floor above which nothing could come
-	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
+	memset(b + 50, 0xff, 8); // a floor above which nothing could come
+	assert_int_equal(wire_get_greet(b, 58, &got), -EINVAL);
 	memcpy(b, want, sizeof(want));
-	memset(b + 34, 0, 8); // no challenge
-	assert_int_equal(wire_get_greet(b, 50, &got), -EINVAL);
+	memset(b + 42, 0, 8); // no challenge
+	assert_int_equal(wire_get_greet(b, 58, &got), -EINVAL);
 	g.challenge = 0;
-	assert_int_equal(wire_put_greet(b, 50, &g), -EINVAL);
+	assert_int_equal(wire_put_greet(b, sizeof(b), &g), -EINVAL);
 }
 
 // An IPv4 address has one form on the wire: the short one.
@@ -500,6 +503,8 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			.live = rng_next(r)};
 		for (unsigned k = 0; k < hello.n_chains; k++)
 			hello.chain[k] = rng_next(r) | 1;
+		for (unsigned k = rng_below(r, 9); k > 0; k--)
+			hello.load[rng_below(r, 64)] = (uint16_t)rng_next(r);
 		struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
 		struct tripod_tuple t = wire_random_tuple(r, rng_below(r, 2));
 		unsigned parts = rng_below(r, 8);

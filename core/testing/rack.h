@@ -20,6 +20,8 @@ struct rack_conf {
 	uint64_t seed;
 	bool split; // the switch hashes both ends: the directions of a connection may part
 	bool predicted; // the nodes know how the switch hashes
+	bool modulo; // the switch hashes modulo the nodes that are up, in one stage
+	bool random_placement;
 	bool mistaken; // ... or take another hash for the switch's
 	bool probed; // the switch has prediction groups
 	uint32_t predict_per_s; // 0: 100000

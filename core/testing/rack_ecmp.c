@@ -22,14 +22,14 @@ static uint64_t hash_of(
 	return rng_next(&mix);
 }
 
-// The primary choice among all, the second among those that are up.
+// The primary choice among all, the second among those that are up; or that alone.
 unsigned rack_ecmp(const struct rack_conf *conf, const struct tripod_tuple *t,
 	enum tripod_direction from, uint64_t ports)
 {
 	uint64_t hash = hash_of(conf, t, from);
 	unsigned first = (unsigned)(hash % conf->nodes), up[RACK_NODES], n = 0;
 
-	if (ports & 1ull << first)
+	if (!conf->modulo && ports & 1ull << first)
 		return first;
 	for (unsigned i = 0; i < conf->nodes; i++) {
 		if (ports & 1ull << i)
