@@ -110,7 +110,7 @@ static void standards(void **state)
 	assert_int_equal(n->failure_ppm, 100);
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
-	assert_int_equal(n->flush_us, 500);
+	assert_int_equal(n->flush_us, 1000);
 	assert_int_equal(n->batch_records, 32);
 	assert_int_equal(n->sync_timeout_ms, 1000);
 	assert_false(n->sync_forward || n->refuse_short);

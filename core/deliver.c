@@ -120,7 +120,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	unsigned master = r->part[dir].writer;
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
-	if (s->stale_rx) {
+	if (s->stale_rx && !conn_masters(c, dir)) {
 		shard_drop(s, p,
 			C_drop_stale); // as above: it has been sent again, to who may handle it
 		return false;

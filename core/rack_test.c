@@ -304,7 +304,8 @@ static void rack__freeze_and_thaw(void **state)
 }
 
 // A machine without time for its workers: each stands still for longer than the switch is patient, again and
-// again. What has been opened goes on, whichever worker a packet came to first; an old SYN opens nothing.
+// again. The first time, what lay there is old, whichever worker it is handed to; a SYN opens nothing. After
+// that the node is known to be slow: what was opened goes on, and more is opened.
 static void rack__always_late(void **state)
 {
 	enum { N = 24 };
@@ -324,12 +325,15 @@ static void rack__always_late(void **state)
 		uint64_t opened = rack_counter(r, 0, C_connections_opened);
 		rack_run_ms(r, 150);
 		rack_thaw(r, 0);
-		rack_run_ms(r, 20);
-		assert_int_equal(arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10), N);
-		assert_int_equal(rack_counter(r, 0, C_connections_opened), opened);
+		rack_run_ms(r, 60);
+		unsigned went_on = arrived(r, TRIPOD_OUTGOING, TRIPOD_TCP_ACK, 10);
+		opened = rack_counter(r, 0, C_connections_opened) - opened;
+		if (turn == 0)
+			assert_int_equal(opened, 0);
+		if (turn > 0)
+			assert_true(went_on == N && opened > 0);
 		rack_run_ms(r, 200);
 	}
-	assert_true(rack_counter(r, 0, C_drop_stale) > 5);
 	rack_free(r);
 }
 

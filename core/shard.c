@@ -323,6 +323,8 @@ bool shard_has_room(const struct shard *s)
 }
 
 // How soon the switch may give this node up.
+#define SLOW_NS (1000 * MS) // who has been late so lately is slow
+
 static uint64_t patience_ns(const struct node_conf *conf)
 {
 	uint64_t bfd_ns = conf->bfd.tx_us * 1000ull * conf->bfd.multiplier;
@@ -528,9 +530,15 @@ void shard_step(struct shard *s, struct step *step)
 	session_keys(s);
 	// So long that the switch may have sent its flows elsewhere: what lay here meanwhile has been sent
 	// again since. An old SYN would open another life of a connection that goes on elsewhere.
-	if (s->now_ns - s->last_step_ns > patience_ns(s->conf)) {
-		s->stale_rx = true;
-		s->stale_left = STALE_MAX;
+	// But a worker that is late again and again has not stood still, it has no time: whatever comes to it
+	// has lain there, and is sent to nobody else.
+	uint64_t gap_ns = s->now_ns - s->last_step_ns;
+	if (gap_ns > patience_ns(s->conf)) {
+		if (s->now_ns - s->late_ns > gap_ns + SLOW_NS) {
+			s->stale_rx = true;
+			s->stale_left = STALE_MAX;
+		}
+		s->late_ns = s->now_ns;
 	}
 	// And so long that tombstones may be gone of what has ended meanwhile: half, for the others first have
 	// to see that this node is back.

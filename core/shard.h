@@ -138,7 +138,7 @@ struct waiting {
 	uint8_t skip; // ... NFs that it has passed
 	uint8_t nf; // ... position of the one that holds it
 	uint8_t dir;
-	bool lost; // its connection has ended: to be dropped
+	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
 	uint32_t round; // of a packet that waits for a round of index sets
 	uint32_t fp; // ... the fingerprint of its tuple
 };
@@ -219,6 +219,7 @@ struct shard {
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
 	uint64_t last_step_ns;
+	uint64_t late_ns; // when a step last came later than the switch is patient
 	bool stale_rx; // packets lie there that are older than the switch's patience
 	bool old_rx; // ... and records that may be of what has been forgotten since
 	uint32_t stale_left; // ... so many at most
@@ -779,6 +780,8 @@ uint64_t index_peers(struct shard *s); // worker 0: gaps, copies, rounds; return
 // The number of the next round that begins after now; it is asked for.
 uint32_t index_round(struct shard *s);
 bool index_round_over(const struct shard *s, uint32_t round);
+// That round was the last in which a member did not answer, and should have.
+bool index_round_lost(const struct shard *s, uint32_t round);
 // Live members that may have a key of this fingerprint.
 uint64_t index_candidates(const struct shard *s, uint32_t fp);
 // Live members whose set is not here, so that they may have anything.

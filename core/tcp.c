@@ -197,9 +197,12 @@ static void learn_first(struct tcp_dir *from, struct tcp_dir *to, const struct s
 {
 	unsigned shift = window_shift(from, to), to_shift = window_shift(to, from);
 	uint32_t win = g->win << shift, guess = window_guess(shift);
-	from->end = g->end;
+	// Where its FIN ends may be known from the node that saw it. Nothing comes behind that.
+	if (!(from->flags & TCP_DIR_FIN_SEEN) || !inside(g->end, from->end - JUMP_MAX, from->end)) {
+		from->end = g->end;
+		from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+	}
 	from->max_win = larger(win, guess);
-	from->flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
 	from->flags |= TCP_DIR_LEARNED;
 	// The other side's packets may have told its right edge, or not, or long ago.
 	uint32_t least = window_guess(to_shift), most = 7 * least; // and below 2^31
@@ -367,7 +370,7 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 	if ((g->flags & TRIPOD_TCP_FIN) && !before(g->end, from->end))
 		from->flags |= TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
 	if (to->flags & TCP_DIR_FIN) {
-		bool placed = to_learned && (to->flags & TCP_DIR_FIN_SEEN);
+		bool placed = to->flags & TCP_DIR_FIN_SEEN;
 		if (!placed || !before(g->ack, to->end))
 			from->flags |= TCP_DIR_FIN_ACKED;
 	}

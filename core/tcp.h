@@ -18,7 +18,8 @@ enum tcp_dir_flag { // of the packets that this direction's sender has sent
 	// soft: the windows below are known. Whoever hands this direction's packets to another node
 	// clears it: here they are no longer seen
 	TCP_DIR_LEARNED = 1 << 6,
-	TCP_DIR_FIN_SEEN = 1 << 7, // soft: its FIN passed here: end is the number behind it
+	// soft, but told while it matters: end is the number behind its FIN, whether windows are known or not
+	TCP_DIR_FIN_SEEN = 1 << 7,
 };
 #define TCP_DIR_DURABLE 0x3f
 

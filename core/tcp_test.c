@@ -657,6 +657,31 @@ static void tcp_track__direction_returns(void **state)
 	assert_int_equal(send(&f, RES, R, 1505001, 0, 0, 0), TCP_OK_CHANGED); // as acknowledged
 }
 
+// Another node has seen the responder's FIN, and told where it ends. What this one sees of that direction
+// afterwards (a takeover) is no reason to forget it, unless it comes behind it.
+static void tcp_track__fin_seen_elsewhere(void **state)
+{
+	struct fixture f;
+
+	for (unsigned behind = 0; behind < 2; behind++) {
+		establish(&f);
+		forget(&f);
+		f.dir[RES].flags |= TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
+		f.dir[RES].end = ISN_R + 101; // behind 99 bytes and the FIN
+		send(&f, INI, A, ISN_I + 1, ISN_R + 1, WIN, 0);
+		send(&f, INI, F | A, ISN_I + 1, ISN_R + 50, WIN, 0);
+		assert_false(f.dir[INI].flags & TCP_DIR_FIN_ACKED);
+		send(&f, RES, A, ISN_R + 1, ISN_I + 2, WIN, behind ? 200 : 99); // once more
+		assert_true(f.dir[RES].flags & TCP_DIR_FIN_ACKED);
+		assert_int_equal(
+			f.dir[RES].flags & TCP_DIR_FIN_SEEN, behind ? 0 : TCP_DIR_FIN_SEEN);
+		send(&f, INI, A, ISN_I + 2, ISN_R + 100, WIN, 0);
+		assert_int_equal(state_of(&f), behind ? TCP_CLOSED : TCP_CLOSING);
+		send(&f, INI, A, ISN_I + 2, ISN_R + 101, WIN, 0);
+		assert_int_equal(state_of(&f), TCP_CLOSED);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -678,6 +703,7 @@ int main(void)
 		cmocka_unit_test(tcp_track__wrap_around),
 		cmocka_unit_test(tcp_track__takeover),
 		cmocka_unit_test(tcp_track__split_directions),
+		cmocka_unit_test(tcp_track__fin_seen_elsewhere),
 		cmocka_unit_test(tcp_track__direction_returns),
 		cmocka_unit_test(tcp_track__new_connection_while_closing),
 		cmocka_unit_test(tcp_track__forged_number_is_forgotten),

@@ -226,6 +226,18 @@ static void nexthop__fewer_than_configured(void **state)
 	}
 }
 
+// Who is not in a group cannot have got its question.
+static void nexthop__not_of_the_group(void **state)
+{
+	struct rng r = {.state = 18};
+	struct asking a = begin(&r, ECMP_MODULO, 6, 3);
+
+	nexthop_answered(&a.h, &a.p, 1u << 2, 4);
+	assert_int_equal(a.h.rank[2], NEXTHOP_NONE);
+	nexthop_answered(&a.h, &a.p, 1u << 2, 3);
+	assert_int_equal(a.h.rank[2], 3);
+}
+
 // An answer of former ports says nothing where ports matter, and stays where they do not.
 static void nexthop__renewed(void **state)
 {
@@ -261,6 +273,7 @@ int main(void)
 		cmocka_unit_test(nexthop__dead_ports),
 		cmocka_unit_test(nexthop__coming),
 		cmocka_unit_test(nexthop__fewer_than_configured),
+		cmocka_unit_test(nexthop__not_of_the_group),
 		cmocka_unit_test(nexthop__renewed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

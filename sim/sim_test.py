@@ -66,14 +66,14 @@ class Run(unittest.TestCase):
 
 class Faults(unittest.TestCase):
     def conflicts(self, faults):
-        done = sim("sweep", "--seeds", "1..4", "--jobs", "2", "--nodes", "5", "--duration", "2s",
+        done = sim("sweep", "--seeds", "1..8", "--jobs", "2", "--nodes", "5", "--duration", "2s",
                    "--hash", "5-tuple", "--faults", faults, "--json")
         return json.loads(done.stdout)
 
     def test_flows_that_move_faster_than_news(self):
         calm, moved = self.conflicts("slow"), self.conflicts("flutter,slow")
         self.assertEqual(calm["epoch_conflicts"], 0)
-        self.assertGreater(moved["epoch_conflicts"], 10)
+        self.assertGreater(moved["epoch_conflicts"], 3)
         self.assertGreater(moved["takeovers"], calm["takeovers"])
         self.assertEqual(moved["failures"], 0)
 

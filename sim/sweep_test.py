@@ -12,9 +12,10 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What 200 seeds must come to at least, so that a clean sweep means something.
-LEAST = {"connections": 100000, "takeovers": 5000, "pulls": 2000, "epoch_conflicts": 200,
+LEAST = {"predicted": 20000, "confirms": 20000, "predict_fallbacks": 10,
+         "connections": 100000, "takeovers": 5000, "pulls": 2000, "epoch_conflicts": 200,
          "tombstone_hits": 500, "relays": 200, "reconfigured": 200, "restarts": 50,
-         "requests_applied": 10000, "failures": 100}
+         "requests_applied": 10000, "pulls_timed": 2000, "flood_packets": 300000, "failures": 100}
 
 
 def open_seeds():

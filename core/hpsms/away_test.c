@@ -81,12 +81,15 @@ static void away__an_old_queue_revives_nothing(void **state)
 	assert_int_equal(alive(r, 2, f, n), 0);
 	rack_run_ms(r, FORGOTTEN_MS);
 	assert_int_equal(records(r, 0) + records(r, 1), 0);
+	uint64_t heard = rack_counter(r, 2, C_control_rx_packets);
 	rack_thaw(r, 2);
+	rack_step(r);
+	rack_step(r);
+	assert_true(rack_counter(r, 2, C_control_rx_packets) > heard); // what lay there
 	for (unsigned ms = 0; ms < 1000; ms += 20) {
 		rack_run_ms(r, 20);
 		assert_int_equal(records(r, 0) + records(r, 1) + records(r, 2), 0);
 	}
-	assert_true(rack_counter(r, 2, C_drop_control_stale) > 0);
 	rack_check(r);
 	rack_free(r);
 }
@@ -242,6 +245,74 @@ static void away__an_old_clock_ends_nothing(void **state)
 	rack_free(r);
 }
 
+// What the members' answers to questions and rounds get lost in.
+static unsigned silent; // NODES_MAX: none
+
+static bool lose_answers(void *ctx, unsigned from, const struct frame *f)
+{
+	const uint8_t *message = f->data + 42;
+	bool index = f->len > 45 && message[1] == 0x50 &&
+		     (message[3] == WIRE_INDEX || message[3] == WIRE_NONE);
+
+	return from == silent && f->vlan == 30 && (message[1] == 0x70 || index);
+}
+
+static unsigned port_at_client(struct rack *r)
+{
+	struct rack_arrival a[16];
+	unsigned n = rack_arrivals(r, TRIPOD_INCOMING, a, 16);
+
+	return n == 0 ? 0 : ntohs(a[n - 1].tuple.sport);
+}
+
+// An answer of UDP arrives at a node that does not know its connection, and whoever knows it does not tell
+// in time, though it is well: the packet is lost, and opens nothing of its own.
+static void away__silence_is_no_answer(void **state)
+{
+	for (unsigned blind = 0; blind < 2; blind++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2, .backups = 0});
+		struct frame_spec s = {.proto = IPPROTO_UDP,
+			.src = "198.18.0.9",
+			.dst = FLOWS_VIP,
+			.sport = 700,
+			.dport = 80};
+		unsigned master = rack_hash(r, &s, TRIPOD_INCOMING), other = !master;
+		struct index *ix = rack_node(r, other)->index;
+
+		silent = NODES_MAX;
+		rack_tap(r, lose_answers, NULL);
+		udp(r, false);
+		udp(r, true);
+		assert_int_equal(port_at_client(r), 80);
+		silent = master;
+		rack_port(r, master, false);
+		uint64_t opened = rack_counter(r, other, C_connections_opened);
+		for (unsigned n = 0; n < 8; n++) {
+			udp(r, true);
+			if (blind) { // what is known of its set says no more what it has
+				ix->m[master].partial = true;
+				atomic_fetch_or(&ix->blind, 1ull << master);
+			}
+			rack_run_ms(r, 110);
+			ix->m[master].partial = false;
+			atomic_store(&ix->blind, 0);
+			rack_run_ms(r, 110);
+		}
+		assert_int_equal(port_at_client(r), 0);
+		assert_int_equal(rack_counter(r, other, C_connections_opened), opened);
+		assert_true(rack_counter(r, other, C_drop_wait_timeout) > 0);
+		assert_int_equal(rack_counter(r, other, C_pulls_sent) > 0, blind);
+		silent = NODES_MAX;
+		udp(r, true);
+		rack_run_ms(r, 300);
+		udp(r, true);
+		assert_int_equal(port_at_client(r), 80);
+		assert_int_equal(rack_counter(r, other, C_connections_opened), opened);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +322,7 @@ int main(void)
 		cmocka_unit_test(away__late_packets_revive_nothing),
 		cmocka_unit_test(away__the_only_record_is_kept),
 		cmocka_unit_test(away__an_old_clock_ends_nothing),
+		cmocka_unit_test(away__silence_is_no_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,7 @@ struct index {
 	_Atomic uint32_t serial; // messages that have brought something; worker 0: wo
 	_Atomic uint32_t round_begun; // rounds so far; worker 0: wo
 	_Atomic uint32_t round_done; // the last of them that is over; worker 0: wo
+	_Atomic uint32_t round_lost; // ... that a responsive member has not answered; worker 0: wo
 	_Alignas(64) _Atomic uint32_t round_wanted; // workers: rw (a maximum)
 };
 

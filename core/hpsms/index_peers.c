@@ -85,6 +85,11 @@ uint32_t index_round(struct shard *s)
 	return round;
 }
 
+bool index_round_lost(const struct shard *s, uint32_t round)
+{
+	return LOAD(s->node->index->round_lost) == round;
+}
+
 bool index_round_over(const struct shard *s, uint32_t round)
 {
 	return (int32_t)(LOAD(s->node->index->round_done) - round) >= 0;
@@ -417,6 +422,9 @@ static uint64_t rounds(struct shard *s)
 			round_end(ix);
 		} else if (s->now_ns - ix->round_ns >= timeout) {
 			count(s, C_index_ask_timeouts);
+			// Of one that misses heartbeats, too, its backups have told.
+			if (ix->awaited & shard_responsive(s))
+				STORE(ix->round_lost, LOAD(ix->round_begun));
 			round_end(ix);
 		} else if (s->now_ns - ix->asked_ns >= REPEAT_NS) {
 			ask_round(s);

@@ -279,6 +279,44 @@ static void life__parted_directions_close(void **state)
 	rack_free(r);
 }
 
+// Who watches one direction knows where the FIN of the other ends: an acknowledgement of what came before
+// it is none of the FIN, and closes nothing.
+static void life__parted_directions_late_acknowledgement(void **state)
+{
+	unsigned parted = 0;
+
+	for (uint16_t port = 1000; port < 1024; port++) {
+		struct rack *r = rack_of((struct rack_conf){.split = true, .seed = port});
+		struct life l = open_of(r, port);
+		struct conn_view v = view_of(r, master_of(r, &l), &l);
+		bool moves = port & 1;
+		if (v.master[0] == v.master[1]) {
+			rack_free(r);
+			continue;
+		}
+		send_of(r, &l, false, FIN | ACK);
+		if (moves) { // to who has heard of the FIN from others alone
+			rack_port(r, v.master[0], false);
+			rack_run_ms(r, 5);
+		}
+		l.seq[1]--; // the client has not got it
+		send_of(r, &l, true, FIN | ACK);
+		send_of(r, &l, true, ACK);
+		l.seq[1]++;
+		send_of(r, &l, false, ACK);
+		rack_run_ms(r, 10);
+		for (unsigned i = 0; i < 3; i++)
+			if (rack_conn(r, i, &l.key, &v))
+				assert_int_equal(v.tcp, TCP_CLOSING);
+		send_of(r, &l, true, ACK);
+		rack_run_ms(r, 10);
+		assert_int_equal(view_of(r, master_of(r, &l), &l).tcp, TCP_CLOSED);
+		rack_free(r);
+		parted++;
+	}
+	assert_true(parted >= 6);
+}
+
 static bool lose_between(void *ctx, unsigned from, const struct frame *f)
 {
 	const unsigned *pair = ctx;
@@ -373,6 +411,7 @@ int main(void)
 		cmocka_unit_test(life__death_amid_the_close),
 		cmocka_unit_test(life__moved_amid_the_close),
 		cmocka_unit_test(life__parted_directions_close),
+		cmocka_unit_test(life__parted_directions_late_acknowledgement),
 		cmocka_unit_test(life__parted_directions_end_is_told),
 		cmocka_unit_test(life__what_has_ended_makes_way),
 	};

@@ -449,6 +449,43 @@ static void predict__late_answers(void **state)
 	rack_free(r);
 }
 
+// An answer counts by its number, of these ports, and once.
+static void predict__one_answer(void **state)
+{
+	static struct tap t;
+	struct flow f = flow_of(0, "10.1.0.101");
+	struct rack *r = rack_of((struct rack_conf){.seed = 16, .probed = true});
+	struct wire_confirm c;
+
+	t = (struct tap){.r = r, .confirms = true, .lose = true};
+	rack_tap(r, keep, &t);
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	for (unsigned n = 0; n < 200 && t.n == 0; n++)
+		rack_step(r);
+	assert_true(t.n > 0);
+	assert_int_equal(
+		wire_get_confirm(t.bytes[0] + 42 + WIRE_HEADER_SIZE, WIRE_CONFIRM_SIZE, &c),
+		WIRE_CONFIRM_SIZE);
+	struct shard *s = node_shard(rack_node(r, t.to[0]), 0);
+	unsigned from = (unsigned)t.bytes[0][11] - 1;
+	struct wire_confirm wrong[] = {c, c, c};
+	wrong[0].nonce ^= 1ull << 40;
+	wrong[1].epoch--;
+	wrong[2].group = 9;
+	for (unsigned n = 0; n < 3; n++) {
+		uint64_t stale = s->counters[C_confirms_stale];
+		predict_confirmed(s, from, &wrong[n]);
+		assert_int_equal(s->counters[C_confirms_stale], stale + 1);
+	}
+	uint64_t stale = s->counters[C_confirms_stale];
+	predict_confirmed(s, from, &c);
+	assert_int_equal(s->counters[C_confirms_stale], stale);
+	predict_confirmed(s, from, &c);
+	assert_int_equal(s->counters[C_confirms_stale], stale + 1);
+	rack_tap(r, NULL, NULL);
+	rack_free(r);
+}
+
 static void predict__bounded(void **state)
 {
 	struct rack *r =
@@ -485,6 +522,7 @@ int main(void)
 		cmocka_unit_test(predict__recorded_questions),
 		cmocka_unit_test(predict__changed_questions),
 		cmocka_unit_test(predict__late_answers),
+		cmocka_unit_test(predict__one_answer),
 		cmocka_unit_test(predict__bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -361,6 +361,15 @@ static void let_go(struct shard *s, uint32_t i, bool lost)
 	s->pulls_asking--;
 }
 
+// Who should have told has not: what waits is lost, for it must not open another life of a connection that
+// goes on elsewhere.
+static void give_up(struct shard *s, uint32_t i)
+{
+	count(s, C_pulls_failed);
+	let_go(s, i, true);
+	release(s, i);
+}
+
 static void resolve(struct shard *s, uint32_t i, bool found)
 {
 	struct pull *p = &s->pulls[i];
@@ -465,8 +474,12 @@ static void look_at_packets(struct shard *s)
 		struct waiting *waiting = &s->waiting[w];
 		uint32_t next = waiting->next;
 		bool told = index_candidates(s, waiting->fp) != 0;
+		bool over = index_round_over(s, waiting->round);
+		// A member whose set has been lost meanwhile has not answered, either: it is asked itself.
+		told |= over && index_blind(s) != 0;
 		waiting->next = 0;
-		if (told || index_round_over(s, waiting->round)) {
+		if (told || over) {
+			waiting->lost = !told && index_round_lost(s, waiting->round);
 			if (!told)
 				waiting->frame.flags |= TRIPOD_PKT_WAITED;
 			shard_again(s, w);
@@ -489,11 +502,13 @@ void pull_look_again(struct shard *s)
 
 	for (uint32_t i = s->round_first; i != 0; i = next) {
 		struct pull *p = &s->pulls[i];
-		uint64_t nodes = index_candidates(s, p->fp) & ~p->tried;
+		uint64_t nodes = (index_candidates(s, p->fp) | index_blind(s)) & ~p->tried;
 		next = p->next_round;
 		if (!index_round_over(s, p->round))
 			continue;
-		if (nodes == 0) {
+		if (nodes == 0 && !p->checks && index_round_lost(s, p->round)) {
+			give_up(s, i);
+		} else if (nodes == 0) {
 			resolve(s, i, false);
 		} else {
 			unlink_round(s, i);
@@ -609,7 +624,8 @@ void pull_send(struct shard *s)
 static void timed_out(struct shard *s, uint32_t i)
 {
 	struct pull *p = &s->pulls[i];
-	bool known = index_candidates(s, p->fp) & p->awaited;
+	// Of one that misses heartbeats, too, and is in no set of keys like this, its backups have told.
+	bool known = (index_candidates(s, p->fp) | shard_responsive(s)) & p->awaited;
 
 	if (p->found || p->checks || !known) {
 		if (!p->found)
@@ -617,9 +633,7 @@ static void timed_out(struct shard *s, uint32_t i)
 		resolve(s, i, p->found);
 		return;
 	}
-	count(s, C_pulls_failed);
-	let_go(s, i, true);
-	release(s, i);
+	give_up(s, i);
 }
 
 // When a pull is to be looked at again, having been looked at now.

@@ -197,6 +197,12 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 		w->dir[d].tcp_flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 		if (w->dir[d].tcp_flags & TCP_DIR_WSCALE)
 			w->dir[d].wscale = c->dir[d].tcp.wscale;
+		// For who watches the other direction, as long as it waits for the acknowledgement.
+		if ((c->dir[d].tcp.flags & TCP_DIR_FIN_SEEN) &&
+			!(c->dir[!d].tcp.flags & TCP_DIR_FIN_ACKED)) {
+			w->dir[d].tcp_flags |= TCP_DIR_FIN_SEEN;
+			w->dir[d].fin = c->dir[d].tcp.end;
+		}
 		w->dir[d].age_ms = repl_age_ms(s, c->dir[d].seen);
 	}
 	if (!full)

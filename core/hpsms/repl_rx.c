@@ -28,6 +28,15 @@ static bool of_former_life(const struct shard *s, const struct conn_version *v)
 	return v->writer == s->conf->id;
 }
 
+// Where the FIN of a direction ends: so one that watches the other direction knows its acknowledgement.
+static void learn_fin(struct tcp_dir *t, const struct wire_record *w, unsigned d)
+{
+	if (!(w->dir[d].tcp_flags & TCP_DIR_FIN_SEEN) || (t->flags & TCP_DIR_FIN_SEEN))
+		return;
+	t->flags |= TCP_DIR_FIN_SEEN;
+	t->end = w->dir[d].fin;
+}
+
 static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -36,6 +45,7 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 
 	// Flags only ever grow, so they are merged whoever claims the direction.
 	c->dir[d].tcp.flags |= w->dir[d].tcp_flags & TCP_DIR_DURABLE;
+	learn_fin(&c->dir[d].tcp, w, d);
 	if (w->dir[d].tcp_flags & TCP_DIR_SYN)
 		c->dir[d].tcp.wscale = w->dir[d].wscale;
 	if ((int32_t)(seen - c->dir[d].seen) > 0)
@@ -177,6 +187,7 @@ static uint32_t install(
 	}
 	for (unsigned d = 0; d < 2; d++) {
 		c->dir[d].tcp.flags = w->dir[d].tcp_flags & TCP_DIR_DURABLE;
+		learn_fin(&c->dir[d].tcp, w, d);
 		c->dir[d].tcp.wscale = w->dir[d].wscale;
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
 	}

@@ -135,7 +135,10 @@ struct wire_record {
 	uint64_t incarnation;
 	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
-		uint8_t tcp_flags, wscale; // durable bits of struct tcp_dir; wscale with its flag
+		// Durable bits of struct tcp_dir, and TCP_DIR_FIN_SEEN if fin is told; wscale
+		// with its flag.
+		uint8_t tcp_flags, wscale;
+		uint32_t fin; // number behind its FIN
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED

@@ -97,6 +97,10 @@ struct wire_record wire_random_record(struct rng *r, bool v6, uint8_t parts, uin
 		w.dir[p].tcp_flags = rng_next(r) & TCP_DIR_DURABLE;
 		if (w.dir[p].tcp_flags & TCP_DIR_WSCALE)
 			w.dir[p].wscale = (uint8_t)rng_below(r, 15);
+		if ((w.dir[p].tcp_flags & TCP_DIR_FIN) && rng_below(r, 2)) {
+			w.dir[p].tcp_flags |= TCP_DIR_FIN_SEEN;
+			w.dir[p].fin = (uint32_t)rng_next(r);
+		}
 		w.dir[p].age_ms = (uint32_t)random_number(r, UINT32_MAX);
 	}
 	if (parts != 7)

@@ -161,9 +161,12 @@ static bool parts_valid(const struct wire_record *r)
 		if ((r->parts & 1 << p) && r->version[p].writer >= NODES_MAX)
 			return false;
 	for (unsigned d = 0; d < 2; d++) {
-		bool has_wscale = r->dir[d].tcp_flags & TCP_DIR_WSCALE;
-		if ((r->parts & 1 << d) && ((r->dir[d].tcp_flags & ~TCP_DIR_DURABLE) != 0 ||
-						   r->dir[d].wscale > (has_wscale ? 14 : 0)))
+		uint8_t flags = r->dir[d].tcp_flags;
+		bool has_wscale = flags & TCP_DIR_WSCALE, has_fin = flags & TCP_DIR_FIN_SEEN;
+		if ((r->parts & 1 << d) &&
+			((flags & TCP_DIR_LEARNED) || (has_fin && !(flags & TCP_DIR_FIN)) ||
+				(!has_fin && r->dir[d].fin != 0) ||
+				r->dir[d].wscale > (has_wscale ? 14 : 0)))
 			return false;
 	}
 	return true;
@@ -232,6 +235,8 @@ static uint8_t *put_dir(uint8_t *b, const struct wire_record *r, unsigned d, boo
 	*b++ = r->dir[d].tcp_flags;
 	if (r->dir[d].tcp_flags & TCP_DIR_WSCALE)
 		*b++ = r->dir[d].wscale;
+	if (r->dir[d].tcp_flags & TCP_DIR_FIN_SEEN)
+		b = wire_put32(b, r->dir[d].fin);
 	return wire_put_number(b, r->dir[d].age_ms);
 }
 
@@ -248,6 +253,12 @@ static const uint8_t *get_dir(
 		if (b == end)
 			return NULL;
 		r->dir[d].wscale = *b++;
+	}
+	if (r->dir[d].tcp_flags & TCP_DIR_FIN_SEEN) {
+		if (end - b < 4)
+			return NULL;
+		r->dir[d].fin = wire_get32(b);
+		b += 4;
 	}
 	b = wire_get_number(b, end, UINT32_MAX, &age_ms);
 	r->dir[d].age_ms = (uint32_t)age_ms;
