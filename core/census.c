@@ -13,6 +13,7 @@ static void count_mastered(struct shard *s, uint32_t i)
 	unsigned copies = (unsigned)__builtin_popcountll(acked);
 
 	s->census.mastered++;
+	trim_look(s, i);
 	// Nothing is promised to what is not answered, nor to what is not replicated.
 	if (!(c->flags & CONN_ANSWERED) || conn_durability(c) == DURABILITY_NONE)
 		return;
@@ -23,6 +24,7 @@ static void count_mastered(struct shard *s, uint32_t i)
 
 void census_step(struct shard *s)
 {
+	trim_begin(s);
 	for (unsigned n = 0; n < CENSUS_SCAN; n++) {
 		if (++s->census.at > s->store.highest) {
 			s->gauge.mastered = s->census.mastered;

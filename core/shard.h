@@ -19,6 +19,7 @@
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
+//   hpsms/trim.c     copies that nobody needs any more
 //   hpsms/place.c    who holds the copies
 //   hpsms/predict.c  where the switch will send packets next: computed, or asked of it
 //   hpsms/fetch.c    chains that peers have and this node has not
@@ -281,6 +282,7 @@ struct shard {
 	struct sync sync;
 	struct requests requests;
 	struct kinds kinds;
+	unsigned trims; // copies whose end may still be asked for in this tick
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
@@ -716,7 +718,16 @@ void sync_run(struct shard *s); // at the end of a step: what may leave leaves
 uint64_t sync_tick(struct shard *s);
 void *sync_buffer(const struct shard *s, uint32_t place); // of the packet that waits there, or NULL
 
+// ---- hpsms/trim.c ----
+void trim_begin(struct shard *s); // of a walk
+void trim_look(
+	struct shard *s, uint32_t i); // has record i, mastered here, more copies than it needs?
+void trim_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+
 // ---- hpsms/place.c ----
+// Holders of record i, this node not counted, that should keep their copies: those to which its packets would go, and
+// as many others as make k.
+uint64_t place_keep(const struct shard *s, uint32_t i);
 // The members that should have a copy of record i and have none: those to which the switch would send
 // its packets, now and after failures, and others until k have one (k + 1 while this node drains).
 uint64_t place_missing(const struct shard *s, uint32_t i);

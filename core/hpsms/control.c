@@ -671,6 +671,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		request_rx(s, h, body, len);
 	else if (h->type == WIRE_APPLIED)
 		request_applied_rx(s, h, body, len);
+	else if (h->type == WIRE_FORGET || h->type == WIRE_FORGOT)
+		trim_rx(s, h, body, len);
 	else if (h->type == WIRE_KIND)
 		kind_rx(s, h, body, len);
 	else if (h->type == WIRE_CONFIRM)

@@ -807,15 +807,26 @@ static void kind__questions_a_second(void **state)
 
 // ---- Anything ----
 
+struct losses {
+	struct rng rng;
+	unsigned percent;
+};
+
+static bool lose_some(void *ctx, unsigned from, const struct frame *f)
+{
+	struct losses *l = ctx;
+	return f->vlan == 30 && rng_below(&l->rng, 100) < l->percent;
+}
+
 static void kind__any_history(void **state)
 {
 	for (unsigned seed = 1; seed <= 12; seed++) {
 		struct rng rng = {.state = seed * 7919};
-		struct rack *r = rack_of((struct rack_conf){.nodes = 5,
-			.seed = seed,
-			.loss_percent = seed % 3 * 10,
-			.workers = 1 + seed % 2});
+		struct rack *r = rack_of(
+			(struct rack_conf){.nodes = 5, .seed = seed, .workers = 1 + seed % 2});
+		struct losses losses = {{.state = seed}, seed % 3 * 10};
 		uint64_t dead = 0;
+		rack_tap(r, lose_some, &losses);
 		for (unsigned k = 0; k < 150; k++) {
 			unsigned source = 1 + rng_below(&rng, 2), conn = rng_below(&rng, 60);
 			unsigned node = rng_below(&rng, 5);
@@ -836,6 +847,7 @@ static void kind__any_history(void **state)
 			if (dead >> i & 1)
 				rack_start(r, i);
 		}
+		losses.percent = 0; // or members would be taken for dead for ever
 		rack_run_ms(r, 14000);
 		for (unsigned source = 1; source <= 2; source++) {
 			unsigned n = held(r, source);

@@ -177,10 +177,12 @@ static uint64_t best_of(const struct minchurn_item *item, uint64_t among, unsign
 	return chosen;
 }
 
-static uint64_t missing_of(const struct shard *s, uint32_t i, const struct look *l)
+// What record i lacks when these nodes hold it.
+static uint64_t missing_of(
+	const struct shard *s, uint32_t i, const struct look *l, uint64_t holders)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	uint64_t holders = store_repl(&s->store, i)->holders, has = holders | shard_self(s);
+	uint64_t has = holders | shard_self(s);
 	uint64_t missing = l->must | (1ull << conn_opener(c) & s->joining);
 
 	missing &= l->among & ~holders;
@@ -208,7 +210,23 @@ uint64_t place_missing(const struct shard *s, uint32_t i)
 	struct look l;
 
 	look_at(s, i, &l);
-	return missing_of(s, i, &l);
+	return missing_of(s, i, &l, store_repl(&s->store, i)->holders);
+}
+
+uint64_t place_keep(const struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	uint64_t holders = store_repl(&s->store, i)->holders & ~shard_self(s);
+	struct look l;
+
+	look_at(s, i, &l);
+	uint64_t among = holders & l.answer;
+	uint64_t keep = (l.must & among) | best_of(&l.item, among & ~l.must, l.wanted);
+	unsigned copies = count_of(keep);
+	if (copies < l.least)
+		keep |= place_rendezvous(s, &c->dir[0].key, among & ~keep, l.least - copies);
+	// Not what would be wanted again at once.
+	return missing_of(s, i, &l, keep | shard_self(s)) != 0 ? holders : keep;
 }
 
 // ---- Batches ----
@@ -234,7 +252,7 @@ uint64_t place_now(struct shard *s, uint32_t i)
 	struct look l;
 
 	look_at(s, i, &l);
-	uint64_t missing = missing_of(s, i, &l);
+	uint64_t missing = missing_of(s, i, &l, store_repl(&s->store, i)->holders);
 	// Both masters of a connection of sync choose, and must choose the same.
 	if (count_of(missing & ~l.must) < 2 || l.item.n == 0 ||
 		conn_durability(c) != DURABILITY_ASYNC || s->drain != 0)

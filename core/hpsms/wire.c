@@ -33,8 +33,8 @@ static bool header_valid(const struct wire_header *h)
 	bool to_all = h->type == WIRE_HELLO || h->type == WIRE_PULL || h->type == WIRE_INDEX ||
 		      h->type == WIRE_ASK || h->type == WIRE_PREDICATE;
 	bool to_one = h->type == WIRE_LOG || h->type == WIRE_LACK || h->type == WIRE_REQUEST ||
-		      h->type == WIRE_APPLIED || h->type == WIRE_CONFIRM ||
-		      h->type == WIRE_KIND; // worker
+		      h->type == WIRE_APPLIED || h->type == WIRE_CONFIRM || h->type == WIRE_KIND ||
+		      h->type == WIRE_FORGET || h->type == WIRE_FORGOT; // worker
 	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
 		h->boot == 0)
 		return false;
@@ -61,6 +61,8 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_REQUEST:
 	case WIRE_APPLIED:
 	case WIRE_KIND:
+	case WIRE_FORGET:
+	case WIRE_FORGOT:
 	case WIRE_CONFIRM:
 		return h->count > 0 && h->seq == 0;
 	case WIRE_PREDICATE:

@@ -39,7 +39,9 @@ enum wire_type {
 	WIRE_PREDICATE = 15, // in the place of a connection's packet: where does it arrive?
 	WIRE_CONFIRM = 16, // answer: it has arrived here
 	WIRE_KIND = 17, // state of other keys than a connection's: questions, answers and copies
-	WIRE_TYPE_MAX = WIRE_KIND,
+	WIRE_FORGET = 18, // to holders: copies that are not needed any more
+	WIRE_FORGOT = 19, // answer: they are gone
+	WIRE_TYPE_MAX = WIRE_FORGOT,
 };
 
 struct wire_header {
@@ -196,6 +198,16 @@ int wire_put_request(uint8_t *buf, size_t size, const struct wire_request *r);
 int wire_get_request(const uint8_t *buf, size_t len, struct wire_request *r);
 int wire_put_applied(uint8_t *buf, size_t size, const struct wire_applied *a);
 int wire_get_applied(const uint8_t *buf, size_t len, struct wire_applied *a);
+
+// Items of FORGET and FORGOT.
+struct wire_forget {
+	uint64_t hash; // store_hash() of the key of direction 0
+	uint64_t incarnation;
+	uint16_t stamp; // of the record of who asks; comes back as it is
+	uint16_t epoch[PARTS]; // of what there is a copy of
+};
+int wire_put_forget(uint8_t *buf, size_t size, const struct wire_forget *f);
+int wire_get_forget(const uint8_t *buf, size_t len, struct wire_forget *f);
 
 // ---- wire_kind.c ----
 enum wire_kind_op {

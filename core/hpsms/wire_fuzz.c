@@ -36,6 +36,7 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct wire_request request;
 		struct wire_applied applied;
 		struct wire_kind kind;
+		struct wire_forget forget;
 		struct wire_predicate predicate;
 		struct wire_confirm confirm;
 		uint64_t hash;
@@ -66,6 +67,11 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_APPLIED:
 		n = wire_get_applied(data, len, &u.applied);
 		put = n < 0 ? n : wire_put_applied(again, sizeof(again), &u.applied);
+		break;
+	case WIRE_FORGET:
+	case WIRE_FORGOT:
+		n = wire_get_forget(data, len, &u.forget);
+		put = n < 0 ? n : wire_put_forget(again, sizeof(again), &u.forget);
 		break;
 	case WIRE_KIND:
 		n = wire_get_kind(data, len, &u.kind);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Items of REQUEST and APPLIED: changes of a connection's shared part that another node asks for.
+// Items of REQUEST and APPLIED: changes of a connection's shared part that another node asks for; and of FORGET and
+// FORGOT: copies that are given up.
 #include <errno.h>
 
 #include "core/hpsms/wire.h"
@@ -85,4 +86,34 @@ int wire_get_applied(const uint8_t *buf, size_t len, struct wire_applied *a)
 	const uint8_t *b = get_which(buf, buf + len, &a->hash, &a->incarnation, &a->seq);
 
 	return b == NULL || a->seq == 0 ? -EINVAL : (int)(b - buf);
+}
+
+int wire_put_forget(uint8_t *buf, size_t size, const struct wire_forget *f)
+{
+	uint8_t bytes[8 + WIRE_NUMBER_MAX + 8];
+	uint8_t *b = wire_put_number(wire_put64(bytes, f->hash), f->incarnation);
+
+	b = wire_put16(b, f->stamp);
+	for (unsigned p = 0; p < PARTS; p++)
+		b = wire_put16(b, f->epoch[p]);
+	if (size < (size_t)(b - bytes))
+		return -ENOSPC;
+	memcpy(buf, bytes, (size_t)(b - bytes));
+	return (int)(b - bytes);
+}
+
+int wire_get_forget(const uint8_t *buf, size_t len, struct wire_forget *f)
+{
+	const uint8_t *b = buf + 8, *end = buf + len;
+
+	if (len < 8)
+		return -EINVAL;
+	f->hash = wire_get64(buf);
+	b = wire_get_number(b, end, UINT64_MAX, &f->incarnation);
+	if (b == NULL || end - b < 8)
+		return -EINVAL;
+	f->stamp = wire_get16(b);
+	for (unsigned p = 0; p < PARTS; p++)
+		f->epoch[p] = wire_get16(b + 2 + 2 * p);
+	return (int)(b + 8 - buf);
 }

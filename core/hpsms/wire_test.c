@@ -441,6 +441,21 @@ static void request__bytes_as_documented(void **state)
 	assert_int_equal(wire_put_request(b, sizeof(b), &q), -EINVAL);
 }
 
+static void forget__bytes_as_documented(void **state)
+{
+	static const uint8_t want[] = {1, 2, 3, 4, 5, 6, 7, 8, 0xac, 2, 9, 10, 0, 1, 0, 2, 1, 0};
+	struct wire_forget f = {0x0102030405060708, 300, 0x090a, {1, 2, 256}}, got;
+	uint8_t b[32];
+
+	assert_int_equal(wire_put_forget(b, sizeof(b), &f), sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+	assert_int_equal(wire_put_forget(b, sizeof(want) - 1, &f), -ENOSPC);
+	for (size_t len = 0; len < sizeof(want); len++)
+		assert_int_equal(wire_get_forget(want, len, &got), -EINVAL);
+	assert_int_equal(wire_get_forget(want, sizeof(want), &got), sizeof(want));
+	assert_memory_equal(&got, &f, sizeof(f));
+}
+
 static void prop__requests(void **state)
 {
 	struct rng r = {SEED};
@@ -465,7 +480,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
 		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN,
-		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND};
+		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND, WIRE_FORGET, WIRE_FORGOT};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
@@ -508,6 +523,12 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
 		if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
+		else if (h.type == WIRE_FORGET || h.type == WIRE_FORGOT)
+			n = wire_put_forget(b + len, room,
+				&(struct wire_forget){.hash = rng_next(r),
+					.incarnation = rng_next(r) >> rng_below(r, 64),
+					.stamp = (uint16_t)rng_next(r),
+					.epoch = {1, (uint16_t)rng_next(r), 3}});
 		else if (h.type == WIRE_KIND)
 			n = wire_put_kind(b + len, room, &kind);
 		else if (h.type == WIRE_INDEX)
@@ -573,6 +594,7 @@ int main(void)
 		cmocka_unit_test(tuple__question),
 		cmocka_unit_test(prop__tuples),
 		cmocka_unit_test(request__bytes_as_documented),
+		cmocka_unit_test(forget__bytes_as_documented),
 		cmocka_unit_test(prop__requests),
 		cmocka_unit_test(prop__fuzz_target),
 	};
