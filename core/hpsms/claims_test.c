@@ -123,6 +123,39 @@ static void claims__new_holder_is_behind(void **state)
 	}
 }
 
+// The former master of a direction had not told yet that it was being closed, and tells who has taken over.
+// From that one the other holders hear of it, who else keep the connection for much longer.
+static void claims__what_the_former_master_had_not_told(void **state)
+{
+	for (unsigned masters = 0; masters < 4; masters++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+		struct wire_record w = forge_record(r, 1, 0, 2);
+		struct conn *at_0, *at_2;
+
+		w.holders = 7;
+		for (unsigned d = 0; d < 2; d++)
+			w.dir[d].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+		forge(r, 1, 0, &w);
+		forge(r, 1, 2, &w);
+		const struct conn_repl *l = forge_find(r, 0, 1, &at_0);
+		at_0->flags |= masters;
+		w.version[0].epoch = w.version[1].epoch = 1; // as node 1 was
+		w.version[0].writer = w.version[1].writer = 1;
+		w.dir[1].tcp_flags |= TCP_DIR_FIN | TCP_DIR_FIN_ACKED;
+		forge(r, 1, 0, &w);
+		rack_run_ms(r, 20);
+		forge_find(r, 2, 1, &at_2);
+		assert_true(at_0->dir[1].tcp.flags & TCP_DIR_FIN);
+		assert_int_equal(at_2->dir[1].tcp.flags & TCP_DIR_DURABLE,
+			masters & CONN_MASTER_1 ? w.dir[1].tcp_flags : w.dir[0].tcp_flags);
+		assert_int_equal(l->part[1].version, masters & CONN_MASTER_1 ? 1 : 0);
+		assert_int_equal(l->part[0].version, 0);
+		forge(r, 1, 0, &w); // once is enough
+		assert_int_equal(l->part[1].version, masters & CONN_MASTER_1 ? 1 : 0);
+		rack_free(r);
+	}
+}
+
 static uint32_t index_of(struct rack *r, unsigned node, const struct tripod_tuple *key)
 {
 	struct store *st = &node_shard(rack_node(r, node), 0)->store;
@@ -564,6 +597,7 @@ int main(void)
 		cmocka_unit_test(claims__of_a_former_life),
 		cmocka_unit_test(claims__unlisted_holder),
 		cmocka_unit_test(claims__new_holder_is_behind),
+		cmocka_unit_test(claims__what_the_former_master_had_not_told),
 		cmocka_unit_test(claims__answer_that_opened_something),
 		cmocka_unit_test(claims__refused_alone),
 		cmocka_unit_test(claims__end_is_told),
