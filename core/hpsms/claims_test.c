@@ -97,6 +97,32 @@ static void claims__unlisted_holder(void **state)
 	}
 }
 
+// A node gives a copy in place of the writer, which it does not hear. Whoever gets it hears the writer, and
+// tells it; not if the giver is one who tells it itself.
+static void claims__writer_is_told_of_a_copy(void **state)
+{
+	for (unsigned how = 0; how < 4; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+		struct wire_record w = forge_record(r, 1, 2, 1);
+
+		w.holders = how == 1 ? 3 : 7; // though the giver has forgotten it
+		if (how == 2)
+			w.version[1].writer = 1;
+		if (how == 3)
+			w.flags |= WIRE_RECORD_ANSWER;
+		forge(r, 1, 0, &w);
+		rack_run_ms(r, 20);
+		const struct conn_repl *told = forge_find(r, 2, 1, NULL);
+		if (how < 2) {
+			assert_non_null(told);
+			assert_true(told->holders & 1u << 0);
+		} else {
+			assert_null(told);
+		}
+		rack_free(r);
+	}
+}
+
 // Another node takes a direction over with a copy that it was given elsewhere, just when this one writes
 // its own: it is sent what it lacks, as nobody else knows that it lacks it.
 static void claims__new_holder_is_behind(void **state)
@@ -596,6 +622,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(claims__of_a_former_life),
 		cmocka_unit_test(claims__unlisted_holder),
+		cmocka_unit_test(claims__writer_is_told_of_a_copy),
 		cmocka_unit_test(claims__new_holder_is_behind),
 		cmocka_unit_test(claims__what_the_former_master_had_not_told),
 		cmocka_unit_test(claims__answer_that_opened_something),

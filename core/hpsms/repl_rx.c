@@ -150,6 +150,21 @@ static enum durability durability_of(const struct wire_record *w)
 					     : DURABILITY_ASYNC;
 }
 
+// A copy that was given by a node which writes no part, in place of a writer that it did not hear. If this
+// node hears that one, it tells it of the copy: nobody else would, and it would miss what is written.
+static void tell_writers(struct shard *s, uint32_t i, unsigned from)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = 0;
+
+	for (unsigned p = 0; p < PARTS; p++)
+		writers |= 1ull << r->part[p].writer;
+	if (writers & 1ull << from)
+		return;
+	conn_hold(s, r, writers & s->live);
+	repl_queue_all(s, i, writers);
+}
+
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told. *alone: another connection has its tuple.
 static uint32_t install(
@@ -212,6 +227,9 @@ static uint32_t install(
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);
+	// Who answers a pull tells them itself.
+	if (!(w->flags & WIRE_RECORD_ANSWER))
+		tell_writers(s, i, from);
 	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
 	unsigned writer = r->part[PART_SHARED].writer;
 	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
