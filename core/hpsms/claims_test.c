@@ -97,6 +97,32 @@ static void claims__unlisted_holder(void **state)
 	}
 }
 
+// A node gives a copy in place of the writer, which it does not hear. Whoever gets it hears the writer, and
+// tells it; not if the giver is one who tells it itself.
+static void claims__writer_is_told_of_a_copy(void **state)
+{
+	for (unsigned how = 0; how < 4; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+		struct wire_record w = forge_record(r, 1, 2, 1);
+
+		w.holders = how == 1 ? 3 : 7; // though the giver has forgotten it
+		if (how == 2)
+			w.version[1].writer = 1;
+		if (how == 3)
+			w.flags |= WIRE_RECORD_ANSWER;
+		forge(r, 1, 0, &w);
+		rack_run_ms(r, 20);
+		const struct conn_repl *told = forge_find(r, 2, 1, NULL);
+		if (how < 2) {
+			assert_non_null(told);
+			assert_true(told->holders & 1u << 0);
+		} else {
+			assert_null(told);
+		}
+		rack_free(r);
+	}
+}
+
 // Another node takes a direction over with a copy that it was given elsewhere, just when this one writes
 // its own: it is sent what it lacks, as nobody else knows that it lacks it.
 static void claims__new_holder_is_behind(void **state)
@@ -119,6 +145,39 @@ static void claims__new_holder_is_behind(void **state)
 		const struct conn_repl *told = forge_find(r, 2, 1, NULL);
 		assert_non_null(told);
 		assert_int_equal(told->part[part].version, 5);
+		rack_free(r);
+	}
+}
+
+// The former master of a direction had not told yet that it was being closed, and tells who has taken over.
+// From that one the other holders hear of it, who else keep the connection for much longer.
+static void claims__what_the_former_master_had_not_told(void **state)
+{
+	for (unsigned masters = 0; masters < 4; masters++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+		struct wire_record w = forge_record(r, 1, 0, 2);
+		struct conn *at_0, *at_2;
+
+		w.holders = 7;
+		for (unsigned d = 0; d < 2; d++)
+			w.dir[d].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+		forge(r, 1, 0, &w);
+		forge(r, 1, 2, &w);
+		const struct conn_repl *l = forge_find(r, 0, 1, &at_0);
+		at_0->flags |= masters;
+		w.version[0].epoch = w.version[1].epoch = 1; // as node 1 was
+		w.version[0].writer = w.version[1].writer = 1;
+		w.dir[1].tcp_flags |= TCP_DIR_FIN | TCP_DIR_FIN_ACKED;
+		forge(r, 1, 0, &w);
+		rack_run_ms(r, 20);
+		forge_find(r, 2, 1, &at_2);
+		assert_true(at_0->dir[1].tcp.flags & TCP_DIR_FIN);
+		assert_int_equal(at_2->dir[1].tcp.flags & TCP_DIR_DURABLE,
+			masters & CONN_MASTER_1 ? w.dir[1].tcp_flags : w.dir[0].tcp_flags);
+		assert_int_equal(l->part[1].version, masters & CONN_MASTER_1 ? 1 : 0);
+		assert_int_equal(l->part[0].version, 0);
+		forge(r, 1, 0, &w); // once is enough
+		assert_int_equal(l->part[1].version, masters & CONN_MASTER_1 ? 1 : 0);
 		rack_free(r);
 	}
 }
@@ -563,7 +622,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(claims__of_a_former_life),
 		cmocka_unit_test(claims__unlisted_holder),
+		cmocka_unit_test(claims__writer_is_told_of_a_copy),
 		cmocka_unit_test(claims__new_holder_is_behind),
+		cmocka_unit_test(claims__what_the_former_master_had_not_told),
 		cmocka_unit_test(claims__answer_that_opened_something),
 		cmocka_unit_test(claims__refused_alone),
 		cmocka_unit_test(claims__end_is_told),

@@ -150,6 +150,21 @@ static enum durability durability_of(const struct wire_record *w)
 					     : DURABILITY_ASYNC;
 }
 
+// A copy that was given by a node which writes no part, in place of a writer that it did not hear. If this
+// node hears that one, it tells it of the copy: nobody else would, and it would miss what is written.
+static void tell_writers(struct shard *s, uint32_t i, unsigned from)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = 0;
+
+	for (unsigned p = 0; p < PARTS; p++)
+		writers |= 1ull << r->part[p].writer;
+	if (writers & 1ull << from)
+		return;
+	conn_hold(s, r, writers & s->live);
+	repl_queue_all(s, i, writers);
+}
+
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told. *alone: another connection has its tuple.
 static uint32_t install(
@@ -212,6 +227,9 @@ static uint32_t install(
 	if (c->flags & CONN_ANSWERED)
 		forward_prepare(s, i);
 	index_young(s, i);
+	// Who answers a pull tells them itself.
+	if (!(w->flags & WIRE_RECORD_ANSWER))
+		tell_writers(s, i, from);
 	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
 	unsigned writer = r->part[PART_SHARED].writer;
 	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
@@ -456,6 +474,17 @@ static bool behind(
 	       newer(&r->part[part], &w->version[part]);
 }
 
+// What the former master of a direction had not told when it heard of the new one, it tells that one alone;
+// who tells the others.
+static void tell_grown(struct shard *s, uint32_t i, unsigned grown)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	unsigned mine = (conn_masters(c, 0) ? 1u : 0) | (conn_masters(c, 1) ? 2u : 0);
+
+	if (grown & mine)
+		repl_changed(s, i, (grown & mine) | REPL_QUIET);
+}
+
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
 static bool merge(
 	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
@@ -468,11 +497,14 @@ static bool merge(
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
 	const bool wrote = mastered || r->part[PART_SHARED].writer == s->conf->id;
 	uint8_t more = 0; // TCP flags that the sender has not
+	unsigned grown = 0; // directions with flags that this node had not
 
 	for (unsigned d = 0; d < 2; d++) {
 		if (!(w->parts & 1u << d))
 			continue;
 		more |= c->dir[d].tcp.flags & TCP_DIR_DURABLE & (uint8_t)~w->dir[d].tcp_flags;
+		if (w->dir[d].tcp_flags & TCP_DIR_DURABLE & (uint8_t)~c->dir[d].tcp.flags)
+			grown |= 1u << d;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		stale |= conn_masters(c, d) && behind(r, d, w, from);
 		merge_dir(s, i, d, w);
@@ -502,6 +534,7 @@ static bool merge(
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
 	repl_hold(s, i, from);
+	tell_grown(s, i, grown);
 	// A new holder was sent what this node writes as the sender knew it.
 	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
 		      r->part[PART_SHARED].writer == s->conf->id;
