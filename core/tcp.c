@@ -380,18 +380,19 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 }
 
 // After the end: whoever has missed the last acknowledgement repeats its FIN or its last data, and
-// is acknowledged again. New data has no one to go to.
+// is acknowledged again. New data has no one to go to. Nor is an acknowledgement of this connection whose
+// number its FIN did not come to: the ports have been opened anew on another node.
 static enum tcp_verdict late(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
 {
-	bool learned = from->flags & TCP_DIR_LEARNED;
+	bool learned = from->flags & TCP_DIR_LEARNED, placed = from->flags & TCP_DIR_FIN_SEEN;
+	bool its = inside(g->end, from->end - reach(to->max_win), from->end);
 	if (g->payload_len == 0)
-		return TCP_OK;
-	if (learned && inside(g->end, from->end - reach(to->max_win), from->end))
+		return placed && !its ? TCP_AFTER_CLOSE : TCP_OK;
+	if (learned && its)
 		return TCP_OK;
 	// Its FIN was seen by another node: what is new here need not be new.
-	if (!((from->flags | to->flags) & TCP_DIR_RST) &&
-		!(learned && (from->flags & TCP_DIR_FIN_SEEN)))
+	if (!((from->flags | to->flags) & TCP_DIR_RST) && !(learned && placed))
 		return TCP_OK;
 	return TCP_AFTER_CLOSE;
 }

@@ -196,6 +196,11 @@ static void tcp_track__handshake_data_and_close(void **state)
 	assert_int_equal(send(&f, INI, F | A, 1101, 14562, WIN, 0), TCP_OK);
 	assert_int_equal(send(&f, INI, A | P, 1102, 14562, WIN, 1), TCP_AFTER_CLOSE);
 	assert_int_equal(send(&f, RES, A | P, 14562, 1102, WIN, 1), TCP_AFTER_CLOSE);
+	// Of the same ports, opened anew on another node.
+	struct fixture was = f;
+	assert_int_equal(send(&f, INI, A, 90001, 70001, WIN, 0), TCP_AFTER_CLOSE);
+	assert_int_equal(send(&f, RES, A, 70001, 90001, WIN, 0), TCP_AFTER_CLOSE);
+	assert_memory_equal(f.dir, was.dir, sizeof(f.dir));
 	assert_int_equal(send(&f, RES, R, 14562, 0, 0, 0), TCP_OK);
 	assert_int_equal(send(&f, INI, S, 99000, 0, WIN, 0), TCP_REOPEN);
 	assert_int_equal(send(&f, RES, S, 99000, 0, WIN, 0), TCP_REOPEN);
