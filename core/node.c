@@ -52,7 +52,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	s->worker = (uint8_t)worker;
 	s->now_ns = s->last_step_ns = now_ns;
 	s->now = now;
-	s->valid_from = s->awake_from = s->forgotten_from = now - AGE_MAX;
+	s->absent_from = s->valid_from = s->awake_from = s->forgotten_from = now - AGE_MAX;
 	// Mixed: seeds one step of the generator apart would give one sequence, shifted.
 	struct rng mix = {.state = conf->seed ^ (worker + 1) * 0xd6e8feb86659fd93ull};
 	s->rng.state = rng_next(&mix);

@@ -298,7 +298,7 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 		control_peer(s, m);
 		break;
 	case RING_DOUBT:
-		control_doubt(s, m->absent_ns);
+		control_doubt(s, m->absent_ns, true);
 		break;
 	case RING_CHAIN:
 		fetch_want(s, m->chain, m->node);
@@ -486,6 +486,8 @@ static void tick(struct shard *s)
 		s->valid_from = s->now - AGE_MAX;
 	if (s->now - s->forgotten_from > AGE_MAX)
 		s->forgotten_from = s->now - AGE_MAX;
+	if (s->now - s->absent_from > AGE_MAX)
+		s->absent_from = s->now - AGE_MAX;
 	if (s->now - s->awake_from > AGE_MAX)
 		s->awake_from = s->now - AGE_MAX;
 	expire(s);
@@ -524,7 +526,7 @@ void shard_step(struct shard *s, struct step *step)
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS) {
-		control_doubt(s, s->now_ns - s->last_step_ns);
+		control_doubt(s, s->now_ns - s->last_step_ns, true);
 		s->awake_from = s->now;
 	}
 	session_keys(s);

@@ -117,6 +117,7 @@ struct peer {
 	struct outgoing *out; // one a channel: the message being filled
 	struct lag *lag; // of all channels
 	uint64_t lost_ns; // since when it is not live
+	uint64_t restarted_ns; // when it was heard to have started anew; 0: never
 	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
 };
@@ -218,6 +219,7 @@ struct shard {
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
+	tick_t absent_from; // before it this node was away itself, so long that ends were forgotten
 	uint64_t last_step_ns;
 	uint64_t late_ns; // when a step last came later than the switch is patient
 	bool stale_rx; // packets lie there that are older than the switch's patience
@@ -615,7 +617,8 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 void control_transmit(
 	struct shard *s, struct frame *f, unsigned node, const uint8_t mac[6], uint16_t len);
 void control_hello(const struct shard *s, struct wire_hello *hello); // of this node, as it is now
-void control_doubt(struct shard *s, uint64_t absent_ns);
+// was_away: this node, or all others. false: one that was not heard is back.
+void control_doubt(struct shard *s, uint64_t absent_ns, bool was_away);
 void control_chains(struct shard *s); // worker 0: this node's chains have changed
 
 // ---- hpsms/session.c ----

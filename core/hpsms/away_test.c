@@ -146,6 +146,34 @@ static void away__what_lives_is_kept(void **state)
 	rack_free(r);
 }
 
+// Another node was away, which had none of them. Then who has the other copy of each starts anew: it
+// denies what it cannot know, and so do those that never had one.
+static void away__the_last_copy_is_kept(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .backups = 1});
+	struct flow f[FLOWS];
+	unsigned n = 0;
+
+	for (unsigned k = 0; n < FLOWS; k++) {
+		assert_int_equal(flows_open(r, &f[n], k, 1, SERVER), 1);
+		n += alive(r, 2, &f[n], 1) == 0;
+	}
+	rack_freeze(r, 2);
+	rack_run_ms(r, FORGOTTEN_MS);
+	rack_thaw(r, 2);
+	rack_run_ms(r, 500);
+	rack_kill(r, 0);
+	rack_run_ms(r, 10);
+	rack_start(r, 0);
+	rack_run_ms(r, 1000);
+	assert_int_equal(rack_counter(r, -1, C_copies_forsaken), 0);
+	for (unsigned k = 0; k < n; k++)
+		assert_true(rack_copies(r, &f[k].key) >= 2);
+	assert_int_equal(flows_exchange(r, f, n), n);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Who asks and has none must not be given what may have ended. A late packet of such a connection comes
 // to a node that has forgotten it, and to the one that was away.
 static void away__late_packets_revive_nothing(void **state)
@@ -319,6 +347,7 @@ int main(void)
 		cmocka_unit_test(away__an_old_queue_revives_nothing),
 		cmocka_unit_test(away__a_forgotten_life_is_not_passed_on),
 		cmocka_unit_test(away__what_lives_is_kept),
+		cmocka_unit_test(away__the_last_copy_is_kept),
 		cmocka_unit_test(away__late_packets_revive_nothing),
 		cmocka_unit_test(away__the_only_record_is_kept),
 		cmocka_unit_test(away__an_old_clock_ends_nothing),

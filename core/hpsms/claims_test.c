@@ -528,7 +528,7 @@ static void claims__what_has_ended_elsewhere(void **state)
 	rack_port(r, 0, true);
 	rack_port(r, 1, false);
 	assert_int_equal(state_of(r, 0, &f.key), CONN_LIVE);
-	control_doubt(node_shard(rack_node(r, 0), 0), 0);
+	control_doubt(node_shard(rack_node(r, 0), 0), 0, true);
 	rack_run_ms(r, 5);
 	deaf = 0;
 	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);

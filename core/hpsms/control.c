@@ -126,11 +126,13 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 
 // Not sure any more of what was not confirmed from now on: this node was stopped, or cut off. After half
 // the life of a tombstone the end of a connection may be forgotten before this node has heard of it.
-void control_doubt(struct shard *s, uint64_t absent_ns)
+void control_doubt(struct shard *s, uint64_t absent_ns, bool was_away)
 {
 	s->valid_from = s->now;
 	if (absent_ns >= s->conf->tombstone_ms * MS / 2)
 		s->forgotten_from = s->now;
+	if (absent_ns >= s->conf->tombstone_ms * MS / 2 && was_away)
+		s->absent_from = s->now;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	s->deaf_until_ns = s->now_ns + 3 * s->conf->heartbeat_ms * MS;
 	kind_doubt(s);
@@ -198,7 +200,7 @@ static void tell_workers(struct shard *s)
 
 static void doubt_all(struct shard *s, uint64_t absent_ns)
 {
-	control_doubt(s, absent_ns);
+	control_doubt(s, absent_ns, true);
 	s->untold_absent_ns = absent_ns;
 	s->untold_doubt = ((1u << s->conf->workers) - 1) & ~(1u << s->worker);
 	tell_workers(s);
@@ -259,6 +261,8 @@ void control_peer(struct shard *s, const struct ring_message *m)
 		memcpy(peer->mac, m->mac, 6);
 	peer->workers = m->workers;
 	if (rebooted) {
+		if (peer->boot != 0)
+			peer->restarted_ns = s->now_ns;
 		peer->boot = m->peer.boot;
 		session_reset(s, m->node, m->peer.floor);
 	}
@@ -293,7 +297,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	// It was here all the time and this node did not hear it: it may have taken over meanwhile.
 	if (changed && m->live && !rebooted)
-		control_doubt(s, s->now_ns - peer->lost_ns);
+		control_doubt(s, s->now_ns - peer->lost_ns, (s->live & ~bit & ~shard_self(s)) == 0);
 	if (changed && !m->live)
 		peer->lost_ns = s->now_ns;
 	if (rebooted) {

@@ -308,9 +308,27 @@ static void unlink_round(struct shard *s, uint32_t i)
 	*link = s->pulls[i].next_round;
 }
 
+// Others had copies of c, and each of them is dead or has started anew since it was heard of last: of its
+// end they could know no more than of its life, and who never had a copy denies it either way. This node
+// was there all the time, so they would have told it of an end before.
+static bool is_last(const struct shard *s, const struct conn *c, uint64_t had, uint64_t denied)
+{
+	uint64_t age_ns = (uint64_t)(s->now - conn_last_seen(c)) << TICK_SHIFT;
+	uint64_t remember = had & s->live;
+
+	if (had == 0 || (int32_t)(conn_last_seen(c) - s->absent_from) < 0)
+		return false;
+	for (uint64_t left = remember; left != 0; left &= left - 1) {
+		uint64_t at_ns = s->peer[__builtin_ctzll(left)].restarted_ns;
+		if (at_ns != 0 && s->now_ns - at_ns <= age_ns)
+			remember &= ~(left & -left);
+	}
+	return (denied & remember) == 0;
+}
+
 // What was uncertain has been asked for. Who denies it had a copy, perhaps, and needs another. If all do,
 // and did not forget in the time that a tombstone stays, it has ended: within the contract, one of those
-// that had a copy would have it still. What nobody else ever had is kept.
+// that had a copy would have it still. What nobody else ever had is kept, and what is the last copy.
 static void checked(struct shard *s, struct pull *p, bool found)
 {
 	struct store_hit hit = store_find(&s->store, &p->key, p->hash);
@@ -327,7 +345,8 @@ static void checked(struct shard *s, struct pull *p, bool found)
 	bool shared = holders_with(r, HOLDER_KNOWN) & ~shard_self(s);
 	for (unsigned part = 0; part < PARTS; part++)
 		shared |= r->part[part].writer != s->conf->id;
-	if (!found && shared && conn_forgettable(s, c)) {
+	uint64_t had = r->holders & ~shard_self(s);
+	if (!found && shared && conn_forgettable(s, c) && !is_last(s, c, had, p->denied)) {
 		count(s, C_copies_forsaken);
 		if (!conn_free(s, hit.index))
 			look_later(s, hit.index);
