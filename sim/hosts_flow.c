@@ -140,6 +140,17 @@ static bool count_answer(struct hosts_conn *c, uint32_t number)
 	return true;
 }
 
+// The way by which the first answer has come is the connection's; of another the gateway may think no more.
+static void settle(struct hosts_conn *c, uint64_t tag)
+{
+	c->settled = c->round;
+	c->settled_tag = tag;
+	for (uint32_t n = 0; n < c->ways; n++) {
+		if (tag_of(&c->asked[n]) == tag)
+			c->e.peer = c->asked[n];
+	}
+}
+
 static void answered(struct hosts *h, struct hosts_conn *c, const struct datagram *d, uint16_t len)
 {
 	if (d->number >= c->round) {
@@ -149,8 +160,7 @@ static void answered(struct hosts *h, struct hosts_conn *c, const struct datagra
 	if (c->phase == PHASE_OPENING) {
 		c->phase = PHASE_OPEN;
 		c->e.established_ns = h->now_ns;
-		c->settled = c->round;
-		c->settled_tag = d->tag;
+		settle(c, d->tag);
 		h->totals.established++;
 		hosts_tell(h, c, HOSTS_ESTABLISHED, "answered");
 	}
@@ -187,6 +197,9 @@ static void requested(struct hosts *h, struct hosts_conn *c, const struct hosts_
 	}
 	if (c->phase == PHASE_OPENING || tag == c->settled_tag)
 		c->e.peer = p->tuple;
+	if (c->phase == PHASE_OPENING && c->ways < HOSTS_WAYS &&
+		(c->ways == 0 || tag_of(&c->asked[c->ways - 1]) != tag))
+		c->asked[c->ways++] = p->tuple;
 	c->e.bytes += p->payload_len;
 	struct tripod_tuple back = tripod_tuple_reverse(&p->tuple);
 	send(h, &back,

@@ -13,6 +13,7 @@
 #include "sim/hosts.h"
 #include "sim/hosts_packet.h"
 
+#define HOSTS_WAYS 4 // by which requests may go that are not answered yet
 #define HOSTS_NONE UINT32_MAX
 #define HOSTS_NEVER UINT64_MAX
 #define HOSTS_GAPS 8 // runs of bytes that an end holds out of order
@@ -81,6 +82,9 @@ struct hosts_conn {
 	// highest; how many in all; requests sent when the first answer came, and whence that had come.
 	uint32_t answered_high, answered, settled;
 	uint64_t answered_bits, settled_tag;
+	// Datagrams: the tuples under which the responder was asked before the first answer came, and how many.
+	struct tripod_tuple asked[HOSTS_WAYS];
+	uint32_t ways;
 	uint8_t phase, kind;
 	bool aborted, finishing;
 };

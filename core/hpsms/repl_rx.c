@@ -254,12 +254,23 @@ static bool follows_end(const struct conn *c, const struct wire_record *w)
 	return closing(c) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
 }
 
+// Opened twice before there was an answer: the one that has been answered stands, whatever the numbers. (A SYN
+// opens anew while the old connection lives, so of TCP this tells nothing.)
+static bool answered_first(const struct conn *c, const struct wire_record *w)
+{
+	return c->dir[0].key.proto != IPPROTO_TCP && (c->flags & CONN_ANSWERED) &&
+	       w->op == WIRE_PUT && !(w->flags & WIRE_RECORD_ANSWERED);
+}
+
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
+	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
+
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       !follows_end(c, w) && repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms;
+	       !follows_end(c, w) &&
+	       (age_ms < w->dir[0].age_ms || (age_ms < STRAGGLER_MS && answered_first(c, w)));
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
