@@ -125,7 +125,13 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 			C_drop_stale); // as above: it has been sent again, to who may handle it
 		return false;
 	}
-	if (conn_uncertain(s, c, dir)) {
+	// Of what lay before a worker that stood still: so did, perhaps, what others have told this one.
+	bool lay = p->flags & TRIPOD_PKT_STALE;
+	if (lay && !others && shard_replicates(s)) {
+		shard_drop(s, p, C_drop_stale);
+		return false;
+	}
+	if (conn_uncertain(s, c, dir) || lay) {
 		if (shard_deaf(s) && shard_replicates(s)) {
 			shard_drop(s, p, C_drop_deaf);
 			return false;
@@ -165,7 +171,8 @@ static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, un
 {
 	const struct conn *c = store_conn(&s->store, i);
 
-	if ((!conn_masters(c, dir) || conn_uncertain(s, c, dir)) && !claim(s, p, i, dir))
+	bool unsure = conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE);
+	if ((!conn_masters(c, dir) || unsure) && !claim(s, p, i, dir))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
 	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
@@ -233,8 +240,8 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	}
 	// One compare of flags for two rare things.
 	unsigned masters = CONN_MASTER_0 << dir;
-	if (__builtin_expect(
-		    (c->flags & (masters | CONN_SYNCING)) != masters || conn_uncertain(s, c, dir),
+	if (__builtin_expect((c->flags & (masters | CONN_SYNCING)) != masters ||
+				     conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE),
 		    0) &&
 		!exceptional(s, p, i, dir))
 		return;

@@ -429,6 +429,58 @@ static void shard__a_stalled_worker_is_in_doubt(void **state)
 	rack_free(r);
 }
 
+static bool lose_logs_of_1(void *ctx, unsigned from, const struct frame *f)
+{
+	const unsigned message = 14 + 20 + 8;
+
+	return *(bool *)ctx && from == 1 && f->vlan == 30 && f->len > message + 6 &&
+	       f->data[message + 3] == WIRE_LOG;
+}
+
+// A worker stood still, and what others have told this node lay before it, too. What it hands on then is served as
+// of what they know, and not by the worker that was master meanwhile without them.
+static void shard__what_a_stalled_worker_hands_on(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2});
+	struct store *st = &node_shard(rack_node(r, 0), 0)->store;
+	struct rack_arrival a[8];
+	bool lost = true;
+	unsigned n = 0;
+
+	for (;; n++) { // of worker 0 of node 0
+		udp(r, n);
+		rack_run_ms(r, 5);
+		udp_back(r, n);
+		rack_run_ms(r, 5);
+		struct tripod_tuple key = key_of(n);
+		uint32_t i = store_find_hash(st, store_hash(st, &key));
+		if (i != STORE_NONE && (store_conn(st, i)->flags & CONN_MASTER_0))
+			break;
+		assert_true(n < 64);
+	}
+	rack_stall(r, 0, 1, true);
+	rack_tap(r, lose_logs_of_1, &lost);
+	rack_port(r, 0, false);
+	udp(r, n);
+	rack_run_ms(r, 300);
+	arrived(r, TRIPOD_INCOMING);
+	assert_in_range(rack_arrivals(r, TRIPOD_OUTGOING, a, 8), 1, 8);
+	rack_port(r, 0, true);
+	rack_port(r, 1, false);
+	rack_stall(r, 0, 0, true);
+	udp(r, n);
+	rack_run_ms(r, 1);
+	lost = false;
+	rack_stall(r, 0, 1, false);
+	rack_step(r);
+	rack_stall(r, 0, 0, false);
+	rack_run_ms(r, 10);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 8), 1);
+	assert_int_equal(a[0].from_node, 1);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Two records of two workers had one reversed tuple: the newer alias leads.
 static void shard__newer_alias_leads(void **state)
 {
@@ -515,6 +567,7 @@ int main(void)
 		cmocka_unit_test(shard__embryonic_limit),
 		cmocka_unit_test(shard__too_big_for_the_other_side),
 		cmocka_unit_test(shard__a_stalled_worker_is_in_doubt),
+		cmocka_unit_test(shard__what_a_stalled_worker_hands_on),
 		cmocka_unit_test(shard__newer_alias_leads),
 		cmocka_unit_test(shard__asks_while_unsettled),
 		cmocka_unit_test(shard__pulls_are_limited_by_rate),

@@ -539,6 +539,45 @@ static void claims__what_has_ended_elsewhere(void **state)
 	rack_free(r);
 }
 
+// It makes sure, and is told of a newer life that it cannot take, being of a chain that is not here. What waits
+// does not go on as of the older one: it is asked for again.
+static void claims__answer_that_could_not_be_taken(void **state)
+{
+	struct rack *r = rack_of_lossy((struct rack_conf){.nodes = 2});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	static struct rack_arrival a[8];
+	uint8_t nf[CHAIN_STATE_MAX];
+	struct flow f;
+
+	open_at_0(r, &f);
+	const struct conn *c = store_conn(&s->store, index_of(r, 0, &f.key));
+	struct wire_record w = forge_record(r, 1, 1, 1);
+	chain_pack(conn_chain(s, c), c->nf, nf);
+	w.nf = nf;
+	w.key = f.key;
+	w.reversed = c->dir[1].key;
+	w.incarnation = c->incarnation + 1;
+	w.flags |= WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL;
+	rack_run_ms(r, 5);
+	deaf = 1u << 0;
+	control_doubt(s, 0);
+	rack_arrivals(r, TRIPOD_OUTGOING, a, 8);
+	rack_port(r, 1, false);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+	rack_run_ms(r, 2);
+	w.chain++;
+	forge(r, 1, 0, &w);
+	assert_int_equal(c->incarnation, w.incarnation - 1);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 8), 0);
+	assert_int_equal(rack_counter(r, 0, C_pulls_answered), 0);
+	w.chain--;
+	forge(r, 1, 0, &w);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 8), 1);
+	assert_int_equal(rack_counter(r, 0, C_pulls_answered), 1);
+	assert_true(c->incarnation >= w.incarnation);
+	rack_free(r);
+}
+
 // A node whose messages were lost for a while asks, and is answered at once, though the window to it is full
 // of what it never got.
 static void claims__answer_through_a_full_window(void **state)
@@ -632,6 +671,7 @@ int main(void)
 		cmocka_unit_test(claims__silence_of_who_was_away),
 		cmocka_unit_test(claims__copies_that_lay_there),
 		cmocka_unit_test(claims__answer_of_who_was_away),
+		cmocka_unit_test(claims__answer_that_could_not_be_taken),
 		cmocka_unit_test(claims__answer_through_a_full_window),
 		cmocka_unit_test(claims__no_answer_is_none),
 		cmocka_unit_test(claims__what_has_ended_elsewhere),

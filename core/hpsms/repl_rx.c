@@ -612,6 +612,15 @@ static void end_answers(struct shard *s, uint32_t i, const struct source *from)
 	}
 }
 
+// Is what w says known here now, or something newer? If not (a ring was full, or its chain is not here), packets
+// that wait for it would go on as of an older life: it is asked for again.
+static bool answers(const struct shard *s, const struct wire_record *w)
+{
+	uint32_t i = find(s, w);
+
+	return i != STORE_NONE && store_conn(&s->store, i)->incarnation >= w->incarnation;
+}
+
 // false: it is not kept here as the sender believes. Then its message is not acknowledged: an
 // acknowledgement says that there is a copy.
 static bool record_rx(struct shard *s, const struct wire_record *w, const struct source *from)
@@ -634,7 +643,7 @@ static bool record_rx(struct shard *s, const struct wire_record *w, const struct
 	} else if (install(s, w, from->node, final, &alone) == STORE_NONE) {
 		return refuse(s, w, from, alone);
 	}
-	if (w->flags & WIRE_RECORD_ANSWER) {
+	if ((w->flags & WIRE_RECORD_ANSWER) && answers(s, w)) {
 		pull_found(s, &w->key, final, from->node);
 		pull_found(s, &w->reversed, final, from->node);
 	}
