@@ -157,6 +157,11 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		forward_relay(s, p, master);
 		return false;
 	}
+	// Of a life that began a moment ago there may be no copy here yet, but one of the life before.
+	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
+		others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
+		pull_check(s, p, store_hash(&s->store, &p->tuple)))
+		return false;
 	if (!(c->flags & CONN_PINNED))
 		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);

@@ -379,6 +379,12 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 	return TCP_OK;
 }
 
+// Where the FIN is known: has its sender come to this number with it, or lately before?
+static bool up_to_fin(const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	return inside(g->end, from->end - reach(to->max_win), from->end);
+}
+
 // After the end: whoever has missed the last acknowledgement repeats its FIN or its last data, and
 // is acknowledged again. New data has no one to go to. Nor is an acknowledgement of this connection whose
 // number its FIN did not come to: the ports have been opened anew on another node.
@@ -386,7 +392,7 @@ static enum tcp_verdict late(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
 {
 	bool learned = from->flags & TCP_DIR_LEARNED, placed = from->flags & TCP_DIR_FIN_SEEN;
-	bool its = inside(g->end, from->end - reach(to->max_win), from->end);
+	bool its = up_to_fin(from, to, g);
 	if (g->payload_len == 0)
 		return placed && !its ? TCP_AFTER_CLOSE : TCP_OK;
 	if (learned && its)
@@ -493,4 +499,16 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	}
 	bool changed = ((flags ^ from->flags) & TCP_DIR_DURABLE) || wscale != from->wscale;
 	return v == TCP_OK && changed ? TCP_OK_CHANGED : v;
+}
+
+bool tcp_of_next(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p)
+{
+	struct segment g;
+
+	if ((p->tcp_flags & TRIPOD_TCP_SYN) || !segment_read(p, &g))
+		return false;
+	if (from->flags & TCP_DIR_FIN_SEEN)
+		return !up_to_fin(from, to, &g);
+	return tcp_state(from, to) == TCP_CLOSED;
 }

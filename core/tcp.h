@@ -67,5 +67,10 @@ enum tcp_verdict {
 enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p);
 
+// true: the connection has come to its end in direction `from`, and p, no SYN, may be of the next one of the
+// same ports.
+bool tcp_of_next(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
+
 // true: no TCP stack sends these flags together (SYN+FIN, SYN+RST, none, FIN without ACK).
 bool tcp_flags_bogus(uint8_t tcp_flags);

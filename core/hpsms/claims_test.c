@@ -656,6 +656,44 @@ static void claims__no_answer_is_none(void **state)
 	rack_free(r);
 }
 
+// The ports of a connection that has closed are opened anew, and the flow moves to a node that has a copy of
+// the life before and none of this one yet.
+static void claims__packets_of_the_next_life(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct conn_view old, new, v;
+	struct flow f;
+
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	flows_close(r, &f, 1);
+	assert_int_equal(rack_copies(r, &f.key), 2);
+	struct frame_spec s = {.src = f.client, .dst = FLOWS_VIP, .sport = f.port, .dport = 80};
+	unsigned before = rack_hash(r, &s, TRIPOD_INCOMING), after = !before;
+	assert_true(rack_conn(r, after, &f.key, &old));
+	assert_int_equal(old.tcp, TCP_CLOSED);
+	f.seq += 1u << 24;
+	f.ack += 1u << 24;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_step(r);
+	flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	assert_true(rack_conn(r, before, &f.key, &new));
+	assert_true(new.incarnation > old.incarnation);
+	assert_int_equal(new.tcp, TCP_SYN_RECEIVED);
+	assert_true(rack_conn(r, after, &f.key, &v));
+	assert_int_equal(v.incarnation, old.incarnation);
+	rack_port(r, before, false);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+	rack_run_ms(r, 20);
+	assert_true(rack_conn(r, after, &f.key, &v));
+	assert_int_equal(v.incarnation, new.incarnation);
+	assert_int_equal(v.tcp, TCP_ESTABLISHED);
+	assert_int_equal(v.master[0], after);
+	assert_int_equal(rack_counter(r, -1, C_epoch_conflicts), 0);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -675,6 +713,7 @@ int main(void)
 		cmocka_unit_test(claims__answer_through_a_full_window),
 		cmocka_unit_test(claims__no_answer_is_none),
 		cmocka_unit_test(claims__what_has_ended_elsewhere),
+		cmocka_unit_test(claims__packets_of_the_next_life),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
 }
