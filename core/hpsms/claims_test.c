@@ -560,7 +560,7 @@ static void claims__answer_that_could_not_be_taken(void **state)
 	w.flags |= WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL;
 	rack_run_ms(r, 5);
 	deaf = 1u << 0;
-	control_doubt(s, 0);
+	control_doubt(s, 0, false);
 	rack_arrivals(r, TRIPOD_OUTGOING, a, 8);
 	rack_port(r, 1, false);
 	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
