@@ -506,7 +506,9 @@ bool tcp_of_next(
 {
 	struct segment g;
 
-	if ((p->tcp_flags & TRIPOD_TCP_SYN) || !segment_read(p, &g))
+	if (p->tcp_flags & TRIPOD_TCP_SYN) // an end of the old one may not be known here yet
+		return !(p->tcp_flags & TRIPOD_TCP_ACK) && tcp_state(from, to) >= TCP_ESTABLISHED;
+	if (!segment_read(p, &g))
 		return false;
 	if (from->flags & TCP_DIR_FIN_SEEN)
 		return !up_to_fin(from, to, &g);

@@ -67,8 +67,8 @@ enum tcp_verdict {
 enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p);
 
-// true: the connection has come to its end in direction `from`, and p, no SYN, may be of the next one of the
-// same ports.
+// true: p, sent by direction `from`, may be of the next connection of the same ports: this one has come to its end
+// in that direction, or p is a SYN, and the end may be known elsewhere.
 bool tcp_of_next(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
 

@@ -694,6 +694,28 @@ static void claims__packets_of_the_next_life(void **state)
 	rack_free(r);
 }
 
+// A SYN at a node that has a copy of a connection that lives: its end may have passed elsewhere a moment ago.
+static void claims__a_syn_asks_for_the_end(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct conn_view v;
+	struct flow f;
+
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	struct frame_spec s = {.src = f.client, .dst = FLOWS_VIP, .sport = f.port, .dport = 80};
+	unsigned before = rack_hash(r, &s, TRIPOD_INCOMING), after = !before;
+	rack_port(r, before, false);
+	f.seq += 1u << 24;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 20);
+	assert_int_equal(rack_counter(r, after, C_pulls_sent), 1);
+	assert_true(rack_conn(r, after, &f.key, &v));
+	assert_int_equal(v.master[0], after);
+	assert_int_equal(v.tcp, TCP_ESTABLISHED);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -714,6 +736,7 @@ int main(void)
 		cmocka_unit_test(claims__no_answer_is_none),
 		cmocka_unit_test(claims__what_has_ended_elsewhere),
 		cmocka_unit_test(claims__packets_of_the_next_life),
+		cmocka_unit_test(claims__a_syn_asks_for_the_end),
 	};
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
 }
