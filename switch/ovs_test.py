@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from collections import Counter
 from pathlib import Path
@@ -137,9 +138,14 @@ class OpenVSwitch(unittest.TestCase):
         actions = re.findall(r"^Datapath actions: (.*)$", text, flags=re.M)[-1]
         return [int(a) for a in actions.split(",") if a.isdigit()]
 
-    def port(self, i, up):
+    def port(self, i, up, packet):
+        """Takes a port down or up. packet comes out of it while it is up: the groups hear of it later."""
         self.tool("ovs-ofctl", "-O", "OpenFlow15", "mod-port", "tor", f"p{i}",
                   "up" if up else "down")
+        give_up = time.monotonic() + 30
+        while (self.trace(in_port=6, dl_dst=GATEWAY[0], **packet) == [i]) != up:
+            self.assertLess(time.monotonic(), give_up, f"the groups do not see that port {i} changed")
+            time.sleep(0.01)
 
     def test_exclusion_groups_predict_what_it_does(self):
         """By the hash method, of which a trace knows the outcome."""
@@ -156,7 +162,8 @@ class OpenVSwitch(unittest.TestCase):
             for dead in (1, 3):
                 asked = [self.trace(in_port=2, dl_vlan=1024 + 2 * (dead - 1), **p)
                          for p in packets]
-                self.port(dead, up=False)
+                its = packets[at_first.index([dead])]
+                self.port(dead, False, its)
                 for p, was, foretold in zip(packets, at_first, asked):
                     now = self.trace(in_port=6, dl_dst=GATEWAY[0], **p)
                     self.assertEqual(now, foretold)
@@ -164,7 +171,7 @@ class OpenVSwitch(unittest.TestCase):
                         self.assertEqual(now, was)
                     else:
                         moved[now[0]] += 1
-                self.port(dead, up=True)
+                self.port(dead, True, its)
             self.assertGreater(sum(moved.values()), 2)
 
 
