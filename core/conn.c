@@ -38,12 +38,6 @@ static bool masters_shared(const struct shard *s, uint32_t i)
 	return store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
 }
 
-static bool tcp_closed(const struct conn *c)
-{
-	return c->dir[0].key.proto == IPPROTO_TCP &&
-	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
-}
-
 // Nothing has been heard of it since this node was away: it may have gone on elsewhere.
 static bool in_doubt(const struct shard *s, const struct conn *c)
 {
@@ -60,7 +54,7 @@ static tick_t deadline(const struct shard *s, uint32_t i)
 	const struct conn *c = store_conn(&s->store, i);
 	uint32_t ms = conn_timeout_ms(s, c);
 
-	if (tcp_closed(c))
+	if (conn_tcp_at(c, TCP_CLOSED))
 		ms += masters_shared(s, i) ? 0 : ms / 4;
 	else if (!masters_shared(s, i) || in_doubt(s, c))
 		ms *= 2;
@@ -189,9 +183,7 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool an
 	if (hit.what != STORE_CONN)
 		return;
 	const struct conn *c = store_conn(&s->store, hit.index);
-	bool ended = c->state == CONN_TOMBSTONE ||
-		     (c->dir[0].key.proto == IPPROTO_TCP &&
-			     tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED);
+	bool ended = c->state == CONN_TOMBSTONE || conn_tcp_at(c, TCP_CLOSED);
 	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1)) {
 		conn_free(s, hit.index);
 	} else if (answered && is_of_answer(c, &hit)) {
@@ -539,13 +531,13 @@ void conn_expire(struct shard *s, uint32_t i)
 		conn_rewheel(s, i);
 		return;
 	}
-	if (masters_shared(s, i) && tcp_closed(c)) {
+	if (masters_shared(s, i) && conn_tcp_at(c, TCP_CLOSED)) {
 		end(s, i, TRIPOD_TCP_CLOSED);
 		store_repl(&s->store, i)->tells = 1;
 		repl_ended(s, i);
 	} else if (masters_shared(s, i)) {
 		conn_close(s, i, TRIPOD_TIMEOUT);
-	} else if (tcp_closed(c)) {
+	} else if (conn_tcp_at(c, TCP_CLOSED)) {
 		// The master does the same about now. What comes late finds a tombstone here, too.
 		count(s, C_tombstones);
 		conn_bury(s, i, TRIPOD_TCP_CLOSED);

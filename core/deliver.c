@@ -28,12 +28,24 @@ static bool is_echo_request(const struct tripod_packet *p)
 	return p->data[p->l4] == (p->v6 ? 128 : 8);
 }
 
+// Others may be asked about the packet, and have not been yet.
+static bool may_ask(const struct shard *s, const struct tripod_packet *p)
+{
+	return !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
+	       (s->live & ~(1ull << s->conf->id)) != 0;
+}
+
+// They are, and the packet waits; false: it goes on as it is.
+static bool asks(struct shard *s, struct tripod_packet *p)
+{
+	return may_ask(s, p) && pull_check(s, p, store_hash(&s->store, &p->tuple));
+}
+
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 {
-	bool can_ask = !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
-		       (s->live & ~(1ull << s->conf->id)) != 0;
+	bool can_ask = may_ask(s, p);
 	// While nothing moves, all who have a connection have told, but for the young ones of which no
 	// packet arrives here.
 	bool moving = shard_unsettled(s);
@@ -82,10 +94,7 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 // of which this node has not heard: the other direction's master has reopened it.
 static void ask_or_drop(struct shard *s, struct tripod_packet *p)
 {
-	bool can_ask = !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED)) &&
-		       shard_replicates(s) && (s->live & ~(1ull << s->conf->id)) != 0;
-
-	if (!can_ask || !pull_check(s, p, store_hash(&s->store, &p->tuple)))
+	if ((p->flags & TRIPOD_PKT_RELAYED) || !asks(s, p))
 		shard_drop(s, p, C_drop_tcp_closed);
 }
 
@@ -121,8 +130,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (s->stale_rx && !conn_masters(c, dir)) {
-		shard_drop(s, p,
-			C_drop_stale); // as above: it has been sent again, to who may handle it
+		shard_drop(s, p, C_drop_stale); // it has been sent again, to who may handle it
 		return false;
 	}
 	// Of what lay before a worker that stood still: so did, perhaps, what others have told this one.
@@ -136,8 +144,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 			shard_drop(s, p, C_drop_deaf);
 			return false;
 		}
-		if (others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
-			pull_check(s, p, store_hash(&s->store, &p->tuple)))
+		if (asks(s, p))
 			return false;
 		c->dir[dir].seen = s->now;
 	}
@@ -159,8 +166,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	}
 	// Of a life that began a moment ago there may be no copy here yet, but one of the life before.
 	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
-		others && !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
-		pull_check(s, p, store_hash(&s->store, &p->tuple)))
+		asks(s, p))
 		return false;
 	if (!(c->flags & CONN_PINNED))
 		predict_arrived(s, i, dir, master);
@@ -294,7 +300,6 @@ void shard_icmp_error(struct shard *s, struct tripod_packet *p)
 {
 	uint64_t hash = store_hash(&s->store, &p->tuple);
 	struct store_hit hit = store_find(&s->store, &p->tuple, hash);
-	bool others = (s->live & ~(1ull << s->conf->id)) != 0;
 
 	if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
 		shard_hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
@@ -304,8 +309,7 @@ void shard_icmp_error(struct shard *s, struct tripod_packet *p)
 		forward_icmp_through(s, p, hit.index, hit.dir);
 		return;
 	}
-	bool asks = hit.what == STORE_MISS && others && shard_replicates(s) &&
-		    !(p->flags & (TRIPOD_PKT_WAITED | TRIPOD_PKT_RELAYED));
-	if (!asks || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
+	bool ask = hit.what == STORE_MISS && !(p->flags & TRIPOD_PKT_RELAYED) && may_ask(s, p);
+	if (!ask || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
 		shard_drop(s, p, C_drop_icmp_unknown);
 }

@@ -29,6 +29,7 @@
 // Thread: everything here runs on the shard's worker. Fields that others touch say so.
 #pragma once
 
+#include <netinet/in.h>
 #include <stdatomic.h>
 
 #include "core/holders.h"
@@ -509,17 +510,23 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
-// c, of which nothing was heard since this node was away, may have ended elsewhere, and its end been
-// forgotten: it is not passed on before somebody else has said that it lives.
-static inline bool conn_forgettable(const struct shard *s, const struct conn *c)
-{
-	return (int32_t)(c->dir[0].seen - s->forgotten_from) < 0 &&
-	       (int32_t)(c->dir[1].seen - s->forgotten_from) < 0;
-}
 static inline tick_t conn_last_seen(const struct conn *c)
 {
 	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
 	return (int32_t)(a - b) > 0 ? a : b;
+}
+// c, of which nothing was heard since this node was away, may have ended elsewhere, and its end been
+// forgotten: it is not passed on before somebody else has said that it lives.
+static inline bool conn_forgettable(const struct shard *s, const struct conn *c)
+{
+	return (int32_t)(conn_last_seen(c) - s->forgotten_from) < 0;
+}
+// TCP has come so far at least, by its flags: TCP_CLOSING, a FIN or a reset was seen; TCP_CLOSED, nothing more
+// comes but repetitions. Never true of other protocols.
+static inline bool conn_tcp_at(const struct conn *c, enum tcp_state state)
+{
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) >= state;
 }
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and

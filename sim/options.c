@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/rng.h"
+#include "sim/world.h"
 
 const char *const fault_names[FAULT_KINDS + 1] = {
 	[FAULT_KILL] = "kill",
@@ -251,6 +252,25 @@ void options_draw(struct options *o, uint64_t seed, const struct overrides *fixe
 	draw_network(o);
 	draw_hosts(o, fixed);
 	draw_nodes_conf(o);
+}
+
+void options_plain(struct options *o)
+{
+	o->tiny = o->unknown_reset = false;
+	o->request_every = 0;
+	o->latency_ns = 10000;
+	o->jitter_ns = 2000;
+	o->rate_mbps = 40000;
+	o->queue_us = 2000;
+	o->rss = RSS_TOEPLITZ;
+	o->poll_us = 5;
+	o->late_us = 20;
+	o->packet_ns = 200;
+	o->bfd_ms = 20;
+	o->pull_per_s = o->repair_per_s = 20000;
+	o->waiting = o->pulls = 1024;
+	o->embryonic = 4096;
+	o->nic_queue = SIM_NIC_QUEUE;
 }
 
 void options_print(const struct options *o, FILE *to)

@@ -110,6 +110,9 @@ struct overrides {
 	}
 
 void options_draw(struct options *o, uint64_t seed, const struct overrides *fixed);
+// In place of what was drawn: links, workers and limits as one would build them, and no requests; for scenarios that
+// measure one thing.
+void options_plain(struct options *o);
 void options_print(const struct options *o, FILE *to); // one line
 static inline bool options_fault(const struct options *o, enum fault_kind kind)
 {

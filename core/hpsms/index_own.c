@@ -396,13 +396,6 @@ static bool is_gone(const struct conn *c)
 	return c->state != CONN_LIVE || c->dir[1].key.proto == 0;
 }
 
-// Nothing more comes, unless the last acknowledgement was lost: then a FIN comes again, anywhere.
-static bool is_closed(const struct conn *c)
-{
-	return c->dir[0].key.proto == IPPROTO_TCP &&
-	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_CLOSED;
-}
-
 // A budget counted in time.
 static bool spend(const struct shard *s, uint64_t *from_ns, uint64_t cost_ns)
 {
@@ -419,7 +412,8 @@ static bool is_quiet(const struct shard *s, const struct conn *c, uint32_t ms)
 {
 	uint32_t ticks = ticks_of_ms(ms);
 
-	if (is_closed(c))
+	// Nothing comes, unless the last acknowledgement was lost: then a FIN comes again, anywhere.
+	if (conn_tcp_at(c, TCP_CLOSED))
 		return true;
 	return c->dir[0].key.proto != IPPROTO_TCP && s->now - c->dir[0].seen >= ticks &&
 	       s->now - c->dir[1].seen >= ticks;

@@ -240,18 +240,12 @@ static uint32_t install(
 	return i;
 }
 
-static bool closing(const struct conn *c)
-{
-	return c->dir[0].key.proto == IPPROTO_TCP &&
-	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) >= TCP_CLOSING;
-}
-
 // Does w come after the end of what is here? Who says so may know of one end only.
 static bool follows_end(const struct conn *c, const struct wire_record *w)
 {
 	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_FIN_ACKED | TCP_DIR_RST;
 
-	return closing(c) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
+	return conn_tcp_at(c, TCP_CLOSING) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
 }
 
 // Opened twice before there was an answer: the one that has been answered stands, whatever the numbers. (A SYN
@@ -277,7 +271,7 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 static bool handles_still(const struct shard *s, const struct conn *c)
 {
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS && !closing(c);
+	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS && !conn_tcp_at(c, TCP_CLOSING);
 }
 
 void repl_lack_flush(struct shard *s)

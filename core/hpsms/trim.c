@@ -21,12 +21,6 @@ static bool calm(const struct shard *s)
 	       shard_responsive(s) == s->live;
 }
 
-static bool closing(const struct conn *c)
-{
-	return c->dir[0].key.proto == IPPROTO_TCP &&
-	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) >= TCP_CLOSING;
-}
-
 // This node writes every part of it, and it is in no state that others are about to hear of.
 static bool in_hand(const struct shard *s, uint32_t i)
 {
@@ -40,7 +34,7 @@ static bool in_hand(const struct shard *s, uint32_t i)
 	}
 	return c->state == CONN_LIVE && (c->flags & all) == all && !(c->flags & CONN_SYNCING) &&
 	       r->former == 0 && !conn_uncertain(s, c, 0) && !conn_uncertain(s, c, 1) &&
-	       !closing(c);
+	       !conn_tcp_at(c, TCP_CLOSING);
 }
 
 static void tell(struct shard *s, enum wire_type type, unsigned node,

@@ -10,6 +10,8 @@
 // returned live as long as the tree.
 #pragma once
 
+#include <string.h>
+
 #include <tripod/tuple.h>
 
 struct tripod_conf; // a node of the tree: a mapping, a list or a scalar
@@ -54,6 +56,15 @@ unsigned tripod_conf_line(const struct tripod_conf *c);
 bool tripod_conf_bool(const struct tripod_conf *c, const char *key);
 uint64_t tripod_conf_uint(const struct tripod_conf *c, const char *key);
 const char *tripod_conf_string(const struct tripod_conf *c, const char *key);
+// Which of an option's choices the text is: its index; of one that is not among them, how many there are.
+static inline unsigned tripod_choice(const char *text, const char *const *choices)
+{
+	unsigned i = 0;
+
+	while (choices[i] != NULL && strcmp(text, choices[i]) != 0)
+		i++;
+	return i;
+}
 // The value of a scalar node itself.
 const char *tripod_conf_text(const struct tripod_conf *c);
 int tripod_conf_addr(const struct tripod_conf *c, struct tripod_addr *a); // c is the scalar

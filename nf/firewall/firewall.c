@@ -134,14 +134,6 @@ static const struct tripod_option OPTIONS[] = {
 
 // ---- Configuration ----
 
-static unsigned choice(const char *text, const char *const *choices)
-{
-	unsigned i = 0;
-	while (choices[i] != NULL && strcmp(text, choices[i]) != 0)
-		i++;
-	return i;
-}
-
 static int load_prefixes(struct firewall *fw, const struct tripod_conf *list, struct fw_slice *out)
 {
 	*out = (struct fw_slice){.at = fw->n_prefixes, .n = tripod_conf_count(list)};
@@ -195,12 +187,12 @@ static int load_rule(struct tripod_nf_env *env, struct firewall *fw, const struc
 {
 	struct fw_rule *r = &fw->rules[fw->n++];
 	r->durability = (uint8_t)tripod_env_durability(env, conf);
-	r->action = (uint8_t)choice(tripod_conf_string(conf, "action"), ACTIONS);
-	unsigned side = choice(tripod_conf_string(conf, "from"), SIDES);
+	r->action = (uint8_t)tripod_choice(tripod_conf_string(conf, "action"), ACTIONS);
+	unsigned side = tripod_choice(tripod_conf_string(conf, "from"), SIDES);
 	r->directions = side < 2 ? (uint8_t)(1 << side) : 3;
 	const struct tripod_conf *protos = tripod_conf_get(conf, "proto");
 	for (unsigned i = 0; i < tripod_conf_count(protos); i++) {
-		unsigned proto = choice(tripod_conf_text(tripod_conf_at(protos, i)), PROTOS);
+		unsigned proto = tripod_choice(tripod_conf_text(tripod_conf_at(protos, i)), PROTOS);
 		r->protos |= proto < 4 ? (uint8_t)(1 << proto) : BITS_ANY;
 	}
 	if (r->protos == 0)
@@ -239,7 +231,7 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 	fw->ports = tripod_env_alloc(env, ports * sizeof(*fw->ports));
 	if (fw->rules == NULL || fw->prefixes == NULL || fw->ports == NULL)
 		return -ENOMEM;
-	fw->policy = (uint8_t)choice(tripod_conf_string(conf, "default"), ACTIONS);
+	fw->policy = (uint8_t)tripod_choice(tripod_conf_string(conf, "default"), ACTIONS);
 	int err = 0;
 	for (unsigned i = 0; i < n; i++)
 		if (load_rule(env, fw, tripod_conf_at(rules, i)) != 0)

@@ -91,21 +91,13 @@ static const struct tripod_option OPTIONS[] = {
 
 // ---- Configuration ----
 
-static unsigned choice(const char *text, const char *const *choices)
-{
-	unsigned i = 0;
-	while (choices[i] != NULL && strcmp(text, choices[i]) != 0)
-		i++;
-	return i;
-}
-
 static struct limit_rule rule_of(const struct tripod_conf *conf, bool v6)
 {
 	uint64_t per = tripod_conf_uint(conf, v6 ? "per_v6" : "per_v4");
 
 	return (struct limit_rule){
 		.connections = (uint32_t)tripod_conf_uint(conf, "connections"),
-		.side = (uint8_t)choice(tripod_conf_string(conf, "from"), SIDES),
+		.side = (uint8_t)tripod_choice(tripod_conf_string(conf, "from"), SIDES),
 		.per = (uint8_t)(v6 ? per : 96 + per),
 	};
 }
@@ -149,7 +141,7 @@ static int load(struct tripod_nf_env *env, const struct tripod_conf *conf, void 
 	l->rules = tripod_env_alloc(env, 2 * n * sizeof(*l->rules));
 	if (l->rules == NULL)
 		return -ENOMEM;
-	l->unanswered = (uint8_t)choice(tripod_conf_string(conf, "unanswered"), ANSWERS);
+	l->unanswered = (uint8_t)tripod_choice(tripod_conf_string(conf, "unanswered"), ANSWERS);
 	int err = 0;
 	for (unsigned i = 0; i < n; i++) {
 		if (load_rule(l, tripod_conf_at(rules, i)) != 0)
