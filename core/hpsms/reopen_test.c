@@ -79,6 +79,49 @@ static void reopen__what_comes_behind_a_fin(void **state)
 	rack_free(r);
 }
 
+// A node has opened what it did not know, and hears of a life with a higher number that has come to its end.
+static void reopen__over_an_end_that_was_not_known(void **state)
+{
+	for (unsigned how = 0; how < 5; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_step(r);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		if (how == 1) // it goes on elsewhere, as far as is known
+			w.dir[0] = w.dir[1];
+		if (how == 2) // it began so long ago that it would have been told of an older one
+			rack_run_ms(r, 150);
+		if (how == 3) { // it has come to more than a beginning itself
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_step(r);
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+			rack_step(r);
+		}
+		if (how == 4) { // the other end
+			w.dir[0] = w.dir[1];
+			w.dir[1].tcp_flags |= TCP_DIR_FIN;
+		}
+		forge(r, 1, 0, &w);
+		bool stands = how == 0 || how == 4;
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, stands);
+		assert_int_equal(v.tcp, stands     ? TCP_SYN_SENT
+					: how == 1 ? TCP_ESTABLISHED
+						   : TCP_CLOSING);
+		assert_int_equal(rack_counter(r, 0, C_epoch_conflicts), stands);
+		rack_run_ms(r, 20);
+		const struct conn_repl *told = forge_find(r, 1, 1, NULL);
+		assert_int_equal(told != NULL, stands); // who said so hears of it
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // Each direction has its master, and each has seen one FIN alone when the next SYN comes.
 static void reopen__where_directions_part(void **state)
 {
@@ -128,6 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reopen__what_comes_behind_a_fin),
+		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__where_directions_part),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
