@@ -91,16 +91,20 @@ static void unanswered(struct shard *s)
 	p->walk_due = true; // should there be somebody then
 }
 
-static void judge(struct shard *s, struct predict_trust *t, bool right)
+static void judge(struct shard *s, struct predict_trust *t, const struct predict_checks *c)
 {
 	enum predict_how was = predict_how(s);
 
-	count(s, right ? C_predictions_right : C_predictions_wrong);
-	t->right += right;
-	t->wrong += !right;
-	if (t->wrong <= WRONG_MAX && t->right + t->wrong < WINDOW)
+	s->counters[C_predictions_right] += c->right;
+	s->counters[C_predictions_wrong] += c->wrong;
+	t->counted.right += c->right;
+	t->counted.wrong += c->wrong;
+	uint32_t all = t->counted.right + t->counted.wrong;
+	uint32_t most = all > WINDOW ? all / WINDOW * WRONG_MAX : WRONG_MAX;
+	if (t->counted.wrong <= most && all < WINDOW)
 		return;
-	*t = (struct predict_trust){.lost = t->wrong > WRONG_MAX};
+	t->lost = t->counted.wrong > most;
+	t->counted = (struct predict_checks){0};
 	if (predict_how(s) == was)
 		return;
 	count(s, C_predict_fallbacks);
@@ -108,6 +112,32 @@ static void judge(struct shard *s, struct predict_trust *t, bool right)
 		s->predict.walk_due = true;
 	else
 		repl_repair_start(s, false);
+}
+
+// Takes those that are old enough, and forgets all of a time at which ports may have changed.
+static void ripen(struct shard *s, struct predict_trust *t)
+{
+	uint64_t ripe_ns = 2ull * s->conf->dead_after_ms * MS;
+
+	if (t->epoch != s->predict.epoch) {
+		t->epoch = s->predict.epoch;
+		t->late = t->later = (struct predict_checks){0};
+		t->since_ns = s->now_ns;
+	}
+	if (s->now_ns - t->since_ns < ripe_ns)
+		return;
+	struct predict_checks ripe = t->late;
+	t->late = t->later;
+	t->later = (struct predict_checks){0};
+	t->since_ns = s->now_ns;
+	judge(s, t, &ripe);
+}
+
+static void checked(struct shard *s, struct predict_trust *t, bool right)
+{
+	ripen(s, t);
+	t->later.right += right;
+	t->later.wrong += !right;
 }
 
 static uint64_t coming(const struct shard *s)
@@ -160,7 +190,7 @@ static void check_computed(struct shard *s, const struct tripod_tuple *key, unsi
 		right = computes_self(s, key, s->ports & ~gone) ||
 			computes_self(s, key, s->ports & shard_responsive(s) & ~gone);
 	if (died || calm(s))
-		judge(s, &s->predict.computed, right);
+		checked(s, &s->predict.computed, right);
 }
 
 // ---- What is known ----
@@ -387,7 +417,7 @@ static void job_done(struct shard *s, struct predict_job *j)
 		learn(p, j->hash, &j->got);
 	job_free(p, j);
 	if (check && node >= 0 && calm(s))
-		judge(s, &p->probed, node == s->conf->id);
+		checked(s, &p->probed, node == s->conf->id);
 	if (!check && store_conn(&s->store, i)->incarnation == incarnation)
 		place(s, i);
 }
@@ -600,6 +630,8 @@ uint64_t predict_tick(struct shard *s)
 	struct predict *p = &s->predict;
 
 	look_at_ports(s);
+	ripen(s, &p->computed);
+	ripen(s, &p->probed);
 	if (s->conf->predict_vlan == 0)
 		return UINT64_MAX;
 	while (p->oldest != 0 && s->now_ns - p->jobs[p->oldest].asked_ns >= RETRY_NS)

@@ -222,6 +222,33 @@ static void predict__nobody_to_ask(void **state)
 	rack_free(r);
 }
 
+// A switch that hashes modulo moves nearly all at a death, and before the nodes know of it. What arrives then
+// says nothing about predictions.
+static void death_is_no_mistake(bool probed)
+{
+	struct rack *r = rack_of((struct rack_conf){
+		.seed = 20 + probed, .modulo = true, .predicted = !probed, .probed = probed});
+	struct node_status st;
+
+	assert_int_equal(flows_open(r, many, 0, MANY / 2, "10.1.0.101"), MANY / 2);
+	rack_kill(r, 1);
+	rack_port(r, 1, false); // long before anybody knows
+	assert_int_equal(flows_open(r, many, MANY / 2, MANY / 2, "10.1.0.101"), MANY / 2);
+	assert_int_equal(flows_exchange(r, many, MANY), MANY);
+	rack_run_ms(r, 1000);
+	assert_int_equal(counted(r, C_predictions_wrong), 0);
+	assert_int_equal(counted(r, C_predict_fallbacks), 0);
+	assert_true(counted(r, C_predictions_right) > 10);
+	node_status(rack_node(r, 0), &st);
+	assert_int_equal(st.predict, probed ? PREDICT_PROBED : PREDICT_COMPUTED);
+	rack_free(r);
+}
+
+static void predict__a_death_is_no_mistake(void **state)
+{
+	death_is_no_mistake(false);
+}
+
 // A switch that hashes otherwise in its groups: the answers are found wrong by what arrives.
 static bool astray(void *ctx, unsigned from, const struct frame *f)
 {
@@ -515,6 +542,7 @@ int main(void)
 		cmocka_unit_test(predict__after_a_failure),
 		cmocka_unit_test(predict__falls_back),
 		cmocka_unit_test(predict__nobody_to_ask),
+		cmocka_unit_test(predict__a_death_is_no_mistake),
 		cmocka_unit_test(predict__answers_found_wrong),
 		cmocka_unit_test(predict__no_groups),
 		cmocka_unit_test(predict__affinity),
