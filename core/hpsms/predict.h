@@ -57,6 +57,8 @@ struct predict {
 	struct predict_trust computed, probed;
 	uint32_t samples;
 	uint32_t silence; // questions in a row that nobody has answered
+	bool silent; // ... some of this epoch
+	uint64_t again_ns, patience_ns; // when and for how long those have not been asked again
 	uint64_t mute_until_ns; // the switch seems to have no such groups
 
 	struct predict_job *jobs;
