@@ -148,8 +148,6 @@ static uint16_t missing_two_stage(const struct nexthop *h, const struct nexthop_
 		bits |= places(h, p, now, failures);
 	else if (failures > 0 && now > 1)
 		bits |= places(h, p, now - 1, failures - 1);
-	if (p->coming != 0 && !first && (p->all & ~(p->up | p->coming)) != 0)
-		bits |= places(h, p, h->top, 0);
 	return bits;
 }
 

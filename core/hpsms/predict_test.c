@@ -229,6 +229,41 @@ static void predict__a_failure_lasts(void **state)
 	}
 }
 
+// Who comes back has copies of what it will get before its port is up. Behind two stages nobody is sure
+// which connections those are, but that they are some.
+static void predict__a_joiner_needs_no_pull(void **state)
+{
+	for (unsigned modulo = 0; modulo < 2; modulo++) {
+		struct rack_conf conf = {.seed = 23 + modulo,
+			.nodes = 8,
+			.workers = 1,
+			.backups = 1,
+			.modulo = modulo == 1,
+			.probed = true};
+		struct flow f[N];
+		struct rack *r = rack_of(conf);
+
+		rack_kill(r, 1);
+		rack_run_ms(r, 1000);
+		rack_groups(r, 1 << 1, false);
+		rack_run_ms(r, 1000);
+		establish(r, f);
+		rack_run_ms(r, 1000);
+		rack_start(r, 1);
+		rack_run_ms(r, 3000);
+		assert_true(node_shard(rack_node(r, 0), 0)->ports >> 1 & 1);
+		unsigned copies = 0;
+		for (unsigned n = 0; n < N; n++)
+			copies += rack_copies(r, &f[n].key);
+		assert_in_range(copies, 2 * N, modulo ? 4 * N : 3 * N);
+		uint64_t pulls = counted(r, C_pulls_sent), takeovers = counted(r, C_takeovers);
+		assert_int_equal(flows_exchange(r, f, N), N);
+		assert_true(counted(r, C_takeovers) > takeovers + N / 16);
+		assert_int_equal(counted(r, C_pulls_sent), pulls);
+		rack_free(r);
+	}
+}
+
 // A switch that writes no places: its groups are of the nodes as they are configured.
 static void predict__unmarked(void **state)
 {
@@ -607,6 +642,7 @@ int main(void)
 		cmocka_unit_test(predict__loss),
 		cmocka_unit_test(predict__after_a_failure),
 		cmocka_unit_test(predict__a_failure_lasts),
+		cmocka_unit_test(predict__a_joiner_needs_no_pull),
 		cmocka_unit_test(predict__unmarked),
 		cmocka_unit_test(predict__falls_back),
 		cmocka_unit_test(predict__nobody_to_ask),
