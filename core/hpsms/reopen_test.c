@@ -122,6 +122,51 @@ static void reopen__over_an_end_that_was_not_known(void **state)
 	}
 }
 
+// Two nodes have opened one connection. The initiator takes the first answer that comes.
+static void reopen__opened_twice(void **state)
+{
+	enum { LATER, UNANSWERED, FIRST, NOT_HERE, NEXT_LIFE, GIVEN_UP, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, answer = TCP_DIR_SYN | TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		if (how != NOT_HERE)
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, how == GIVEN_UP ? 1100 : 5);
+		if (how == NEXT_LIFE) {
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+			rack_run_ms(r, 5);
+		}
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.dir[0].tcp_flags = syn;
+		w.dir[1].tcp_flags = answer;
+		if (how == UNANSWERED || how == NEXT_LIFE || how == GIVEN_UP) {
+			w.flags = 0;
+			w.dir[1].tcp_flags = 0;
+			w.dir[1].age_ms = how == UNANSWERED ? 20 : 0;
+		} else if (how == FIRST) {
+			w.dir[0].age_ms = w.dir[1].age_ms = 20;
+		} else if (how == NOT_HERE) {
+			w.dir[0].age_ms = 40; // its SYN is older, too
+		}
+		forge(r, 1, 0, &w);
+		bool stands = how == LATER || how == UNANSWERED;
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, stands);
+		assert_int_equal(v.incarnation == w.incarnation, !stands);
+		assert_int_equal(rack_counter(r, 0, C_epoch_conflicts), stands);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // Each direction has its master, and each has seen one FIN alone when the next SYN comes.
 static void reopen__where_directions_part(void **state)
 {
@@ -172,6 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reopen__what_comes_behind_a_fin),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
+		cmocka_unit_test(reopen__opened_twice),
 		cmocka_unit_test(reopen__where_directions_part),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
