@@ -216,7 +216,7 @@ struct shard {
 	uint32_t *
 		unanswered; // ring of the records opened last; many have been answered or have gone since
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
-	uint64_t highest_life; // incarnation, of those drawn here or heard of
+	uint64_t last_life; // what the last incarnation that was drawn here began with
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
@@ -373,6 +373,8 @@ struct node {
 		void *at;
 		size_t size;
 	} secret[1 + WORKERS_MAX]; // where keys are
+	// How far the clock of incarnations is ahead of this node's age: the maximum of what was heard.
+	_Atomic uint64_t lives_ahead; // all workers: rw, a maximum
 	// A peer has missed heartbeats: until then its flows may come here before it counts as dead.
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
@@ -408,15 +410,25 @@ static inline void count(struct shard *s, enum counter c)
 
 // An incarnation's low bits name the node that opened that life of the connection: it is sent what it
 // has opened when it starts anew, lest it hand out the same NAT ports once more. So two nodes never
-// draw the same, either. The bits above are random, and above those of every life known before.
+// draw the same, either. The bits above are a clock that all nodes share (conn_lives()): what was opened
+// later is higher, whoever opened it and whether or not he knew of the life before.
 #define INCARNATION_NODE 0x3full
+#define LIVES_SHIFT 12 // the clock's unit is 4.1 us: a worker opens fewer connections in that time
 static inline unsigned conn_opener(const struct conn *c)
 {
 	return (unsigned)(c->incarnation & INCARNATION_NODE);
 }
-static inline uint64_t incarnation_above(uint64_t above, unsigned more, unsigned opener)
+static inline uint64_t incarnation_life(uint64_t incarnation)
 {
-	return ((above / (INCARNATION_NODE + 1) + 1 + more) * (INCARNATION_NODE + 1)) | opener;
+	return incarnation / (INCARNATION_NODE + 1);
+}
+static inline uint64_t incarnation_of(uint64_t life, unsigned opener)
+{
+	return life * (INCARNATION_NODE + 1) | opener;
+}
+static inline uint64_t incarnation_above(uint64_t above, unsigned opener)
+{
+	return incarnation_of(incarnation_life(above) + 1, opener);
 }
 
 // Members whose answer is worth waiting for: alive, and heard lately.
@@ -510,6 +522,9 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
+// What the next incarnation here would begin with; and another node's, which this one does not stay behind.
+uint64_t conn_lives(const struct shard *s);
+void conn_lives_heard(struct shard *s, uint64_t life);
 static inline tick_t conn_last_seen(const struct conn *c)
 {
 	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
