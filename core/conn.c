@@ -447,6 +447,17 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 	conn_rewheel(s, i);
 }
 
+void conn_raise(struct shard *s, uint32_t i, uint64_t above)
+{
+	struct conn *c = store_conn(&s->store, i);
+	uint64_t before = c->incarnation;
+
+	c->incarnation = incarnation_above(above, conn_opener(c));
+	run_raised(s, i, before);
+	request_raised(s, i, before);
+	kind_raised(s, i, before);
+}
+
 void conn_answered(struct shard *s, uint32_t i)
 {
 	struct conn *c = store_conn(&s->store, i);

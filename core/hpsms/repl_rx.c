@@ -391,7 +391,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (w->op == WIRE_BURY && handles_still(s, c)) {
 		// An end of another life, which this one began without knowing of: it goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = incarnation_above(w->incarnation, conn_opener(c));
+		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
@@ -407,7 +407,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = incarnation_above(w->incarnation, conn_opener(c));
+		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
