@@ -439,7 +439,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (w->op == WIRE_BURY && handles_still(s, c)) {
 		// An end of another life, which this one began without knowing of: it goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
@@ -455,7 +455,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
@@ -747,8 +747,7 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 			count(s, C_drop_control_bad);
 			continue;
 		}
-		if (w.incarnation > s->highest_life && w.incarnation < INCARNATION_MAX / 2)
-			s->highest_life = w.incarnation;
+		conn_lives_heard(s, incarnation_life(w.incarnation));
 		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
 		// Who waits for an acknowledgement must not get one for what is not kept. Nobody else
 		// is served by a message that comes again whole for one stale record of many.
