@@ -177,16 +177,10 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		forward_relay(s, p, master);
 		return false;
 	}
-	// Of a life that began a moment ago there may be no copy here yet, but one of the life before. As that
-	// one's, its packet would make it go on.
-	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p)) {
-		if (asks(s, p))
-			return false;
-		if (tcp_beyond_end(&c->dir[dir].tcp, p)) {
-			shard_drop(s, p, C_drop_tcp_closed);
-			return false;
-		}
-	}
+	// Of a life that began a moment ago there may be no copy here yet, but one of the life before.
+	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
+		asks(s, p))
+		return false;
 	if (!(c->flags & CONN_PINNED))
 		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);
@@ -247,6 +241,10 @@ static bool track(
 	struct conn *c = store_conn(&s->store, i);
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
+	// What comes behind the FIN is the next life's, which another node may have opened.
+	if (__builtin_expect(flags & TCP_DIR_FIN_SEEN, 0) && tcp_beyond_end(&c->dir[dir].tcp, p) &&
+		!(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
+		return false;
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
