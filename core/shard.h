@@ -181,7 +181,7 @@ struct pull {
 	bool ask; // stands in the list of what the next PULL messages ask for
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
 	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
-	uint64_t life; // PULL_FAILED: the incarnation that was here then; 0: none
+	uint64_t life; // PULL_FAILED: what was here then
 	bool rounds; // when all asked have it not, a round may tell of others
 	uint32_t next_ask; // in that list
 	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list

@@ -252,12 +252,16 @@ static void look_later(struct shard *s, uint32_t i)
 		s->repair_at = 1;
 }
 
-// Which life is here. What was answered of another says nothing.
+// Which life is here, and how far it has come. What was answered of another, or before it began to end, says
+// nothing of what has followed it.
 static uint64_t life_here(const struct shard *s, const struct tripod_tuple *key, uint64_t hash)
 {
 	struct store_hit hit = store_find(&s->store, key, hash);
 
-	return hit.what == STORE_CONN ? store_conn(&s->store, hit.index)->incarnation : 0;
+	if (hit.what != STORE_CONN)
+		return 0;
+	const struct conn *c = store_conn(&s->store, hit.index);
+	return c->incarnation << 3 | tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 }
 
 bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)

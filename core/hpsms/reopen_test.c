@@ -181,6 +181,44 @@ static void reopen__again_and_again(void **state)
 	rack_free(r);
 }
 
+// A SYN is asked about while the connection goes on, and another soon after, when that has come to its end.
+static void reopen__what_was_asked_before_the_end(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct conn_view old, v;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	uint32_t seq = f.seq;
+	f.seq += NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	assert_int_equal(rack_counter(r, 0, C_pulls_answered), 1);
+	f.seq = seq;
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 2);
+	rack_tap(r, lose_logs, NULL);
+	logs_lost = true;
+	only(r, 1);
+	flow_from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	assert_true(rack_conn(r, 0, &f.key, &old));
+	assert_int_equal(old.tcp, TCP_CLOSING);
+	logs_lost = false;
+	only(r, 0);
+	f.seq += 2 * NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_true(v.incarnation > old.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	rack_check(r);
+	rack_free(r);
+}
+
 // A node has opened what it did not know, and hears of a life with a higher number that has come to its end.
 static void reopen__over_an_end_that_was_not_known(void **state)
 {
@@ -321,6 +359,7 @@ int main(void)
 		cmocka_unit_test(reopen__behind_a_fin_that_was_none),
 		cmocka_unit_test(reopen__who_has_the_end_is_not_all),
 		cmocka_unit_test(reopen__again_and_again),
+		cmocka_unit_test(reopen__what_was_asked_before_the_end),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__opened_twice),
 		cmocka_unit_test(reopen__where_directions_part),
