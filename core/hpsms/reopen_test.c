@@ -120,6 +120,36 @@ static void reopen__behind_a_fin_that_was_none(void **state)
 	rack_free(r);
 }
 
+// The same at a node that has a copy of the life before. Where that ends, it need not have been told.
+static void reopen__behind_a_fin_at_a_copy(void **state)
+{
+	for (unsigned placed = 0; placed < 2; placed++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v, next;
+
+		if (!placed) {
+			w.dir[0].tcp_flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+			w.dir[0].fin = 0;
+		}
+		forge(r, 1, 0, &w);
+		only(r, 2);
+		f.seq = FIN + NEXT;
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 1);
+		assert_true(rack_conn(r, 2, &f.key, &next));
+		only(r, 0);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+		rack_run_ms(r, 5);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.incarnation == next.incarnation);
+		assert_int_equal(v.master[0], 0);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // All know of one node that has the life before. Another has begun the next, and nobody knows.
 static void reopen__who_has_the_end_is_not_all(void **state)
 {
@@ -357,6 +387,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reopen__behind_a_fin_at_the_master),
 		cmocka_unit_test(reopen__behind_a_fin_that_was_none),
+		cmocka_unit_test(reopen__behind_a_fin_at_a_copy),
 		cmocka_unit_test(reopen__who_has_the_end_is_not_all),
 		cmocka_unit_test(reopen__again_and_again),
 		cmocka_unit_test(reopen__what_was_asked_before_the_end),
