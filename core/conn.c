@@ -353,6 +353,8 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		conn_abandon(s, i);
 	} else {
 		count(s, C_connections_opened);
+		if (worker_of(s, &c->dir[1].key) != s->worker)
+			count(s, C_opened_apart);
 		index_young(s, i);
 		predict_opened(s, i);
 	}

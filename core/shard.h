@@ -351,6 +351,7 @@ struct node {
 	struct bfd bfd; // worker 0: rw, control: ro
 	uint32_t progress_seen[WORKERS_MAX]; // worker 0
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
+	_Atomic uint32_t failure_ppm[NODES_MAX]; // worker 0: wo, others: ro; of each member's time
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
 	_Atomic uint32_t drain; // control: wo, workers: ro; number of the drain under way, 0: none
