@@ -838,6 +838,8 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
+// Another life of key begins here: what was answered before was of the last.
+void pull_forget(struct shard *s, const struct tripod_tuple *key);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
 // true: what follows from it is decided when all have answered.

@@ -274,6 +274,14 @@ bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	return true;
 }
 
+void pull_forget(struct shard *s, const struct tripod_tuple *key)
+{
+	uint32_t i = find(s, key, store_hash(&s->store, key));
+
+	if (i != 0 && s->pulls[i].state == PULL_FAILED)
+		release(s, i);
+}
+
 bool pull_validate(struct shard *s, uint32_t i)
 {
 	const struct tripod_tuple *key = &store_conn(&s->store, i)->dir[0].key;
