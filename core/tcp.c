@@ -363,6 +363,10 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 	// initiator will tell it with a reset. Nothing to learn from that.
 	if (!from_initiator && state == TCP_SYN_SENT && to_learned)
 		return TCP_OK;
+	// Behind a FIN comes the next connection of the same ports, which another node has opened.
+	if ((from->flags & TCP_DIR_FIN_SEEN) && after(g->end, from->end) &&
+		!jumped(g->end, from->end))
+		return TCP_AFTER_CLOSE;
 	if ((from->flags & to->flags & TCP_DIR_LEARNED) && !segment_in_window(from, to, g))
 		return TCP_OUT_OF_WINDOW;
 
