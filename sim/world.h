@@ -77,6 +77,7 @@ struct sim_node {
 	struct sim_worker *worker; // workers of them
 	uint64_t control; // messages to other nodes, in all its lives
 	uint64_t control_before; // ... by the last walk
+	uint64_t work_before; // ... and what it had repaired and answered by then
 };
 
 struct link { // one way of a node's cable
@@ -87,6 +88,7 @@ struct port { // of the switch
 	struct bfd bfd;
 	struct link to_node, from_node;
 	uint64_t due_ns;
+	uint64_t down_ns; // when it went down last
 	uint32_t serial;
 	bool flapped, fluttered; // held down by FAULT_FLAP, by FAULT_FLUTTER
 	uint32_t loss; // in a million, of everything: a burst
