@@ -338,6 +338,7 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
 		     peer->hello != hello_flags(member) ||
 		     held_by(s, member) != told_of(s, h->from_node);
+	conn_lives_heard(s, hello->lives);
 	if (h->type == WIRE_HELLO)
 		place_heard(s, h->from_node, hello);
 	if (hello->flags & WIRE_HELLO_LEAVING)
@@ -461,6 +462,7 @@ void control_hello(const struct shard *s, struct wire_hello *hello)
 		.workers = s->conf->workers,
 		.flags = ready_hello(s),
 		.live = s->node->members.live,
+		.lives = conn_lives(s),
 	};
 	memcpy(hello->mac, s->conf->self.mac, 6);
 	hello_chains(s, hello);
