@@ -524,5 +524,5 @@ bool tcp_of_next(
 		return false;
 	if (from->flags & TCP_DIR_FIN_SEEN)
 		return !up_to_fin(from, to, &g);
-	return tcp_state(from, to) == TCP_CLOSED;
+	return (from->flags & TCP_DIR_FIN) || tcp_state(from, to) == TCP_CLOSED;
 }

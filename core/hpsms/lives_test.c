@@ -120,6 +120,48 @@ static void lives__a_syn_at_the_former_master_asks(void **state)
 	rack_free(r);
 }
 
+// Sends in both directions what opens a connection, or ends it, without delay.
+static void quickly(struct rack *r, struct flow *f, bool end)
+{
+	const uint8_t ack = TRIPOD_TCP_ACK, fin = TRIPOD_TCP_FIN | ack, syn = TRIPOD_TCP_SYN;
+
+	flow_from_client(r, f, end ? fin : syn, 0);
+	rack_run_ms(r, 2);
+	flow_from_server(r, f, end ? fin : syn | ack, 0);
+	rack_run_ms(r, 2);
+	flow_from_client(r, f, ack, 0);
+	rack_run_ms(r, 2);
+}
+
+// And once more, a moment later: what was asked before the life that has just ended is of no use any more.
+static void lives__each_life_is_asked_for(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+	struct flow f = flow_of(0, "10.1.0.101");
+	struct conn_view v;
+	uint64_t last = 0, begun_ns = rack_now_ns(r);
+
+	rack_tap(r, lose_logs, NULL);
+	for (unsigned round = 0; round < 4; round++) {
+		ports(r, 3, 1u << 0);
+		quickly(r, &f, false);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.incarnation > last);
+		assert_int_equal(v.tcp, TCP_ESTABLISHED);
+		last = v.incarnation;
+		logs_lost = true;
+		ports(r, 3, 1u << 1);
+		quickly(r, &f, true);
+		logs_lost = false;
+		assert_true(rack_conn(r, 1, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_CLOSED);
+		f.seq += 1u << 24;
+	}
+	assert_true(rack_now_ns(r) - begun_ns < 100 * MS); // so soon nothing is asked for twice
+	rack_check(r);
+	rack_free(r);
+}
+
 // The same at a node that has a copy from before the connection was established.
 static void lives__a_syn_at_an_early_copy_asks(void **state)
 {
@@ -195,6 +237,7 @@ int main(void)
 		cmocka_unit_test(lives__later_is_higher),
 		cmocka_unit_test(lives__absurd_numbers_move_nothing),
 		cmocka_unit_test(lives__a_syn_at_the_former_master_asks),
+		cmocka_unit_test(lives__each_life_is_asked_for),
 		cmocka_unit_test(lives__a_syn_at_an_early_copy_asks),
 		cmocka_unit_test(lives__answered_elsewhere),
 	};
