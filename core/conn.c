@@ -307,6 +307,9 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 	} else {
 		count(s, C_connections_opened);
 		index_young(s, i);
+		// The switch may send what is not cut of it elsewhere.
+		if (p->fragment)
+			index_at_once(s, i);
 		predict_opened(s, i);
 	}
 	return error;
@@ -338,7 +341,8 @@ void conn_open(
 		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
-	predict_arrived(s, i, 0, s->conf->id);
+	if (!p->fragment)
+		predict_arrived(s, i, 0, s->conf->id);
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:
