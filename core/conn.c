@@ -209,6 +209,14 @@ enum counter conn_error_counter(int error)
 	}
 }
 
+// Nodes that have a copy of record i, or of the life before it, and have not acknowledged what it is now.
+static uint64_t unaware(const struct shard *s, uint32_t i)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+
+	return r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~shard_self(s);
+}
+
 // The unanswered of longest standing makes room for a new one, so that a flood leaves each its time
 // for an answer, and opens nothing for ever. false: none is found among the latest.
 static bool evict(struct shard *s)
@@ -217,7 +225,8 @@ static bool evict(struct shard *s)
 		uint32_t i = s->unanswered[s->unanswered_tail & s->unanswered_mask];
 		const struct conn *c = store_conn(&s->store, i);
 		if (c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
-			!(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD))) {
+			!(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) &&
+			unaware(s, i) == 0) {
 			run_close(s, i, TRIPOD_TIMEOUT);
 			s->unanswered_tail++;
 			count(s, C_connections_evicted);
@@ -240,16 +249,11 @@ static void note_unanswered(struct shard *s, uint32_t i)
 
 // A record for the first packet p, with no keys in the index yet; STORE_NONE: p was dropped.
 static uint32_t open_record(
-	struct shard *s, struct tripod_packet *p, uint64_t above, uint64_t holders)
+	struct shard *s, struct tripod_packet *p, uint64_t above, uint64_t holders, uint64_t told)
 {
 	uint64_t self = 1ull << s->conf->id;
-	uint32_t i;
+	uint32_t i = conn_new(s, s->chain_current);
 
-	if (s->store.embryonic >= s->conf->embryonic && !evict(s)) {
-		shard_drop(s, p, C_drop_embryonic_full);
-		return STORE_NONE;
-	}
-	i = conn_new(s, s->chain_current);
 	if (i == STORE_NONE) {
 		shard_drop(s, p, C_drop_table_full);
 		return STORE_NONE;
@@ -269,12 +273,23 @@ static uint32_t open_record(
 	c->durability = (uint8_t)s->conf->durability;
 	c->stamp = s->next_stamp += 257;
 	conn_hold(s, r, self | holders);
-	holders_mark(r, HOLDER_ACKED, self);
+	holders_mark(r, HOLDER_ACKED, self | told);
 	for (unsigned part = 0; part < PARTS; part++)
 		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
 	s->store.embryonic++;
 	note_unanswered(s, i);
 	return i;
+}
+
+void conn_abandon(struct shard *s, uint32_t i)
+{
+	// Who has copies of the life before hears of its end with this one's.
+	if (unaware(s, i) == 0 && conn_free(s, i))
+		return;
+	conn_bury(s, i, TRIPOD_TERMINATED);
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	store_repl(&s->store, i)->tells = 1;
+	repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
 // Gives a record back that never was in the index or the wheel.
@@ -303,7 +318,7 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 	error = admitted(s, c) ? index_reversed(s, i, true) : -EPERM;
 	if (error != 0) {
 		c->dir[1].key.proto = 0;
-		conn_free(s, i);
+		conn_abandon(s, i);
 	} else {
 		count(s, C_connections_opened);
 		index_young(s, i);
@@ -315,21 +330,30 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 	return error;
 }
 
-void conn_open(
-	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders)
+bool conn_may_open(struct shard *s, struct tripod_packet *p)
 {
 	if (p->ttl <= 1) {
 		forward_icmp_error(s, p, ICMP_TIME_EXCEEDED, 0);
 		shard_drop(s, p, C_drop_ttl);
-		return;
+		return false;
 	}
 	if (p->flags & TRIPOD_PKT_ALIAS) {
 		// The tuple's own worker opens connections. It is there that the next packet stays, now
 		// that the record which brought this one here has gone.
 		shard_drop(s, p, C_drop_unknown);
-		return;
+		return false;
 	}
-	uint32_t i = open_record(s, p, above_incarnation, holders);
+	if (s->store.embryonic >= s->conf->embryonic && !evict(s)) {
+		shard_drop(s, p, C_drop_embryonic_full);
+		return false;
+	}
+	return true;
+}
+
+void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation,
+	uint64_t holders, uint64_t told)
+{
+	uint32_t i = open_record(s, p, above_incarnation, holders, told);
 	if (i == STORE_NONE)
 		return;
 	struct conn *c = store_conn(&s->store, i);
@@ -347,13 +371,13 @@ void conn_open(
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:
 		c->dir[1].key.proto = 0;
-		conn_free(s, i);
+		conn_abandon(s, i);
 		return;
 	case RUN_GONE:
 		// Held: completed when the packet goes on. Otherwise an NF has dropped it or dealt with it
 		// (a SYN proxy answers by itself), and there is nothing to remember.
 		if (!(c->flags & CONN_HELD))
-			conn_free(s, i);
+			conn_abandon(s, i);
 		return;
 	case RUN_OUT:
 		break;

@@ -84,8 +84,10 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		shard_drop(s, p, C_drop_stale);
 	else if (opens && p->tuple.proto != IPPROTO_TCP && shard_deaf(s) && shard_replicates(s))
 		shard_drop(s, p, C_drop_deaf);
+	else if (opens && conn_may_open(s, p))
+		conn_open(s, p, 0, 0, 0);
 	else if (opens)
-		conn_open(s, p, 0, 0);
+		return; // it is dropped
 	else if (p->tuple.proto == IPPROTO_TCP && s->conf->unknown_tcp_reset)
 		forward_reset(s, p);
 	else
@@ -104,7 +106,9 @@ static void ask_or_drop(struct shard *s, struct tripod_packet *p)
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	uint64_t incarnation = c->incarnation, holders = store_repl(&s->store, i)->holders;
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t incarnation = c->incarnation, holders = r->holders;
+	uint64_t told = holders_with(r, HOLDER_ACKED); // of its end
 	bool opens = p->tuple.proto == IPPROTO_TCP
 			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
@@ -116,10 +120,12 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 		shard_drop(s, p, C_drop_tcp_closed);
 	else if (is_stale(s, p))
 		shard_drop(s, p, C_drop_stale);
+	else if (!conn_may_open(s, p))
+		return;
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
-		conn_open(s, p, incarnation, holders);
+		conn_open(s, p, incarnation, holders, told);
 }
 
 // May this node handle the packet, although it is not (or not surely) the direction's master?

@@ -251,6 +251,106 @@ static void repair__unanswered_life_is_told(void **state)
 	rack_free(r);
 }
 
+// Loses what a node sends to the others.
+static bool lose_of(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && *(const unsigned *)ctx == from;
+}
+
+// Nobody hears the writer, and one of the others gives a copy in its place. When the writer is heard
+// again, it has to know of that copy: or what it changes from then on would not come there.
+static void repair__writer_hears_of_copies_given_in_its_place(void **state)
+{
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 4, .workers = 1, .backups = 1, .seed = 11});
+	unsigned unheard = NODES;
+
+	rack_run_ms(r, 300);
+	rack_tap(r, lose_of, &unheard);
+	struct wire_record w = forge_record(r, 1, 0, 1);
+	w.holders = 3;
+	forge(r, 0, 1, &w);
+	forge(r, 1, 0, &w);
+	unheard = 0;
+	rack_run_ms(r, 500);
+	unsigned given = forge_find(r, 2, 1, NULL) != NULL ? 3 : 2; // not by node 1 itself
+	forge(r, 1, given, &w);
+	assert_non_null(forge_find(r, given, 1, NULL));
+	assert_int_equal(forge_find(r, 0, 1, NULL)->holders >> given & 1, 0);
+	unheard = NODES;
+	rack_run_ms(r, 500);
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	repl_changed(
+		s, store_find_hash(&s->store, store_hash(&s->store, &w.key)), 1u << PART_SHARED);
+	rack_run_ms(r, 100);
+	assert_int_equal(forge_find(r, given, 1, NULL)->part[PART_SHARED].epoch, 2);
+	rack_free(r);
+}
+
+// The writer has restarted. Who was to send it what it wrote before has died as well, and nobody has
+// noticed yet: the others do so then, or it would never look after those connections.
+static void repair__restarted_writer_has_its_records(void **state)
+{
+	enum { N = 40 };
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 4, .workers = 1, .backups = 3, .seed = 12});
+	struct flow f[N];
+	struct conn_view v;
+	unsigned mastered = 0;
+
+	rack_run_ms(r, 300);
+	assert_int_equal(flows_open(r, f, 0, N, "10.1.0.101"), N);
+	for (unsigned k = 0; k < N; k++)
+		mastered += rack_conn(r, 1, &f[k].key, &v) && v.shared == 1;
+	assert_true(mastered >= 4);
+	rack_kill(r, 1);
+	rack_run_ms(r, 500);
+	rack_kill(r, 0);
+	rack_start(r, 1);
+	rack_run_ms(r, 2000);
+	for (unsigned k = 0; k < N; k++)
+		assert_int_equal(rack_copies(r, &f[k].key), 3);
+	rack_free(r);
+}
+
+// What a node wrote in its former life, another has sent it: it is the writer again, and gives copies.
+static void repair__former_writer_gives_copies(void **state)
+{
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 3, .workers = 1, .backups = 2, .seed = 13});
+
+	rack_run_ms(r, 300);
+	struct wire_record w = forge_record(r, 1, 0, 1);
+	w.holders = 3;
+	forge(r, 1, 0, &w);
+	rack_run_ms(r, 100);
+	assert_non_null(forge_find(r, 2, 1, NULL));
+	rack_free(r);
+}
+
+// A writer that has told of its copy is sent none, whichever node was the writer before.
+static void repair__writer_that_has_told_is_left_alone(void **state)
+{
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 4, .workers = 1, .backups = 1, .seed = 14});
+
+	rack_run_ms(r, 300);
+	struct wire_record w = forge_record(r, 1, 0, 1);
+	w.holders = 3;
+	forge(r, 0, 1, &w);
+	w.holders = 7;
+	for (unsigned p = 0; p < PARTS; p++)
+		w.version[p] = (struct conn_version){.epoch = 2, .writer = 2};
+	forge(r, 2, 1, &w);
+	rack_run_ms(r, 100);
+	uint64_t sent = rack_counter(r, 1, C_log_records_tx);
+	repl_repair_start(node_shard(rack_node(r, 1), 0), false);
+	rack_run_ms(r, 100);
+	assert_int_equal(rack_counter(r, 1, C_log_records_tx), sent);
+	assert_null(forge_find(r, 2, 1, NULL)); // it would have been kept
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +360,10 @@ int main(void)
 		cmocka_unit_test(repair__unanswered_life_is_told),
 		cmocka_unit_test(repair__holder_that_was_not_reached),
 		cmocka_unit_test(repair__who_hears_nobody_claims_nothing),
+		cmocka_unit_test(repair__writer_hears_of_copies_given_in_its_place),
+		cmocka_unit_test(repair__restarted_writer_has_its_records),
+		cmocka_unit_test(repair__former_writer_gives_copies),
+		cmocka_unit_test(repair__writer_that_has_told_is_left_alone),
 	};
 	return cmocka_run_group_tests_name("repair", tests, NULL, NULL);
 }

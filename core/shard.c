@@ -391,7 +391,7 @@ static void go_on(struct shard *s, const struct waiting *w)
 		shard_drop(s, &p, C_drop_invariant); // an NF has spoilt it
 	if (result != RUN_OUT) {
 		if (incomplete && !(c->flags & CONN_HELD))
-			conn_free(s, w->conn);
+			conn_abandon(s, w->conn);
 		return;
 	}
 	int error = incomplete ? conn_complete(s, w->conn, &p) : 0;

@@ -534,11 +534,15 @@ static inline bool conn_tcp_at(const struct conn *c, enum tcp_state state)
 	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) >= state;
 }
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c);
+// May a packet open a connection? Takes it when it answers false, and counts why.
+bool conn_may_open(struct shard *s, struct tripod_packet *p);
 // Opens a connection for its first packet: runs on_init and the chain, indexes both tuples, and
 // sends the packet on. Drops and counts it when that cannot be.
-// holders: nodes that have the life before, and are told of this one when it is answered.
-void conn_open(
-	struct shard *s, struct tripod_packet *p, uint64_t above_incarnation, uint64_t holders);
+// holders: nodes that have the life before, and are told of this one when it is answered, or of its end
+// when nothing comes of it; told: those of them that know the end of the life before.
+void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnation,
+	uint64_t holders, uint64_t told);
+void conn_abandon(struct shard *s, uint32_t i); // nothing has come of a record that is not answered
 // The first packet has passed the whole chain: now the reversed tuple is known. 0, or a negative
 // errno after which the record is gone; conn_error_counter() says which drop that is.
 int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p);

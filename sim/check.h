@@ -97,6 +97,11 @@ struct check_live { // a connection that hosts have established
 	uint64_t id;
 };
 
+struct check_reused { // a connection that hosts hold on to, and whose tuple another has got since
+	uint64_t id, at_ns;
+};
+#define CHECK_REUSED 64
+
 struct checker {
 	struct violation violation[VIOLATIONS_MAX];
 	unsigned n_violations; // may exceed VIOLATIONS_MAX
@@ -110,6 +115,8 @@ struct checker {
 	unsigned n_failures;
 	struct check_live *live; // open addressing by key
 	uint32_t live_room, live_n;
+	struct check_reused reused[CHECK_REUSED];
+	unsigned n_reused;
 
 	const char *watch; // part of the text of a key; NULL: none
 	struct tripod_tuple watched; // that key, once packets of it have been seen

@@ -46,33 +46,55 @@ static void live_grow(struct checker *c)
 	free(old);
 }
 
+static void two_live(struct world *w, const struct hosts_event *e, uint64_t since_ns)
+{
+	struct tripod_tuple keys[2] = {e->opening, e->peer};
+	char text[TRIPOD_TUPLE_STRLEN];
+
+	check_violation(w, "nat", keys, 2,
+		"two live connections reach the responder as %s, since %.6f s",
+		tripod_tuple_format(&e->peer, text, sizeof(text)), (double)since_ns / 1e9);
+}
+
+// Hosts may hold on to a connection that is over: one end has aborted it and the other has not heard, or
+// the gateway has lost it, which is for another rule to judge. Whether it lives, it shows by going on.
 static void live_add(struct world *w, const struct hosts_event *e)
 {
 	struct checker *c = &w->check;
-	char text[TRIPOD_TUPLE_STRLEN];
 
 	if (e->peer.proto == 0)
 		return;
 	if (2 * c->live_n > c->live_room)
 		live_grow(c);
 	uint32_t at = live_slot(c, &e->peer);
-	if (c->live[at].id != 0 && c->live[at].id != e->id) {
-		struct tripod_tuple keys[2] = {e->opening, e->peer};
-		check_violation(w, "nat", keys, 2, "two live connections reach the responder as %s",
-			tripod_tuple_format(&e->peer, text, sizeof(text)));
-		return;
+	uint64_t before = c->live[at].id;
+	if (before != 0 && before != e->id) {
+		trace_note(&w->trace, w->now_ns, 255, "the tuple of another is used again");
+		if (c->n_reused < CHECK_REUSED)
+			c->reused[c->n_reused++] = (struct check_reused){before, w->now_ns};
+		else
+			two_live(w, e, w->now_ns);
 	}
-	c->live_n += c->live[at].id == 0;
+	c->live_n += before == 0;
 	c->live[at] = (struct check_live){e->peer, e->id};
 }
 
-static void live_end(struct checker *c, const struct hosts_event *e)
+static void live_end(struct world *w, const struct hosts_event *e)
 {
+	struct checker *c = &w->check;
+
 	if (e->peer.proto == 0)
 		return;
 	uint32_t at = live_slot(c, &e->peer);
 	if (c->live[at].id == e->id)
 		live_remove(c, at);
+	for (unsigned r = c->n_reused; r-- > 0;) {
+		if (c->reused[r].id != e->id)
+			continue;
+		if (e->last_progress_ns > c->reused[r].at_ns)
+			two_live(w, e, c->reused[r].at_ns);
+		c->reused[r] = c->reused[--c->n_reused];
+	}
 }
 
 // ---- Failures ----
@@ -219,14 +241,14 @@ void check_hosts(struct world *w, const struct hosts_event *e)
 		break;
 	case HOSTS_DONE:
 	case HOSTS_REFUSED:
-		live_end(&w->check, e);
+		live_end(w, e);
 		break;
 	case HOSTS_BROKEN:
-		live_end(&w->check, e);
+		live_end(w, e);
 		broken(w, e);
 		break;
 	case HOSTS_CORRUPT:
-		live_end(&w->check, e);
+		live_end(w, e);
 		w->check.corrupt++;
 		check_violation(w, "corrupt", keys, e->id != 0 ? 2 : 0, "%s %s: %s",
 			hosts_kind_name(e->kind),

@@ -301,6 +301,50 @@ static void mapping__names_udp(void **state)
 	wire_free(w);
 }
 
+// A SYN that is sent again finds another way, under a low port, whose answer is lost; the answer to the first
+// takes longer than that. Nothing else that the client sends arrives.
+static bool other_way(struct view *v)
+{
+	if (v->side == TRIPOD_OUTGOING)
+		return !(v->p.flags & HOSTS_SYN) || v->l4[2] != 0;
+	if (!(v->p.flags & HOSTS_SYN))
+		return false;
+	static bool sent[65536]; // by number
+	bool first = !sent[v->p.seq & 0xffff];
+	sent[v->p.seq & 0xffff] = true;
+	if (!first) {
+		v->l4[0] = 0;
+		frames_fix(v->frame, *v->len);
+	}
+	return true;
+}
+
+// A connection is known by the way by which its answer has come, not by the last that was tried.
+static void mapping__of_two(void **state)
+{
+	struct hosts_conf conf = LONG_TCP;
+	memset(conf.weight, 0, sizeof(conf.weight));
+	conf.weight[HOSTS_TCP_OUT] = 1;
+	conf.rto_min_ns = 300 * MS; // the first is three times that
+	struct fault f = {.fn = other_way};
+	struct wire_conf c = {
+		.seed = 1, .delay_ns = 1200 * MS, .hook = hook, .ctx = &f, .hosts = conf};
+	f.w = wire_new(&c);
+	wire_run(f.w, 1500 * MS);
+	hosts_pause(f.w->hosts, true);
+	wire_run(f.w, 30 * SECOND);
+	unsigned n = 0;
+	for (unsigned k = 0; k < f.w->n_events; k++) {
+		const struct wire_event *e = &f.w->events[k];
+		if (!e->established)
+			continue;
+		n++;
+		assert_int_equal(e->peer.sport, e->opening.sport);
+	}
+	assert_true(n > 50);
+	wire_free(f.w);
+}
+
 // The client's port is nothing that a load balancer may change.
 static void mapping__of_the_client(void **state)
 {
@@ -508,6 +552,7 @@ int main(void)
 		cmocka_unit_test(corrupt__astray),
 		cmocka_unit_test(mapping__changes),
 		cmocka_unit_test(mapping__names_udp),
+		cmocka_unit_test(mapping__of_two),
 		cmocka_unit_test(mapping__of_the_client),
 		cmocka_unit_test(reset__breaks),
 		cmocka_unit_test(reset__that_is_not_exact),

@@ -108,6 +108,17 @@ static void stranger(struct hosts *h, const struct hosts_packet *p)
 	hosts_tcp_schedule(h, c);
 }
 
+// SYNs may have come to the responder by several ways. That by which the answer has come is the
+// connection's.
+static void settle(struct hosts *h, struct hosts_conn *c, uint32_t iss)
+{
+	for (unsigned i = 1; i < HOSTS_ENDS; i++) {
+		const struct hosts_end *e = hosts_conn_end(h, c, i);
+		if (e && e->iss == iss)
+			c->e.peer = tripod_tuple_reverse(&e->tuple);
+	}
+}
+
 static void answered(struct hosts *h, struct hosts_end *e, const struct hosts_packet *p)
 {
 	struct hosts_conn *c = conn_of(h, e);
@@ -135,6 +146,7 @@ static void answered(struct hosts *h, struct hosts_end *e, const struct hosts_pa
 	e->timing = false;
 	learn_options(c, e, p);
 	opened(h, e);
+	settle(h, c, p->seq);
 	c->phase = PHASE_OPEN;
 	c->e.established_ns = h->now_ns;
 	h->totals.established++;
@@ -427,8 +439,6 @@ static bool confirmed(struct hosts *h, struct hosts_end *e, int64_t a)
 		if (hosts_conn_end(h, c, i) == e)
 			c->responder = i;
 	}
-	struct tripod_tuple seen = tripod_tuple_reverse(&e->tuple);
-	c->e.peer = seen;
 	opened(h, e);
 	e->una = 1;
 	hosts_progress(h, c);

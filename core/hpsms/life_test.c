@@ -403,6 +403,92 @@ static void life__what_has_ended_makes_way(void **state)
 	rack_free(r);
 }
 
+// Of a new connection nothing comes on this node, since an NF wants none.
+static enum refusing { REFUSES_NONE, REFUSES_INIT, REFUSES_PACKET } refusing;
+
+static enum tripod_verdict gate_init(struct tripod_call *call, struct tripod_packet *p)
+{
+	return refusing == REFUSES_INIT ? TRIPOD_DROP : TRIPOD_FORWARD;
+}
+
+static enum tripod_verdict gate_packet(struct tripod_call *call, struct tripod_packet *p)
+{
+	return refusing == REFUSES_PACKET ? TRIPOD_DROP : TRIPOD_FORWARD;
+}
+
+static const char *const no_counters[] = {NULL};
+static const struct tripod_nf GATE = {
+	.abi = TRIPOD_NF_ABI,
+	.layout_version = 1,
+	.name = "gate",
+	.summary = "test: lets nothing through when told so",
+	.counters = no_counters,
+	.on_init = gate_init,
+	.on_packet = gate_packet,
+};
+
+// A SYN ends what has closed, and opens nothing. The other holders hear of the end all the same, or what
+// they have would be alive as long as its time-out lasts. They hear of it once.
+static void life__reopening_in_vain_is_told(void **state)
+{
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r =
+			rack_of((struct rack_conf){.nodes = 2, .nf2 = &GATE, .embryonic = 4});
+		struct life l = open_of(r, 1000);
+		unsigned master = master_of(r, &l);
+		struct shard *s = node_shard(rack_node(r, master), 0);
+		struct frame_spec syn = {.src = "198.18.0.1",
+			.dst = VIP,
+			.sport = l.port,
+			.dport = 80,
+			.tcp_flags = SYN,
+			.seq = 500000};
+		struct conn_view v;
+
+		close_of(r, &l);
+		assert_int_equal(view_of(r, !master, &l).state, CONN_LIVE);
+		refusing = how == 0 ? REFUSES_INIT : how == 1 ? REFUSES_PACKET : REFUSES_NONE;
+		s->store.embryonic += how == 2 ? 4 : 0; // no more are taken
+		rack_send(r, TRIPOD_INCOMING, &syn);
+		rack_run_ms(r, 20);
+		s->store.embryonic -= how == 2 ? 4 : 0;
+		assert_true(!rack_conn(r, !master, &l.key, &v) || v.state == CONN_TOMBSTONE);
+		uint64_t before = told(r);
+		rack_send(r, TRIPOD_INCOMING, &syn);
+		rack_run_ms(r, 20);
+		if (how < 2)
+			assert_int_equal(told(r), before);
+		refusing = REFUSES_NONE;
+		rack_run_ms(r, CLOSED_MS + 15000);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(node_shard(rack_node(r, i), 0)->store.used, 0);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// Nor does the flood that puts out the unanswered put out one whose end others would have to be told of.
+static void life__reopened_is_not_put_out(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .embryonic = 4});
+	struct life l = open_of(r, 1000), other = {.port = 2000};
+	unsigned master = master_of(r, &l), sent = 0;
+
+	close_of(r, &l);
+	l.seq[0] = 500000;
+	send_of(r, &l, true, SYN);
+	for (; sent < 12; other.port++) {
+		if (master_of(r, &other) != master)
+			continue;
+		send_of(r, &other, true, SYN);
+		sent++;
+	}
+	assert_int_equal(rack_counter(r, (int)master, C_connections_evicted), 9);
+	assert_int_equal(view_of(r, master, &l).state, CONN_LIVE);
+	assert_int_equal(view_of(r, master, &l).tcp, TCP_SYN_SENT);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +500,8 @@ int main(void)
 		cmocka_unit_test(life__parted_directions_late_acknowledgement),
 		cmocka_unit_test(life__parted_directions_end_is_told),
 		cmocka_unit_test(life__what_has_ended_makes_way),
+		cmocka_unit_test(life__reopening_in_vain_is_told),
+		cmocka_unit_test(life__reopened_is_not_put_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

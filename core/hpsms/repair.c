@@ -22,20 +22,25 @@ static uint64_t sane(const struct shard *s)
 	return s->live & (~(s->joining | s->repair_reboot) | s->ports | s->draining);
 }
 
-// Its master does, or while that is dead the lowest holder alive.
-bool repl_responsible(const struct shard *s, uint32_t i)
+// Who looks after the copies of record i: the shared part's writer, or while that is dead the lowest
+// holder alive. NODES_MAX: nobody that is known here.
+static unsigned keeper(const struct shard *s, uint32_t i)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 	unsigned writer = r->part[PART_SHARED].writer;
 	uint64_t holders = r->holders & sane(s);
 
-	if (writer == s->conf->id)
-		return true;
-	if (ready_hearing(s->node, s->now_ns))
-		return false; // nor does a node that has just started: others may be there
-	if ((sane(s) & 1ull << writer) || (unsigned)__builtin_ctzll(holders) != s->conf->id)
-		return false;
-	return true;
+	if (writer == s->conf->id || (sane(s) & 1ull << writer))
+		return writer;
+	return holders != 0 ? (unsigned)__builtin_ctzll(holders) : NODES_MAX;
+}
+
+bool repl_responsible(const struct shard *s, uint32_t i)
+{
+	// A node that has just started takes nobody's place: others may be there.
+	return keeper(s, i) == s->conf->id &&
+	       (store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id ||
+		       !ready_hearing(s->node, s->now_ns));
 }
 
 // Does somebody wait for record i to be sent: a joining member that should have it, or this node,
@@ -96,21 +101,20 @@ static bool look_at_tombstone(struct shard *s, uint32_t i)
 	return true;
 }
 
-// The writer of record i is gone, and the lowest holder, who is to look after it, may have restarted
-// without anybody having sent it the record.
-static bool hand_to_lowest(struct shard *s, uint32_t i)
+// This node has a copy, and who is to look after the copies may not know of it, or of the connection: it
+// was not heard when another gave this one, or has started anew and been sent nothing.
+static bool hand_to_keeper(struct shard *s, uint32_t i)
 {
-	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t holders = r->holders & sane(s) & ~repl_self(s);
+	struct conn_repl *r = store_repl(&s->store, i);
+	unsigned node = keeper(s, i);
 
-	if (holders == 0 || (sane(s) & 1ull << r->part[PART_SHARED].writer))
-		return true;
-	unsigned lowest = (unsigned)__builtin_ctzll(holders);
-	if (holder_is(r, HOLDER_KNOWN, lowest) || holder_is(r, HOLDER_QUEUED, lowest))
+	if (node == s->conf->id || node == NODES_MAX || holder_is(r, HOLDER_KNOWN, node) ||
+		holder_is(r, HOLDER_QUEUED, node))
 		return true;
 	if (!spend(s))
 		return false;
-	repl_queue(s, i, lowest);
+	conn_hold(s, r, 1ull << node);
+	repl_queue(s, i, node);
 	return true;
 }
 
@@ -137,8 +141,10 @@ static bool look_at(struct shard *s, uint32_t i)
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = repl_responsible(s, i);
 	kind_review(s, i); // it counts where it is looked after
+	if (!gives && !hand_to_keeper(s, i))
+		return false;
 	if (!gives && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
-		return hand_to_lowest(s, i);
+		return true;
 	uint64_t to = s->repair_nodes;
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);

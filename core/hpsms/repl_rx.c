@@ -230,9 +230,10 @@ static uint32_t install(
 	// Who answers a pull tells them itself.
 	if (!(w->flags & WIRE_RECORD_ANSWER))
 		tell_writers(s, i, from);
-	// Of a writer that is gone: perhaps it is this node that has to look after the copies now.
+	// Of a writer that is gone, or of a former life of this node: perhaps it is this node that has to
+	// look after the copies now.
 	unsigned writer = r->part[PART_SHARED].writer;
-	if (writer != s->conf->id && !(s->live & 1ull << writer)) {
+	if (writer == s->conf->id || !(s->live & 1ull << writer)) {
 		s->repair_next |= repl_self(s);
 		if (s->repair_at == 0)
 			s->repair_at = 1;
@@ -529,6 +530,10 @@ static bool merge(
 	// Nor does who names a former writer of the shared part: it has come to hold a copy since.
 	stale |= (w->parts & 1u << PART_SHARED) && w->version[PART_SHARED].writer != s->conf->id &&
 		 (int16_t)(r->part[PART_SHARED].epoch - w->version[PART_SHARED].epoch) > 0;
+	// The writer itself has told of its copy, as it is here now.
+	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from &&
+		!newer(&r->part[PART_SHARED], &w->version[PART_SHARED]))
+		holders_mark(r, HOLDER_KNOWN, 1ull << from);
 	// Claims of one epoch: the sender's has lost, and it may not know.
 	bool lost = false;
 	for (unsigned p = 0; p < PARTS; p++)

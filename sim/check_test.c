@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the checkers make of what hosts tell.
+#include "sim/check.h"
+
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "sim/world.h"
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	w->now_ns = 100 * SEC;
+	trace_init(&w->trace, NULL);
+	check_init(w);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	check_free(w);
+	trace_free(&w->trace);
+	free(w);
+	return 0;
+}
+
+static struct tripod_tuple tuple(uint16_t port)
+{
+	struct tripod_tuple t = {.proto = IPPROTO_UDP, .direction = TRIPOD_OUTGOING};
+
+	t.src = tripod_addr_v4(htonl(0xcb0071c0));
+	t.dst = tripod_addr_v4(htonl(0xc6120101));
+	t.sport = htons(port);
+	t.dport = htons(443);
+	return t;
+}
+
+static struct hosts_event connection(uint64_t id, uint16_t port)
+{
+	return (struct hosts_event){.id = id,
+		.kind = HOSTS_UDP_OUT,
+		.opening = tuple((uint16_t)id),
+		.peer = tuple(port)};
+}
+
+static void tell(struct world *w, struct hosts_event *e, enum hosts_what what)
+{
+	w->now_ns += MS;
+	e->what = what;
+	check_hosts(w, e);
+}
+
+static void progress(struct world *w, struct hosts_event *e)
+{
+	w->now_ns += MS;
+	e->last_progress_ns = w->now_ns;
+}
+
+static void nat__two_that_go_on_under_one_tuple(void **state)
+{
+	struct world *w = *state;
+	struct hosts_event a = connection(1, 1024), b = connection(2, 1024),
+			   c = connection(3, 1026);
+
+	tell(w, &a, HOSTS_ESTABLISHED);
+	tell(w, &b, HOSTS_ESTABLISHED);
+	tell(w, &c, HOSTS_ESTABLISHED);
+	progress(w, &b);
+	progress(w, &a);
+	progress(w, &c);
+	tell(w, &c, HOSTS_DONE);
+	assert_int_equal(w->check.n_violations, 0);
+	tell(w, &a, HOSTS_DONE);
+	assert_int_equal(w->check.n_violations, 1);
+	assert_string_equal(w->check.violation[0].checker, "nat");
+	tell(w, &b, HOSTS_DONE);
+	assert_int_equal(w->check.n_violations, 1);
+}
+
+// One end has aborted the first, and the other has not heard of it.
+static void nat__what_is_over_is_not_live(void **state)
+{
+	struct world *w = *state;
+	struct hosts_event a = connection(1, 1024), b = connection(2, 1024),
+			   c = connection(3, 1024);
+
+	tell(w, &a, HOSTS_ESTABLISHED);
+	progress(w, &a);
+	tell(w, &b, HOSTS_ESTABLISHED);
+	progress(w, &b);
+	tell(w, &a, HOSTS_DONE);
+	tell(w, &b, HOSTS_DONE);
+	tell(w, &c, HOSTS_ESTABLISHED); // nobody has it any more
+	progress(w, &c);
+	tell(w, &c, HOSTS_DONE);
+	assert_int_equal(w->check.n_violations, 0);
+	assert_int_equal(w->check.n_reused, 0);
+	assert_int_equal(w->check.live_n, 0);
+}
+
+// What cannot be remembered is not let pass.
+static void nat__more_than_can_be_watched(void **state)
+{
+	struct world *w = *state;
+	struct hosts_event e[CHECK_REUSED + 2];
+
+	for (unsigned i = 0; i < CHECK_REUSED + 2; i++) {
+		assert_int_equal(w->check.n_violations, 0);
+		e[i] = connection(i + 1, 1024);
+		tell(w, &e[i], HOSTS_ESTABLISHED);
+	}
+	assert_int_equal(w->check.n_violations, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			nat__two_that_go_on_under_one_tuple, setup, teardown),
+		cmocka_unit_test_setup_teardown(nat__what_is_over_is_not_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(nat__more_than_can_be_watched, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
