@@ -668,7 +668,11 @@ static void fragments__to_the_gateway_are_not_answered(void **state)
 	struct datagram d = datagram_of(&s, TRIPOD_INCOMING, 9, 3000);
 
 	send_all(w, &d, IN_ORDER, 0, 0, 1);
-	assert_int_equal(w->frames[0], 0);
+	assert_int_equal(rack_counter(w->r, -1, C_drop_fragment), 1);
+	rack_run_ms(w->r, 200);
+	assert_int_equal(rack_counter(w->r, -1, C_drop_fragment), d.n);
+	assert_int_equal(rack_counter(w->r, -1, C_connections_opened), 0);
+	assert_int_equal(w->frames[0] + w->frames[1], 0);
 	world_free(w);
 }
 

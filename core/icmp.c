@@ -149,9 +149,6 @@ bool icmp_echo_reply(struct tripod_packet *p)
 	uint8_t *l3 = p->data + p->l3;
 	uint8_t *l4 = p->data + p->l4;
 	uint8_t proto = tripod_packet_proto(p);
-	// The gateway puts nothing together.
-	if (p->fragment != TRIPOD_WHOLE)
-		return false;
 	if (proto != (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) || l4[0] != (p->v6 ? 128 : 8))
 		return false;
 	uint16_t old, new;

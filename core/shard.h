@@ -610,7 +610,7 @@ void packet_head(struct tripod_packet *q, const struct tripod_packet *p, unsigne
 // ---- local.c ----
 void local_resolve(struct shard *s, struct tripod_packet *p, enum neigh_net net);
 bool local_owns(const struct shard *s, enum tripod_direction side, const struct tripod_addr *a);
-bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered
+bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered, or dropped
 void local_bfd(struct shard *s, struct tripod_packet *p);
 uint64_t local_tick(struct shard *s); // worker 0: BFD; returns when next
 void local_learned(struct shard *s, enum neigh_net net, const struct tripod_addr *a,
