@@ -30,10 +30,12 @@ enum switch_model { SWITCH_MODULO, SWITCH_TWO_STAGE, SWITCH_RESILIENT };
 enum switch_hash { SWITCH_OUTSIDE_ENDPOINT, SWITCH_SYMMETRIC, SWITCH_5_TUPLE };
 
 // A frame on VLAN predict_vlan + 2 * index + side (of what it is like: 0 outside, 1 inside) comes out,
-// tag and all, at the node to which the switch's prediction group of that index sends its tuple:
-// group k of N - k ports for k = 1..predict_failures (modulo, two-stage), the group without node
-// number index (resilient), the group of all nodes, dead or alive (PREDICT_ARRIVAL).
+// tag and all, at the node to which the switch's prediction group of that index sends its tuple. Modulo and
+// two-stage: the group of `index` ports, any so many that are up; which place among them was picked,
+// from 0, is then written where the frame has its DSCP. Resilient: the group without node number
+// index. PREDICT_ARRIVAL: resilient: the group of all nodes, dead or alive; two-stage: as other packets.
 #define PREDICT_ARRIVAL 64
+#define PREDICT_UNMARKED 63 // DSCP of a question that no place has been written on
 #define PREDICT_VLANS 256 // predict_vlan is a multiple of it, and all up to the next are its own
 
 // When a packet that changed state leaves: at once and nothing is replicated; at once; when the backups

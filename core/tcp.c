@@ -501,6 +501,14 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	return v == TCP_OK && changed ? TCP_OK_CHANGED : v;
 }
 
+bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p)
+{
+	struct segment g;
+
+	return (from->flags & TCP_DIR_FIN_SEEN) && !(p->tcp_flags & TRIPOD_TCP_SYN) &&
+	       segment_read(p, &g) && after(g.end, from->end);
+}
+
 bool tcp_of_next(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p)
 {

@@ -72,5 +72,8 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 bool tcp_of_next(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
 
+// true: p comes behind the FIN of its direction `from`: it is not of this connection.
+bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p);
+
 // true: no TCP stack sends these flags together (SYN+FIN, SYN+RST, none, FIN without ACK).
 bool tcp_flags_bogus(uint8_t tcp_flags);

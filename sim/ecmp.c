@@ -90,27 +90,50 @@ int ecmp_pick(const struct ecmp *e, uint64_t hash, uint64_t up)
 	return (int)nth(up, (unsigned)(hash % count_of(up)));
 }
 
-// The first so many of the configured ports, in the order of their numbers.
-static int fewer(const struct ecmp *e, uint64_t hash, unsigned failures)
+// The group of so many ports: the first that are there, as often as it takes.
+static int group_of(const struct ecmp *e, uint64_t hash, unsigned ports, unsigned *place)
 {
-	unsigned n = count_of(e->ports);
+	uint64_t there = e->ports & ~e->without;
+	unsigned n = count_of(e->ports), left = count_of(there);
+	unsigned most = e->model == ECMP_TWO_STAGE ? n - 1 : n;
 
-	if (failures == 0 || failures > e->failures || failures >= n)
+	if (ports == 0 || left == 0 || ports > most || ports + e->failures < left)
 		return -1;
 	if (e->model == ECMP_TWO_STAGE)
 		hash = second(hash);
-	return (int)nth(e->ports, (unsigned)(hash % (n - failures)));
+	*place = (unsigned)(hash % ports);
+	return (int)nth(there, *place % left);
 }
 
-int ecmp_group(const struct ecmp *e, uint64_t hash, unsigned group, uint64_t up)
+int ecmp_group(const struct ecmp *e, uint64_t hash, unsigned group, uint64_t up, unsigned *place)
 {
-	if (group == PREDICT_ARRIVAL)
-		return ecmp_pick(e, hash, e->ports);
+	*place = PREDICT_UNMARKED;
+	if (group == PREDICT_ARRIVAL && e->model != ECMP_MODULO)
+		return ecmp_pick(e, hash, e->model == ECMP_TWO_STAGE ? up : e->ports);
 	if (e->model != ECMP_RESILIENT)
-		return fewer(e, hash, group);
+		return group_of(e, hash, group, place);
 	if (group >= NODES_MAX || !(e->ports >> group & 1))
 		return -1;
 	return ecmp_pick(e, hash, up & ~(1ull << group));
+}
+
+void ecmp_mark(uint8_t *ip, unsigned place)
+{
+	unsigned class = place << 2, sum = 0;
+
+	if (ip[0] >> 4 == 6) {
+		ip[0] = (uint8_t)(0x60 | class >> 4);
+		ip[1] = (uint8_t)((class << 4 & 0xf0) | (ip[1] & 0xf));
+		return;
+	}
+	ip[1] = (uint8_t) class;
+	ip[10] = ip[11] = 0;
+	for (unsigned i = 0; i < 4u * (ip[0] & 0xf); i += 2)
+		sum += (unsigned)ip[i] << 8 | ip[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = ~(sum + (sum >> 16));
+	ip[10] = (uint8_t)(sum >> 8);
+	ip[11] = (uint8_t)sum;
 }
 
 int ecmp_next(const void *ctx, const struct tripod_tuple *t, uint64_t up)

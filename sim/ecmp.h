@@ -33,6 +33,7 @@ struct ecmp {
 	uint64_t seed; // of the switch's hash
 	uint64_t ports; // configured
 	unsigned failures; // that there are prediction groups for (modulo, two-stage)
+	uint64_t without; // ports that those groups do without, since their failure lasts
 };
 
 // Of a packet with this tuple that arrives from the side which its direction names. Of ICMP a switch
@@ -40,8 +41,10 @@ struct ecmp {
 uint64_t ecmp_hash(const struct ecmp *e, const struct tripod_tuple *t);
 // The port for a hash while those of `up` are up; -1: none is.
 int ecmp_pick(const struct ecmp *e, uint64_t hash, uint64_t up);
-// The port that a prediction group picks for a hash (core/node.h numbers them); -1: there is no such group.
-// Only the exclusion groups of `resilient` look at which ports are up: the others pick dead ones, too.
-int ecmp_group(const struct ecmp *e, uint64_t hash, unsigned group, uint64_t up);
+// The port that a prediction group picks for a hash (core/node.h numbers them), and the place that it writes on the
+// frame; -1: there is no such group. Groups of so many ports pick dead ones, too.
+int ecmp_group(const struct ecmp *e, uint64_t hash, unsigned group, uint64_t up, unsigned *place);
+// Writes a place on an IP packet, as the switch does.
+void ecmp_mark(uint8_t *ip, unsigned place);
 // Both: a next_hop_fn (core/node.h); ctx is a struct ecmp.
 int ecmp_next(const void *ctx, const struct tripod_tuple *t, uint64_t up);

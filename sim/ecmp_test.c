@@ -28,7 +28,7 @@ static struct tripod_tuple flow(struct rng *r, enum tripod_direction direction, 
 
 static struct ecmp ecmp_of(unsigned model, unsigned fields)
 {
-	return (struct ecmp){model, fields, 77, ALL, 0};
+	return (struct ecmp){.model = model, .fields = fields, .seed = 77, .ports = ALL};
 }
 
 // No port gets twice its share, none half of it.

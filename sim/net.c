@@ -7,6 +7,7 @@
 
 #define MILLION 1000000u
 #define HOST_RATE_MBPS 100000u
+#define LASTS_NS (2 * SEC) // a failure: then whoever looks after the switch gives it other groups
 
 // ---- Frames under way ----
 
@@ -189,6 +190,18 @@ static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t
 	}
 }
 
+// Ports that have been down for so long that the prediction groups do without them.
+static uint64_t lasting(const struct world *w)
+{
+	uint64_t ports = w->o.ecmp.ports & ~w->up;
+
+	for (unsigned i = 0; i < w->o.nodes; i++) {
+		if (w->now_ns - w->port[i].down_ns < LASTS_NS)
+			ports &= ~(1ull << i);
+	}
+	return ports;
+}
+
 // A question to one of the switch's prediction groups.
 static void predicate(struct world *w, unsigned i, struct bytes *b, uint16_t vlan, uint64_t at_ns)
 {
@@ -200,7 +213,12 @@ static void predicate(struct world *w, unsigned i, struct bytes *b, uint16_t vla
 	corrupt(w, b);
 	if (!peek(b->data, b->len, side, &p))
 		return;
-	int to = ecmp_group(&w->o.ecmp, ecmp_hash(&w->o.ecmp, &p.tuple), group, w->up);
+	struct ecmp e = w->o.ecmp;
+	unsigned place;
+	e.without = lasting(w);
+	int to = ecmp_group(&e, ecmp_hash(&e, &p.tuple), group, w->up, &place);
+	if (place != PREDICT_UNMARKED)
+		ecmp_mark(b->data + 14, place);
 	if (to < 0 || (w->cut[i] & 1ull << to))
 		w->totals.frames_lost++;
 	else
@@ -279,6 +297,7 @@ void net_port_changed(struct world *w, unsigned i)
 	if (up == (w->up >> i & 1))
 		return;
 	w->up ^= 1ull << i;
+	port->down_ns = w->now_ns;
 	if (!(w->faults.fluttering >> i & 1)) // else it would be told of nothing else
 		trace_note(&w->trace, w->now_ns, i, "port %s", up ? "up" : "down");
 }

@@ -88,6 +88,7 @@ struct port { // of the switch
 	struct bfd bfd;
 	struct link to_node, from_node;
 	uint64_t due_ns;
+	uint64_t down_ns; // when it went down last
 	uint32_t serial;
 	bool flapped, fluttered; // held down by FAULT_FLAP, by FAULT_FLUTTER
 	uint32_t loss; // in a million, of everything: a burst

@@ -82,26 +82,20 @@ static void bgp(const struct rack *conf, const struct switch_rack *r, FILE *f)
 	fputs("exit\n", f);
 }
 
-// The group of N - k ports, for packets of one side: a default route over as many nodes, which nothing
+// The group of so many ports, for packets of one side: a default route over as many nodes, which nothing
 // takes out.
-static void vrf(
-	const struct rack *conf, const struct switch_rack *r, unsigned k, unsigned side, FILE *f)
+static void vrf(const struct rack *conf, const struct switch_rack *r, unsigned ports, unsigned side,
+	FILE *f)
 {
-	unsigned left = 0, wanted = 0;
 	char text[TRIPOD_ADDR_STRLEN];
-	for (unsigned i = 0; i < r->n_nodes; i++)
-		wanted += (r->without >> r->node[i].id & 1) == 0;
-	fprintf(f, "!\nvrf tripod%u%s\n", k, side == 0 ? "out" : "in"); // 15 bytes at most
-	for (unsigned i = 0; i < r->n_nodes && left + k < wanted; i++) {
-		if ((r->without >> r->node[i].id & 1) != 0)
-			continue;
-		left++;
+	fprintf(f, "!\nvrf tripod%u%s\n", ports, side == 0 ? "out" : "in"); // 15 bytes at most
+	for (unsigned i = 0; i < ports; i++) {
 		for (unsigned six = 0; six < 2; six++) {
 			const struct tripod_addr *a = own(&conf->nodes[i], side, six != 0);
 			if (!tripod_addr_equal(a, &none))
 				fprintf(f, " %s route %s %s rack.%u onlink\n", six ? "ipv6" : "ip",
 					six ? "::/0" : "0.0.0.0/0", address(a, text),
-					r->predict_vlan + 2 * k + side);
+					r->predict_vlan + 2 * ports + side);
 		}
 	}
 	fputs("exit-vrf\n", f);
@@ -116,7 +110,6 @@ void frr_print(const struct rack *conf, const struct switch_rack *given, FILE *f
 	r.model = SWITCH_MODULO; // what the router is, whatever the file says
 	n = rules_indices(&r, index);
 	for (unsigned i = 0; i < n; i++)
-		if (index[i] != PREDICT_ARRIVAL)
-			for (unsigned side = 0; side < 2; side++)
-				vrf(conf, &r, index[i], side, f);
+		for (unsigned side = 0; side < 2; side++)
+			vrf(conf, &r, index[i], side, f);
 }

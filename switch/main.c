@@ -20,7 +20,7 @@ struct options {
 	int model, hash; // -1: not given
 	const char *bridge; // NULL: what the configuration says
 	uint64_t without, nodes; // nodes: 0: all of them
-	bool count, flows_count, json, dry_run, arrival;
+	bool count, flows_count, json, dry_run;
 };
 
 static const char usage[] =
@@ -52,12 +52,10 @@ static const char usage[] =
 	"                         dead; resilient: a failure moves that node's flows alone (what\n"
 	"                         Open vSwitch does)\n"
 	"  -f, --failures K       predict up to K failures at one time; 0: none\n"
-	"      --arrival          two-stage: tell, too, what the first stage picks, dead or alive "
-	"(the\n"
-	"                         other models do)\n"
 	"      --hash FIELDS      outside-endpoint, symmetric or 5-tuple\n"
 	"      --nodes ID,...     only these of the configured nodes are there yet\n"
-	"      --without ID,...   nodes whose failure lasts: predictions count from what is left\n"
+	"      --without ID,...   nodes whose failure lasts: modulo and two-stage predict without "
+	"them\n"
 	"  -b, --bridge NAME      of Open vSwitch (OVS_RUNDIR says where its socket is)\n"
 	"      --json             for programs\n"
 	"  -h, --help             this text\n"
@@ -74,7 +72,6 @@ static const char usage[] =
 
 enum {
 	OPT_HASH = 256,
-	OPT_ARRIVAL,
 	OPT_NODES,
 	OPT_WITHOUT,
 	OPT_JSON,
@@ -90,7 +87,6 @@ static const struct option long_options[] = {
 	{"model", required_argument, NULL, 'm'},
 	{"failures", required_argument, NULL, 'f'},
 	{"hash", required_argument, NULL, OPT_HASH},
-	{"arrival", no_argument, NULL, OPT_ARRIVAL},
 	{"nodes", required_argument, NULL, OPT_NODES},
 	{"without", required_argument, NULL, OPT_WITHOUT},
 	{"bridge", required_argument, NULL, 'b'},
@@ -176,9 +172,6 @@ static void parse_option(struct options *o, int c)
 		break;
 	case 'b':
 		o->bridge = optarg;
-		break;
-	case OPT_ARRIVAL:
-		o->arrival = true;
 		break;
 	case OPT_COUNT:
 		o->count = true;
@@ -275,7 +268,6 @@ static int load(const struct options *o, struct subject *s)
 		s->rack.failures = (unsigned)o->failures;
 	if (s->rack.failures >= s->rack.n_nodes)
 		s->rack.failures = s->rack.n_nodes - 1;
-	s->rack.arrival = o->arrival;
 	s->rack.without = o->without;
 	return EXIT_OK;
 }
@@ -306,10 +298,11 @@ static void rules_json(const struct switch_rack *r, const struct rules *rules)
 		unsigned vlan = r->predict_vlan + 2 * index[i];
 		json_array_append_new(predictions,
 			json_pack("{s:i, s:s, s:i, s:i, s:i}", "index", index[i], "kind",
-				index[i] == PREDICT_ARRIVAL    ? "arrival"
-				: r->model == SWITCH_RESILIENT ? "without-node"
-							       : "failures",
-				"group", GROUP_PREDICT + index[i], "outside_vlan", vlan,
+				r->model != SWITCH_RESILIENT
+					? (index[i] == PREDICT_ARRIVAL ? "now" : "ports")
+					: (index[i] == PREDICT_ARRIVAL ? "arrival"
+								       : "without-node"),
+				"group", rules_index_group(r, index[i]), "outside_vlan", vlan,
 				"inside_vlan", vlan + 1));
 	}
 	print_json(json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "model",
@@ -420,6 +413,9 @@ static int run(const struct options *o, const struct subject *s)
 	if (strcmp(o->verb, "frr") == 0) {
 		if (o->config == NULL)
 			wrong("frr needs addresses: give --config FILE");
+		if (o->without != 0 || o->nodes != 0)
+			wrong("frr has all nodes: such a router writes no places on questions, so "
+			      "that a place is that of a configured node");
 		frr_print(&s->conf, &s->rack, stdout);
 		return EXIT_OK;
 	}

@@ -33,6 +33,8 @@ def matches(term: str, p: Packet) -> bool:
         if value == "01:00:00:00:00:00/01:00:00:00:00:00":
             return int(p["dl_dst"][:2], 16) & 1 == 1
         return p["dl_dst"] == value
+    if key == "reg5":
+        return p.get("reg5", 0) == int(value, 16)
     if key in ("ip", "ipv6"):
         return p["l3"] == key and len(p["vlans"]) < 2
     if key in ("tcp", "udp", "tcp6", "udp6"):
@@ -115,20 +117,28 @@ class Switch:
             verb, _, argument = action.partition(":")
             if verb == "output":
                 if int(argument) != p["in_port"]:
-                    out.append((int(argument), *(p["vlans"] or [None])))
+                    out.append((int(argument), tuple(p["vlans"]) or (None,), p.get("ip_dscp")))
             elif verb == "push_vlan":
                 p["vlans"] = [0, *p["vlans"]]
             elif action == "set_field:0->in_port":
                 p["in_port"] = 0
             elif verb == "set_field":
                 value, name = argument.split("->")
-                assert name == "vlan_vid" and p["vlans"]
-                p["vlans"] = [int(value) & 0xfff, *p["vlans"][1:]]
+                if name == "vlan_vid":
+                    assert p["vlans"]
+                    p["vlans"] = [int(value) & 0xfff, *p["vlans"][1:]]
+                else:
+                    assert name in ("reg5", "ip_dscp")
+                    p[name] = int(value, 0)
             elif verb == "pop_vlan":
                 assert p["vlans"]
                 p["vlans"] = p["vlans"][1:]
             elif verb == "move":
                 source, target = argument.split("->")
+                if "REG5" in target:
+                    assert source == "NXM_OF_VLAN_TCI[0]"
+                    p["reg5"] = p["vlans"][0] & 1
+                    continue
                 end = "src" if "SRC" in source else "dst"
                 if "XXREG0" in target:
                     assert ("IPV6" in source) == (p["l3"] == "ipv6")
@@ -158,6 +168,10 @@ class Switch:
 
     def send(self, vlan: int | None = None, **packet) -> list[tuple]:
         """Ports that it comes out of, each with the tags it has there (None: none)."""
+        return [(port, *tags) for port, tags, _ in self.marked(vlan, **packet)]
+
+    def marked(self, vlan: int | None = None, **packet) -> list[tuple]:
+        """Ports, tags, and the DSCP that the switch has written."""
         p = {"vlans": [] if vlan is None else [vlan], "l3": "arp", "l4": None, **packet}
         out: list[tuple] = []
         self._table(0, p, out)

@@ -91,7 +91,7 @@ class OpenVSwitch(unittest.TestCase):
         self.assertIn("nothing to change", self.switch("apply", "--ports", "4"))
         changed = json.loads(self.switch("apply", "--ports", "4", "--failures", "0", "--json"))
         self.assertEqual((changed["missing"], changed["different"]), ([], []))
-        self.assertEqual(len(changed["foreign"]), 5 + 5 + 2)
+        self.assertEqual(len(changed["foreign"]), 5 + 5 + 1)
 
     def test_differences_are_found_told_and_mended(self):
         self.switch("apply", "--ports", "4")

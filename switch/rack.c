@@ -43,6 +43,7 @@ int switch_rack_load(struct rack *from, struct switch_rack *out)
 		.hash = from->conf.switch_hash,
 		.failures = from->conf.predict_failures,
 		.predict_vlan = from->conf.predict_vlan,
+		.n_configured = from->n_nodes,
 		.n_nodes = from->n_nodes,
 		.n_uplinks = from->n_uplinks,
 	};
@@ -73,6 +74,7 @@ void switch_rack_ports(unsigned n, struct switch_rack *out)
 		.predict_vlan = 1024,
 		.side = {{.vlan = 10, .gateway_mac = {2, 0, 0x5e, 0, 1, 1}},
 			{.vlan = 20, .gateway_mac = {2, 0, 0x5e, 0, 1, 2}}},
+		.n_configured = n,
 		.n_nodes = n,
 		.n_uplinks = 2,
 		.uplink = {{.port = (uint16_t)(n + 1), .side = TRIPOD_INCOMING},

@@ -147,35 +147,48 @@ static unsigned survivors(const struct switch_rack *r, struct switch_node out[NO
 	return n;
 }
 
-// As many ports as k failures leave: which ones does not matter, their order does.
-static void group_of_fewer(const struct switch_rack *r, struct rules *out, unsigned k)
+// So many ports, of nodes that are there: which ones does not matter. What counts is the place that is picked,
+// and that is written on the frame.
+static void group_of_ports(const struct switch_rack *r, struct rules *out, unsigned ports)
 {
 	struct switch_node left[NODES_MAX];
 	unsigned n = survivors(r, left);
 	struct group g;
 	select_begin(&g, r, r->model == SWITCH_TWO_STAGE ? BASIS_SECOND : BASIS_FIRST);
-	for (unsigned i = 0; i + k < n; i++)
-		bucket(&g, i, &left[i], END_PORT);
-	group_end(out, &g, GROUP_PREDICT + k);
+	for (unsigned i = 0; i < ports; i++)
+		fprintf(g.f, ",bucket=bucket_id:%u,actions=set_field:%u->ip_dscp,output:%u", i, i,
+			left[i % n].port);
+	group_end(out, &g, GROUP_PREDICT + ports);
 }
 
 unsigned rules_indices(const struct switch_rack *r, unsigned index[NODES_MAX + 1])
 {
 	struct switch_node left[NODES_MAX];
 	unsigned n = 0, live = survivors(r, left);
-	if (r->failures == 0 || r->predict_vlan == 0)
+	if (r->failures == 0 || r->predict_vlan == 0 || live == 0)
 		return 0;
 	if (r->model == SWITCH_RESILIENT) {
 		for (unsigned i = 0; i < r->n_nodes; i++)
 			index[n++] = r->node[i].id;
-	} else {
-		for (unsigned k = 1; k <= r->failures && k < live; k++)
-			index[n++] = k;
+		index[n++] = PREDICT_ARRIVAL;
+		return n;
 	}
-	// Two-stage does without unless told: the paper's sixty are taken by those before.
-	if (r->model != SWITCH_TWO_STAGE || r->arrival)
+	// Down to what is left when K more fail. The second of two stages picks among all of the configured
+	// at no time.
+	unsigned most = r->n_nodes;
+	if (r->model == SWITCH_TWO_STAGE && most == r->n_configured)
+		most--;
+	for (unsigned m = live > r->failures ? live - r->failures : 1; m <= most; m++)
+		index[n++] = m;
+	if (r->model == SWITCH_TWO_STAGE)
 		index[n++] = PREDICT_ARRIVAL;
 	return n;
+}
+
+unsigned rules_index_group(const struct switch_rack *r, unsigned index)
+{
+	bool now = r->model == SWITCH_TWO_STAGE && index == PREDICT_ARRIVAL;
+	return now ? GROUP_PRIMARY : GROUP_PREDICT + index;
 }
 
 static void make_groups(const struct switch_rack *r, struct rules *out)
@@ -192,14 +205,15 @@ static void make_groups(const struct switch_rack *r, struct rules *out)
 	}
 	group_of_all(r, slots, out, GROUP_PRIMARY, BASIS_FIRST, two ? END_FAILOVER : END_LIVE, -1);
 	for (unsigned i = 0; i < n; i++) {
-		if (index[i] == PREDICT_ARRIVAL)
-			group_of_all(
-				r, slots, out, GROUP_PREDICT + index[i], BASIS_FIRST, END_PORT, -1);
-		else if (r->model == SWITCH_RESILIENT)
-			group_of_all(r, slots, out, GROUP_PREDICT + index[i], BASIS_FIRST, END_LIVE,
-				(int)index[i]);
+		unsigned group = rules_index_group(r, index[i]);
+		if (group == GROUP_PRIMARY)
+			continue;
+		if (r->model != SWITCH_RESILIENT)
+			group_of_ports(r, out, index[i]);
+		else if (index[i] == PREDICT_ARRIVAL)
+			group_of_all(r, slots, out, group, BASIS_FIRST, END_PORT, -1);
 		else
-			group_of_fewer(r, out, index[i]);
+			group_of_all(r, slots, out, group, BASIS_FIRST, END_LIVE, (int)index[i]);
 	}
 }
 
@@ -227,22 +241,13 @@ static void flow(
 	free(match);
 }
 
-static unsigned endpoint_table(enum tripod_direction side)
-{
-	return side == TRIPOD_INCOMING ? TABLE_FROM_OUTSIDE : TABLE_FROM_INSIDE;
-}
-
-// Before a group is asked: the fields that it hashes must be where it looks.
-static const char *prepare(const struct switch_rack *r, enum tripod_direction side)
-{
-	if (r->hash != SWITCH_OUTSIDE_ENDPOINT)
-		return "";
-	return side == TRIPOD_INCOMING ? "resubmit(,1)," : "resubmit(,2),";
-}
-
 static void admit(const struct switch_rack *r, struct rules *out)
 {
-	static_assert(TABLE_FROM_OUTSIDE == 1 && TABLE_FROM_INSIDE == 2); // as prepare() says
+	// Before a group is asked, the fields that it hashes must be where it looks.
+	static_assert(TABLE_ENDPOINT == 1);
+	bool endpoint = r->hash == SWITCH_OUTSIDE_ENDPOINT;
+	static const char *const prepare[] = {[TRIPOD_INCOMING] = "resubmit(,1),",
+		[TRIPOD_OUTGOING] = "set_field:0x1->reg5,resubmit(,1),"};
 	// An uplink has no say in tags: what is tagged there gets the side's on top, and is no IP.
 	for (unsigned i = 0; i < r->n_uplinks; i++) {
 		const struct switch_uplink *u = &r->uplink[i];
@@ -251,18 +256,20 @@ static void admit(const struct switch_rack *r, struct rules *out)
 			text("in_port=%u,dl_dst=%s", u->port,
 				mac_text(r->side[u->side].gateway_mac).s),
 			text("push_vlan:0x8100,set_field:%u->vlan_vid,%sgroup:%u", vid,
-				prepare(r, u->side), GROUP_PRIMARY));
+				endpoint ? prepare[u->side] : "", GROUP_PRIMARY));
 		flow(out, TABLE_ADMIT, 15, text("in_port=%u", u->port),
 			text("push_vlan:0x8100,set_field:%u->vlan_vid,resubmit(,%u),goto_table:%u",
 				vid, TABLE_MULTICAST, TABLE_FORWARD));
 	}
-	// Whoever asks may be the answer, but no switch sends a packet back where it came from: so it
-	// forgets that.
-	for (unsigned s = 0; s < 2 && rules_indices(r, (unsigned[NODES_MAX + 1]){}) > 0; s++)
+	// The last bit of the VLAN is the side. Whoever asks may be the answer, but no switch sends a packet
+	// back where it came from: so it forgets that.
+	if (rules_indices(r, (unsigned[NODES_MAX + 1]){}) > 0)
 		flow(out, TABLE_ADMIT, 10,
-			text("vlan_tci=0x%04x/0x1f01", 0x1000u | r->predict_vlan | s),
+			text("vlan_tci=0x%04x/0x1f00", 0x1000u | r->predict_vlan),
 			text("set_field:0->in_port,%sgoto_table:%u",
-				prepare(r, (enum tripod_direction)s), TABLE_PREDICT));
+				endpoint ? "move:NXM_OF_VLAN_TCI[0]->NXM_NX_REG5[0],resubmit(,1),"
+					 : "",
+				TABLE_PREDICT));
 	flow(out, TABLE_ADMIT, 5, text(TAGGED),
 		text("resubmit(,%u),goto_table:%u", TABLE_MULTICAST, TABLE_FORWARD));
 }
@@ -274,14 +281,16 @@ static void endpoints(struct rules *out, enum tripod_direction side)
 	static const char *const protocols[] = {"TCP", "UDP"};
 	static const char *const names[2][2] = {{"tcp", "udp"}, {"tcp6", "udp6"}};
 	const char *end = side == TRIPOD_INCOMING ? "SRC" : "DST";
+	const char *from = side == TRIPOD_INCOMING ? "0" : "0x1"; // as Open vSwitch prints it
 	for (unsigned v6 = 0; v6 < 2; v6++) {
 		char *address = v6 ? text("move:NXM_NX_IPV6_%s[]->NXM_NX_XXREG0[]", end)
 				   : text("move:NXM_OF_IP_%s[]->NXM_NX_XXREG0[0..31]", end);
 		for (unsigned p = 0; p < 2; p++)
-			flow(out, endpoint_table(side), 20, text("%s", names[v6][p]),
+			flow(out, TABLE_ENDPOINT, 20, text("%s,reg5=%s", names[v6][p], from),
 				text("%s,move:NXM_OF_%s_%s[]->NXM_NX_REG4[0..15]", address,
 					protocols[p], end));
-		flow(out, endpoint_table(side), 10, text("%s", v6 ? "ipv6" : "ip"), address);
+		flow(out, TABLE_ENDPOINT, 10, text("%s,reg5=%s", v6 ? "ipv6" : "ip", from),
+			address);
 	}
 }
 
@@ -291,7 +300,7 @@ static void predict(const struct switch_rack *r, struct rules *out)
 	for (unsigned i = 0; i < n; i++)
 		flow(out, TABLE_PREDICT, 10,
 			text("vlan_tci=0x%04x/0x1ffe", 0x1000 | (r->predict_vlan + 2 * index[i])),
-			text("group:%u", GROUP_PREDICT + index[i]));
+			text("group:%u", rules_index_group(r, index[i])));
 }
 
 // To all uplinks of a side, unless they are known by their MACs: then what is for all of them alone.

@@ -3,15 +3,16 @@
 // depends on traffic.
 //
 //	table 0  admits: what an uplink sends gets the tag of its side, what nodes send must have one
-//	      1  puts the outside endpoint of a packet from outside into registers
-//	      2  the same of a packet from inside
+//	      1  puts the outside endpoint of a packet into registers; register 5 says whether the packet is
+//	         from outside (0) or from inside
 //	      3  prediction: the VLAN says which group
 //	      4  multicast: all nodes get it
 //	      5  forwards by destination MAC within the VLAN
 //	group 1  picks a node for what goes to the gateway
 //	      2  two-stage: picks again when that node is dead
 //	  100+id two-stage: the node, else group 2
-//	  200+i  prediction, index i (core/node.h: predict_vlan)
+//	  200+i  prediction, index i (core/node.h: predict_vlan); two-stage: where packets go now is told
+//	         by group 1 itself
 //
 // Nothing is learned: all MACs of the rack are known, and a switch that learns has its flows revalidated
 // whenever a MAC moves.
@@ -28,9 +29,8 @@
 
 enum switch_table {
 	TABLE_ADMIT,
-	TABLE_FROM_OUTSIDE,
-	TABLE_FROM_INSIDE,
-	TABLE_PREDICT,
+	TABLE_ENDPOINT,
+	TABLE_PREDICT = 3,
 	TABLE_MULTICAST,
 	TABLE_FORWARD,
 };
@@ -46,12 +46,12 @@ struct switch_rack {
 	enum switch_hash hash;
 	unsigned failures; // that prediction is for; 0: none
 	uint16_t predict_vlan; // 0: none
-	bool arrival; // two-stage, too, has the group of all nodes
-	uint64_t without; // nodes whose failure lasts: groups of N - k ports do without them
+	uint64_t without; // nodes whose failure lasts: groups of so many ports do without them
 	struct {
 		uint16_t vlan;
 		uint8_t gateway_mac[6];
 	} side[2]; // by enum tripod_direction of what arrives there
+	unsigned n_configured; // nodes, some of which may not be there
 	unsigned n_nodes; // ascending by id
 	struct switch_node {
 		uint8_t id;
@@ -86,5 +86,7 @@ void rule_add(struct rule_list *l, char *key, char *body);
 void rules_make(const struct switch_rack *rack, struct rules *out);
 void rules_free(struct rules *r);
 
-// What the switch predicts: the indices of its groups, ascending. Returns how many.
+// What the switch predicts: indices, ascending. Returns how many.
 unsigned rules_indices(const struct switch_rack *rack, unsigned index[NODES_MAX + 1]);
+// The group that answers for an index.
+unsigned rules_index_group(const struct switch_rack *rack, unsigned index);

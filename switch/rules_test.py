@@ -210,14 +210,26 @@ class Balancing(Files):
 class Predicting(Files):
     """A node asks what would become of a packet; the frame keeps its tag."""
 
-    def ask(self, switch, index, packet, asker=1):
+    def question(self, switch, index, packet, asker=1):
+        """Where it comes out, and the place that is written on it."""
         side = 0 if packet["in_port"] == CLIENT else 1
         vlan = BASE + 2 * index + side
-        out = switch.send(**{**packet, "in_port": asker, "vlan": vlan,
-                             "dl_dst": "02:00:00:00:99:99"})
+        out = switch.marked(**{**packet, "in_port": asker, "vlan": vlan,
+                               "dl_dst": "02:00:00:00:99:99"})
         self.assertEqual(len(out), 1, (index, packet))
-        self.assertEqual(out[0][1:], (vlan,))
-        return out[0][0]
+        self.assertEqual(out[0][1], (vlan,))
+        return out[0][0], out[0][2]
+
+    def ask(self, switch, index, packet, asker=1):
+        port, place = self.question(switch, index, packet, asker)
+        self.assertIsNone(place)
+        return port
+
+    def place(self, switch, ports, packet):
+        port, place = self.question(switch, ports, packet)
+        self.assertIn(port, switch.live)
+        self.assertIn(place, range(ports))
+        return place
 
     def packets(self, n=150):
         for port in range(1000, 1000 + n):
@@ -234,32 +246,73 @@ class Predicting(Files):
                     for p in self.packets():
                         self.assertEqual(self.ask(now, dead, p), after.send(**p)[0][0])
 
-    def test_modulo_predicts_failures_of_any_k(self):
-        """Group k says which of the survivors, in order, whoever they are."""
+    def survivors(self, hash_, model, away, options=()):
+        """Place M says which of any M survivors, in order, whoever they are. Those of `away` stay away."""
         rng = random.Random(3)
+        now = self.build(hash_, 7, away, model, *options)
+        now.modulo = True
+        for k in range(0 if model == "modulo" else 1, 4):
+            dead = {*away, *rng.sample(sorted({*range(1, 8)} - {*away}), k)}
+            left = sorted({*range(1, 8)} - dead)
+            after = self.build(hash_, 7, dead, model)
+            after.modulo = True
+            for p in self.packets(40):
+                was, to = now.send(**p)[0][0], after.send(**p)[0][0]
+                if model == "two-stage" and was not in dead and not away:
+                    self.assertEqual(to, was)
+                elif model == "modulo" or was in dead:
+                    self.assertEqual(to, left[self.place(now, len(left), p)], (hash_, dead))
+
+    def test_modulo_predicts_failures_of_any_k(self):
         for model in ("modulo", "two-stage"):
             for hash_ in HASHES:
-                now = self.build(hash_, 7, (), model)
-                for k in (1, 2, 3):
-                    dead = set(rng.sample(range(1, 8), k))
-                    left = sorted(set(range(1, 8)) - dead)
-                    after = self.build(hash_, 7, dead, model)
-                    after.modulo = now.modulo = True
-                    for p in self.packets(40):
-                        was, to = now.send(**p)[0][0], after.send(**p)[0][0]
-                        if model == "two-stage" and was not in dead:
-                            self.assertEqual(to, was)
-                        else:
-                            self.assertEqual(to, left[self.ask(now, k, p) - 1], (hash_, dead))
+                self.survivors(hash_, model, ())
+
+    def test_failures_that_last_are_left_out(self):
+        for model in ("modulo", "two-stage"):
+            for hash_ in HASHES:
+                for away in ((2,), (1, 7)):
+                    self.survivors(hash_, model, away,
+                                   ("--without", ",".join(str(i) for i in away)))
+
+    def test_the_groups_of_before_ask_the_dead(self):
+        """... which is why those that stay away are to be left out."""
+        switch = self.build("5-tuple", 5, (2,), "modulo")
+        lost = sum(self.question(switch, 4, p)[0] == 2 for p in self.packets(50))
+        self.assertGreater(lost, 20)
 
     def test_what_a_joiner_will_get(self):
-        for model in ("modulo", "two-stage", "resilient"):
-            for hash_ in HASHES:
-                without = self.build(hash_, 5, {5}, model, "--arrival")
-                with_ = self.build(hash_, 5, (), model)
-                without.modulo = with_.modulo = model != "resilient"
+        for hash_ in HASHES:
+            without, with_ = self.build(hash_, 5, {5}), self.build(hash_, 5)
+            for p in self.packets():
+                self.assertEqual(self.ask(without, ARRIVAL, p), with_.send(**p)[0][0])
+
+    def test_what_a_joiner_of_modulo_will_get(self):
+        for hash_ in HASHES:
+            for options in ((), ("--without", "5")):
+                without = self.build(hash_, 5, {5}, "modulo", *options)
+                with_ = self.build(hash_, 5, (), "modulo")
+                without.live = {1, 2, 3, 4, 5}  # it answers before its port is up
                 for p in self.packets():
-                    self.assertEqual(self.ask(without, ARRIVAL, p), with_.send(**p)[0][0])
+                    self.assertEqual(self.place(without, 5, p) + 1, with_.send(**p)[0][0])
+
+    def test_what_a_joiner_of_two_stage_may_get(self):
+        """All that it gets is where both stages seem to agree; and no more than that much again."""
+        for hash_ in HASHES:
+            without = self.build(hash_, 5, {5}, "two-stage")
+            with_ = self.build(hash_, 5, (), "two-stage")
+            without.modulo = with_.modulo = True
+            may = gets = 0
+            for p in self.packets(300):
+                now = self.ask(without, ARRIVAL, p)
+                self.assertEqual(now, without.send(**p)[0][0])
+                second = self.question(without, 4, p)[1] + 1
+                then = with_.send(**p)[0][0]
+                may += now == second
+                gets += then == 5
+                self.assertIn(then, (5, now) if now == second else (now,))
+            self.assertGreater(gets, 100)
+            self.assertLess(may, 2.6 * gets)
 
     def test_nodes_that_are_not_there_yet(self):
         for hash_ in HASHES:
@@ -275,13 +328,6 @@ class Predicting(Files):
             dead = self.build(hash_, 5, (3,))
             for p in self.packets(60):
                 self.assertEqual(away.send(**p), dead.send(**p))
-
-    def test_failures_that_last_are_left_out(self):
-        switch = self.build("5-tuple", 5, {2}, "modulo", "--without", "2")
-        left = self.build("5-tuple", 5, {2, 4}, "modulo")
-        for p in self.packets():
-            self.assertEqual(left.send(**p)[0][0], [1, 3, 5][
-                [1, 3, 4].index(self.ask(switch, 1, p))])
 
     def test_hosts_cannot_ask(self):
         switch = self.build()
@@ -362,8 +408,10 @@ class Command(Files):
 
         self.assertEqual(count("--ports", "48", "--failures", "10", "--model", "two-stage",
                                "--count"), 60)
-        self.assertEqual(count("--ports", "48", "--failures", "10", "--model", "two-stage",
-                               "--count", "--arrival"), 61)
+        for model in ("modulo", "two-stage", "resilient"):
+            for n in (2, 3, 4, 48, 64):
+                self.assertLessEqual(count("--ports", str(n), "--model", model, "--failures", "10",
+                                           "--flows-count"), 3 * n + 20)
         for hash_ in HASHES:
             self.assertLess(count("--ports", "48", "--model", "resilient", "--hash", hash_,
                                   "--count"), 100)
@@ -386,7 +434,8 @@ class Command(Files):
                      ("rules", "--ports", "4", "--model", "ecmp"), ("rules", "--ports", "4", "--hash"),
                      ("rules", "--ports", "4", "more"), ("verify", "--ports", "4", "--count"),
                      ("rules", "--ports", "4", "--dry-run"), ("rules", "--ports", "4", "--without", "64"),
-                     ("frr", "--ports", "4"), ("remove",)):
+                     ("frr", "--ports", "4"), ("remove",),
+                     ("frr", "--config", self.rack(4, "modulo", "5-tuple"), "--without", "2")):
             done = call(*args, check=2)
             self.assertIn("tripod-switch", done.stderr, args)
             self.assertEqual(done.stdout, "", args)
@@ -415,12 +464,13 @@ class Command(Files):
         text = call("frr", "--config", self.rack(6, "modulo", "5-tuple", 2)).stdout
         self.assertNotIn("NOTE", text)
         vrfs = dict(re.findall(r"^vrf (\S+)\n(.*?)^exit-vrf", text, flags=re.S | re.M))
-        self.assertEqual(sorted(vrfs), ["tripod1in", "tripod1out", "tripod2in", "tripod2out"])
-        for k in (1, 2):
+        self.assertEqual(sorted(vrfs), [f"tripod{m}{side}" for m in (4, 5, 6) for side in ("in", "out")])
+        for ports in (4, 5, 6):
             for side, name in enumerate(("out", "in")):
                 self.assertEqual(re.findall(r"ip route 0.0.0.0/0 \S+\.(\d+) rack\.(\d+) onlink",
-                                            vrfs[f"tripod{k}{name}"]),
-                                 [(str(10 + i), str(BASE + 2 * k + side)) for i in range(1, 7 - k)])
+                                            vrfs[f"tripod{ports}{name}"]),
+                                 [(str(10 + i), str(BASE + 2 * ports + side))
+                                  for i in range(1, ports + 1)])
         self.assertEqual(len(re.findall(r"^ neighbor \S+ peer-group TRIPOD$", text, flags=re.M)), 12)
         self.assertIn("maximum-paths 6", text)
         self.assertIn("NOTE", call("frr", "--config", self.rack(6, "resilient", "5-tuple")).stdout)

@@ -24,7 +24,7 @@ _tripod_switch() {
 		;;
 	-p | --ports | -f | --failures | --nodes | --without | -b | --bridge) return ;;
 	esac
-	words="--config --ports --model --failures --hash --arrival --nodes --without --bridge --help"
+	words="--config --ports --model --failures --hash --nodes --without --bridge --help"
 	case $verb in
 	"") words+=" rules apply verify remove frr --version" ;;
 	rules) words+=" --count --flows-count --json" ;;

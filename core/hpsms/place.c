@@ -60,6 +60,17 @@ static uint64_t highest_of(uint64_t set)
 	return set != 0 ? 1ull << (63 - __builtin_clzll(set)) : 0;
 }
 
+// Two-stage: packets that are where they are by the second choice, or may be, move when any other node dies.
+static bool by_second(
+	const struct shard *s, const struct tripod_tuple *key, uint64_t ports, int now)
+{
+	uint64_t others = ports & ~(1ull << now);
+
+	return s->conf->switch_model == SWITCH_TWO_STAGE && others != 0 &&
+	       (predict_next(s, key, ports & ~(others & -others)) != now ||
+		       predict_next(s, key, ports & ~highest_of(others)) != now);
+}
+
 // Where packets of a key go while the ports of `ports` are up, and after up to n failures. false: it is
 // not known.
 static bool route_of(const struct shard *s, const struct tripod_tuple *key, uint64_t ports,
@@ -70,10 +81,10 @@ static bool route_of(const struct shard *s, const struct tripod_tuple *key, uint
 
 	if (now < 0 || now >= NODES_MAX || !(ports & 1ull << now))
 		return false;
-	*r = (struct odds_route){.now = (uint8_t)now,
-		.model = model == SWITCH_MODULO      ? ODDS_MODULO
-			 : model == SWITCH_TWO_STAGE ? ODDS_TWO_STAGE
-						     : ODDS_CHAIN};
+	*r = (struct odds_route){
+		.now = (uint8_t)now, .model = model == SWITCH_RESILIENT ? ODDS_CHAIN : ODDS_MODULO};
+	if (model == SWITCH_TWO_STAGE && !by_second(s, key, ports, now))
+		r->model = ODDS_TWO_STAGE;
 	uint64_t up = model == SWITCH_MODULO ? ports : ports & ~(1ull << now);
 	while (r->n < n && r->n < ODDS_FAILURES) {
 		// A place says the same whichever ports are down: here, the highest ones.

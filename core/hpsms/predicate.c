@@ -12,6 +12,7 @@
 #define ETHERNET 14
 #define SERVE_PER_S 100000 // questions of one peer answered by one worker
 #define SERVE_BURST_NS (20 * MS)
+#define DSCP_UNMARKED (PREDICT_UNMARKED << 2) // with ECN beneath
 #define FRAME_MAX (ETHERNET + 40 + 20 + WIRE_HEADER_SIZE + WIRE_PREDICATE_SIZE + WIRE_TAG_SIZE)
 
 static void put16(uint8_t *at, uint16_t v)
@@ -44,12 +45,14 @@ static void put_headers(
 	memcpy(p->data + 6, s->conf->self.mac, 6);
 	put16(p->data + 12, p->v6 ? 0x86dd : 0x0800);
 	if (p->v6) {
-		ip[0] = 0x60;
+		ip[0] = 0x60 | DSCP_UNMARKED >> 4;
+		ip[1] = (DSCP_UNMARKED << 4) & 0xff;
 		ip[6] = key->proto;
 		memcpy(ip + 8, key->src.b, 16);
 		memcpy(ip + 24, key->dst.b, 16);
 	} else {
 		ip[0] = 0x45;
+		ip[1] = DSCP_UNMARKED;
 		ip[9] = key->proto;
 		memcpy(ip + 12, key->src.b + 12, 4);
 		memcpy(ip + 16, key->dst.b + 12, 4);
@@ -163,6 +166,15 @@ static bool spend(struct shard *s, unsigned node)
 	return true;
 }
 
+// Which of a group's places was picked; PREDICT_UNMARKED where the switch writes none.
+static uint8_t place_on(const struct tripod_packet *p)
+{
+	const uint8_t *ip = p->data + p->l3;
+	unsigned class = p->v6 ? (ip[0] & 0xfu) << 4 | ip[1] >> 4 : ip[1];
+
+	return (uint8_t)(class >> 2);
+}
+
 static bool believed(struct shard *s, const struct tripod_packet *p, const struct wire_header *h)
 {
 	const struct peer *peer = &s->peer[h->from_node];
@@ -188,13 +200,15 @@ static void asked(struct shard *s, const struct tripod_packet *p, const struct w
 	int size = wire_get_predicate(tripod_packet_payload(p) + WIRE_HEADER_SIZE,
 		(size_t)h->length - WIRE_HEADER_SIZE - WIRE_TAG_SIZE, &q);
 
-	// What stands in it is sealed, the tuple and the VLAN that it came with are not.
+	// What stands in it is sealed, the tuple and the VLAN that it came with are not. Nor is the place, of
+	// which nobody but the switch could know: a wrong one makes a copy go elsewhere.
 	if (size != h->length - WIRE_HEADER_SIZE - WIRE_TAG_SIZE || q.group != group ||
 		q.hash != store_hash(&s->store, &p->tuple)) {
 		count(s, C_drop_control_bad);
 		return;
 	}
-	struct wire_confirm c = {.nonce = q.nonce, .epoch = q.epoch, .group = q.group};
+	struct wire_confirm c = {
+		.nonce = q.nonce, .epoch = q.epoch, .group = q.group, .place = place_on(p)};
 	if (h->from_node == s->conf->id) {
 		predict_confirmed(s, s->conf->id, &c);
 		return;

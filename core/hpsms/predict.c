@@ -18,6 +18,9 @@
 #define WALK_SCAN 256 // records looked at in one tick
 #define WALK_PERIOD_NS (2 * MS)
 #define CALM_NS (1000 * MS)
+#define AGAIN_NS                                                                                   \
+	(10 * 1000 * MS) // what nobody has answered is asked again; then after twice as long
+#define AGAIN_MAX_NS (16 * AGAIN_NS)
 #define WINDOW 128 // checks that are judged together
 #define WRONG_MAX 12 // of them: more, and this way to predict is not used
 #define SILENCE_MAX 64 // questions without any answer: nobody is there who would
@@ -84,6 +87,10 @@ static void unanswered(struct shard *s)
 	struct predict *p = &s->predict;
 
 	count(s, C_predict_unanswered);
+	p->silent = true;
+	// A place at a dead port answers as little as a switch without groups would.
+	if (s->conf->switch_model != SWITCH_RESILIENT && (p->heard & ~s->ports) != 0)
+		return;
 	if (++p->silence < SILENCE_MAX)
 		return;
 	p->silence = 0;
@@ -91,16 +98,20 @@ static void unanswered(struct shard *s)
 	p->walk_due = true; // should there be somebody then
 }
 
-static void judge(struct shard *s, struct predict_trust *t, bool right)
+static void judge(struct shard *s, struct predict_trust *t, const struct predict_checks *c)
 {
 	enum predict_how was = predict_how(s);
 
-	count(s, right ? C_predictions_right : C_predictions_wrong);
-	t->right += right;
-	t->wrong += !right;
-	if (t->wrong <= WRONG_MAX && t->right + t->wrong < WINDOW)
+	s->counters[C_predictions_right] += c->right;
+	s->counters[C_predictions_wrong] += c->wrong;
+	t->counted.right += c->right;
+	t->counted.wrong += c->wrong;
+	uint32_t all = t->counted.right + t->counted.wrong;
+	uint32_t most = all > WINDOW ? all / WINDOW * WRONG_MAX : WRONG_MAX;
+	if (t->counted.wrong <= most && all < WINDOW)
 		return;
-	*t = (struct predict_trust){.lost = t->wrong > WRONG_MAX};
+	t->lost = t->counted.wrong > most;
+	t->counted = (struct predict_checks){0};
 	if (predict_how(s) == was)
 		return;
 	count(s, C_predict_fallbacks);
@@ -110,9 +121,52 @@ static void judge(struct shard *s, struct predict_trust *t, bool right)
 		repl_repair_start(s, false);
 }
 
+// Takes those that are old enough, and forgets all of a time at which ports may have changed.
+static void ripen(struct shard *s, struct predict_trust *t)
+{
+	uint64_t ripe_ns = 2ull * s->conf->dead_after_ms * MS;
+
+	if (t->epoch != s->predict.epoch) {
+		t->epoch = s->predict.epoch;
+		t->late = t->later = (struct predict_checks){0};
+		t->since_ns = s->now_ns;
+	}
+	if (s->now_ns - t->since_ns < ripe_ns)
+		return;
+	struct predict_checks ripe = t->late;
+	t->late = t->later;
+	t->later = (struct predict_checks){0};
+	t->since_ns = s->now_ns;
+	judge(s, t, &ripe);
+}
+
+static void checked(struct shard *s, struct predict_trust *t, bool right)
+{
+	ripen(s, t);
+	t->later.right += right;
+	t->later.wrong += !right;
+}
+
 static uint64_t coming(const struct shard *s)
 {
 	return s->live & ~s->draining & ~s->ports;
+}
+
+// Groups without live ports at some places answer nothing there until the switch is given others. Where each
+// flow has its own order there are no such groups.
+static void ask_again(struct shard *s)
+{
+	struct predict *p = &s->predict;
+
+	if (!p->silent || s->conf->switch_model == SWITCH_RESILIENT ||
+		s->now_ns - p->again_ns < p->patience_ns)
+		return;
+	p->silent = false;
+	p->again_ns = s->now_ns;
+	if (p->patience_ns < AGAIN_MAX_NS)
+		p->patience_ns *= 2;
+	p->epoch++;
+	p->walk_due = true;
 }
 
 // Notices that ports have come or gone, and that the switch must have noticed as well: what it has
@@ -126,8 +180,12 @@ static void look_at_ports(struct shard *s)
 		bool settles = p->unsettled && s->now_ns - p->changed_ns >= SETTLE_NS;
 		p->epoch += settles;
 		p->unsettled &= !settles;
+		ask_again(s);
 		return;
 	}
+	p->silent = false;
+	p->again_ns = s->now_ns;
+	p->patience_ns = AGAIN_NS;
 	p->unsettled = true;
 	p->ports = s->ports;
 	p->coming = coming(s);
@@ -160,10 +218,30 @@ static void check_computed(struct shard *s, const struct tripod_tuple *key, unsi
 		right = computes_self(s, key, s->ports & ~gone) ||
 			computes_self(s, key, s->ports & shard_responsive(s) & ~gone);
 	if (died || calm(s))
-		judge(s, &s->predict.computed, right);
+		checked(s, &s->predict.computed, right);
 }
 
 // ---- What is known ----
+
+static struct nexthop_ports ports_of(const struct shard *s, unsigned failures)
+{
+	return (struct nexthop_ports){
+		.model = s->conf->switch_model,
+		.all = s->predict.all,
+		.heard = s->predict.heard,
+		.up = s->ports & s->predict.all,
+		.coming = failures > 0 ? s->predict.coming : 0,
+		.failures = failures,
+		.most = s->conf->predict_failures,
+		.epoch = s->predict.epoch,
+	};
+}
+
+// ... for the copies that this node places.
+static struct nexthop_ports ports_for_copies(const struct shard *s)
+{
+	return ports_of(s, s->conf->backups + (s->draining & shard_self(s) ? 1 : 0));
+}
 
 // Keys that the switch cannot tell apart have one hash.
 static uint64_t hashed(const struct shard *s, const struct tripod_tuple *key)
@@ -192,14 +270,15 @@ static uint64_t hashed(const struct shard *s, const struct tripod_tuple *key)
 static void known(const struct shard *s, uint64_t hash, struct nexthop *out)
 {
 	const struct predict_entry *e = &s->predict.cache[hash & (CACHE - 1)];
+	struct nexthop_ports ports = ports_for_copies(s);
 
 	unsigned way = e->hash[0] == hash ? 0 : 1;
 	if (e->hash[way] != hash || e->got[way].epoch == 0) {
-		nexthop_init(out, s->predict.epoch);
+		nexthop_init(out, &ports);
 		return;
 	}
 	*out = e->got[way];
-	nexthop_renew(out, s->conf->switch_model, s->predict.epoch);
+	nexthop_renew(out, &ports);
 }
 
 static void learn(struct predict *p, uint64_t hash, const struct nexthop *got)
@@ -247,6 +326,9 @@ uint64_t predict_arrivals(
 		known(s, hashed(s, key), &h);
 	for (unsigned k = 0; how != PREDICT_NONE && k <= n && ports != 0; k++) {
 		int node = next_of(s, how == PREDICT_PROBED ? &h : NULL, key, ports);
+		if (node < 0 && how == PREDICT_PROBED && h.base == NEXTHOP_DOWN &&
+			s->conf->switch_model == SWITCH_TWO_STAGE)
+			nodes |= ports & s->predict.coming; // perhaps there
 		if (node < 0)
 			break;
 		nodes |= 1ull << node;
@@ -267,19 +349,6 @@ enum tripod_affinity predict_affinity(
 	if (rest == 0 || next_of(s, NULL, key, rest) == next_of(s, NULL, reversed, rest))
 		return TRIPOD_TOGETHER;
 	return TRIPOD_TOGETHER_NOW;
-}
-
-static struct nexthop_ports ports_of(const struct shard *s, unsigned failures)
-{
-	return (struct nexthop_ports){
-		.model = s->conf->switch_model,
-		.all = s->predict.all,
-		.heard = s->predict.heard,
-		.up = s->ports & s->predict.all,
-		.coming = failures > 0 ? s->predict.coming : 0,
-		.failures = failures,
-		.most = s->conf->predict_failures,
-	};
 }
 
 // ---- Questions ----
@@ -387,7 +456,7 @@ static void job_done(struct shard *s, struct predict_job *j)
 		learn(p, j->hash, &j->got);
 	job_free(p, j);
 	if (check && node >= 0 && calm(s))
-		judge(s, &p->probed, node == s->conf->id);
+		checked(s, &p->probed, node == s->conf->id);
 	if (!check && store_conn(&s->store, i)->incarnation == incarnation)
 		place(s, i);
 }
@@ -449,7 +518,7 @@ static void job_again(struct shard *s, struct predict_job *j)
 	link_newest(p, j);
 	j->asked_ns = s->now_ns;
 	if (j->got.epoch != p->epoch) {
-		nexthop_renew(&j->got, s->conf->switch_model, p->epoch);
+		nexthop_renew(&j->got, &ports);
 		j->sent = j->tries = 0;
 	}
 	uint16_t bits = nexthop_missing(&j->got, &ports);
@@ -491,7 +560,7 @@ void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm
 		unsigned bit = bits & -(unsigned)bits;
 		if (nexthop_group(&j->got, &ports, bit) != c->group)
 			continue;
-		nexthop_answered(&j->got, &ports, bit, node);
+		nexthop_answered(&j->got, &ports, bit, node, c->place);
 		p->silence = 0;
 		job_on(s, j);
 		return;
@@ -505,8 +574,7 @@ void predict_confirmed(struct shard *s, unsigned node, const struct wire_confirm
 static bool ask(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	struct nexthop_ports ports =
-		ports_of(s, s->conf->backups + (s->draining & shard_self(s) ? 1 : 0));
+	struct nexthop_ports ports = ports_for_copies(s);
 	uint64_t hash[2];
 	bool all = true;
 
@@ -561,7 +629,8 @@ void predict_arrived(struct shard *s, uint32_t i, unsigned dir, unsigned before)
 	// Each one, when it is to be found out whether answers are right again.
 	if ((s->predict.samples++ % SAMPLE != 0 && !s->predict.probed.lost) || !plenty(s))
 		return;
-	nexthop_init(&nothing, s->predict.epoch);
+	struct nexthop_ports ports = ports_of(s, 0);
+	nexthop_init(&nothing, &ports);
 	job_new(s, i, key, hashed(s, key), &nothing, true);
 }
 
@@ -600,6 +669,8 @@ uint64_t predict_tick(struct shard *s)
 	struct predict *p = &s->predict;
 
 	look_at_ports(s);
+	ripen(s, &p->computed);
+	ripen(s, &p->probed);
 	if (s->conf->predict_vlan == 0)
 		return UINT64_MAX;
 	while (p->oldest != 0 && s->now_ns - p->jobs[p->oldest].asked_ns >= RETRY_NS)

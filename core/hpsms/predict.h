@@ -32,9 +32,15 @@ enum predict_how {
 };
 const char *predict_how_name(enum predict_how how);
 
-// The latest checks of one way to predict.
+// The latest checks of one way to predict. They count when it has turned out that no port changed then: the
+// switch notices a death before the nodes do.
+struct predict_checks {
+	uint32_t right, wrong;
+};
 struct predict_trust {
-	uint16_t right, wrong;
+	struct predict_checks counted, late, later; // later: of those that do not count yet
+	uint64_t since_ns; // of `later`
+	uint32_t epoch;
 	bool lost;
 };
 
@@ -51,6 +57,8 @@ struct predict {
 	struct predict_trust computed, probed;
 	uint32_t samples;
 	uint32_t silence; // questions in a row that nobody has answered
+	bool silent; // ... some of this epoch
+	uint64_t again_ns, patience_ns; // when and for how long those have not been asked again
 	uint64_t mute_until_ns; // the switch seems to have no such groups
 
 	struct predict_job *jobs;

@@ -47,6 +47,26 @@ static uint64_t counted(struct rack *r, enum counter c)
 	return rack_counter(r, -1, c);
 }
 
+// Failure after failure of the node where packets of a key go, and of those where those of the other
+// direction go: in the latter it may say nothing.
+static unsigned wrong_of(const struct rack_conf *c, const struct shard *s, const struct conn *conn,
+	unsigned d, unsigned failures)
+{
+	const struct tripod_tuple *key = &conn->dir[d].key, *other = &conn->dir[1 - d].key;
+	uint64_t up = s->ports;
+	unsigned wrong = 0;
+
+	for (unsigned k = 0; k <= failures; k++) {
+		int is = rack_ecmp_next(c, key, up), of = rack_ecmp_next(c, other, up);
+		wrong += predict_next(s, key, up) != is;
+		uint64_t less = up & ~(1ull << of);
+		int said = predict_next(s, key, less);
+		wrong += said != NEXT_HOP_UNKNOWN && said != rack_ecmp_next(c, key, less);
+		up &= ~(1ull << is);
+	}
+	return wrong;
+}
+
 // Every connection's shared part's writer knows where both keys go after each failure.
 static unsigned mispredicted(
 	struct rack *r, const struct rack_conf *c, const struct flow *f, unsigned failures)
@@ -64,14 +84,8 @@ static unsigned mispredicted(
 						i)
 					continue;
 				const struct conn *conn = store_conn(&s->store, h.index);
-				uint64_t up = s->ports;
-				for (unsigned k = 0; k <= 2 * failures + 1; k++) {
-					const struct tripod_tuple *key = &conn->dir[k & 1].key;
-					int is = rack_ecmp_next(c, key, up);
-					wrong += predict_next(s, key, up) != is;
-					if (k & 1)
-						up &= ~(1ull << is);
-				}
+				for (unsigned d = 0; d < 2; d++)
+					wrong += wrong_of(c, s, conn, d, failures);
 			}
 		}
 	}
@@ -178,6 +192,92 @@ static void predict__after_a_failure(void **state)
 	rack_free(r);
 }
 
+// While the groups still have a node that is dead, what they pick for it is not known. When they are
+// given other ports all of it is, whoever of the rest fails next; nobody has to tell the nodes.
+static void predict__a_failure_lasts(void **state)
+{
+	for (unsigned modulo = 0; modulo < 2; modulo++) {
+		struct rack_conf conf = {.seed = 17 + modulo,
+			.nodes = 6,
+			.workers = 2,
+			.backups = 2,
+			.split = true,
+			.modulo = modulo == 1,
+			.probed = true};
+		struct flow f[N];
+		struct rack *r = rack_of(conf);
+
+		rack_kill(r, 1);
+		rack_run_ms(r, 2000);
+		establish(r, f);
+		rack_run_ms(r, 1000);
+		assert_true(mispredicted(r, &conf, f, 1) > 20); // not known
+		assert_int_equal(counted(r, C_predictions_wrong), 0);
+		rack_groups(r, 1 << 1, false);
+		rack_run_ms(r, 22000);
+		assert_int_equal(mispredicted(r, &conf, f, 1), 0);
+		uint64_t before = counted(r, C_predict_unanswered);
+		rack_run_ms(r, 22000); // nothing is left to ask for
+		assert_int_equal(counted(r, C_predict_unanswered), before);
+		rack_kill(r, 4);
+		rack_port(r, 4, false);
+		before = counted(r, C_pulls_sent);
+		assert_int_equal(flows_exchange(r, f, N), N);
+		assert_int_equal(counted(r, C_pulls_sent), before);
+		assert_int_equal(counted(r, C_predictions_wrong), 0);
+		rack_free(r);
+	}
+}
+
+// Who comes back has copies of what it will get before its port is up. Behind two stages nobody is sure
+// which connections those are, but that they are some.
+static void predict__a_joiner_needs_no_pull(void **state)
+{
+	for (unsigned modulo = 0; modulo < 2; modulo++) {
+		struct rack_conf conf = {.seed = 23 + modulo,
+			.nodes = 8,
+			.workers = 1,
+			.backups = 1,
+			.modulo = modulo == 1,
+			.probed = true};
+		struct flow f[N];
+		struct rack *r = rack_of(conf);
+
+		rack_kill(r, 1);
+		rack_run_ms(r, 1000);
+		rack_groups(r, 1 << 1, false);
+		rack_run_ms(r, 1000);
+		establish(r, f);
+		rack_run_ms(r, 1000);
+		rack_start(r, 1);
+		rack_run_ms(r, 3000);
+		assert_true(node_shard(rack_node(r, 0), 0)->ports >> 1 & 1);
+		unsigned copies = 0;
+		for (unsigned n = 0; n < N; n++)
+			copies += rack_copies(r, &f[n].key);
+		assert_in_range(copies, 2 * N, modulo ? 4 * N : 3 * N);
+		uint64_t pulls = counted(r, C_pulls_sent), takeovers = counted(r, C_takeovers);
+		assert_int_equal(flows_exchange(r, f, N), N);
+		assert_true(counted(r, C_takeovers) > takeovers + N / 16);
+		assert_int_equal(counted(r, C_pulls_sent), pulls);
+		rack_free(r);
+	}
+}
+
+// A switch that writes no places: its groups are of the nodes as they are configured.
+static void predict__unmarked(void **state)
+{
+	struct rack_conf conf = {
+		.seed = 19, .nodes = 5, .workers = 1, .backups = 1, .split = true, .probed = true};
+	struct flow f[N];
+	struct rack *r = rack_of(conf);
+
+	rack_groups(r, 0, true);
+	establish(r, f);
+	assert_int_equal(mispredicted(r, &conf, f, 1), 0);
+	rack_free(r);
+}
+
 // Who takes another hash for the switch's finds out, asks the switch, and is right from then on.
 static void predict__falls_back(void **state)
 {
@@ -220,6 +320,34 @@ static void predict__nobody_to_ask(void **state)
 		assert_true(rack_copies(r, &many[i].key) >= 2);
 	assert_int_equal(flows_exchange(r, many, MANY), MANY);
 	rack_free(r);
+}
+
+// A switch that hashes modulo moves nearly all at a death, and before the nodes know of it. What arrives then
+// says nothing about predictions.
+static void death_is_no_mistake(bool probed)
+{
+	struct rack *r = rack_of((struct rack_conf){
+		.seed = 20 + probed, .modulo = true, .predicted = !probed, .probed = probed});
+	struct node_status st;
+
+	assert_int_equal(flows_open(r, many, 0, MANY / 2, "10.1.0.101"), MANY / 2);
+	rack_kill(r, 1);
+	rack_port(r, 1, false); // long before anybody knows
+	assert_int_equal(flows_open(r, many, MANY / 2, MANY / 2, "10.1.0.101"), MANY / 2);
+	assert_int_equal(flows_exchange(r, many, MANY), MANY);
+	rack_run_ms(r, 1000);
+	assert_int_equal(counted(r, C_predictions_wrong), 0);
+	assert_int_equal(counted(r, C_predict_fallbacks), 0);
+	assert_true(counted(r, C_predictions_right) > 10);
+	node_status(rack_node(r, 0), &st);
+	assert_int_equal(st.predict, probed ? PREDICT_PROBED : PREDICT_COMPUTED);
+	rack_free(r);
+}
+
+static void predict__a_death_is_no_mistake(void **state)
+{
+	death_is_no_mistake(false);
+	death_is_no_mistake(true);
 }
 
 // A switch that hashes otherwise in its groups: the answers are found wrong by what arrives.
@@ -513,8 +641,12 @@ int main(void)
 		cmocka_unit_test(predict__asks_no_more_than_it_must),
 		cmocka_unit_test(predict__loss),
 		cmocka_unit_test(predict__after_a_failure),
+		cmocka_unit_test(predict__a_failure_lasts),
+		cmocka_unit_test(predict__a_joiner_needs_no_pull),
+		cmocka_unit_test(predict__unmarked),
 		cmocka_unit_test(predict__falls_back),
 		cmocka_unit_test(predict__nobody_to_ask),
+		cmocka_unit_test(predict__a_death_is_no_mistake),
 		cmocka_unit_test(predict__answers_found_wrong),
 		cmocka_unit_test(predict__no_groups),
 		cmocka_unit_test(predict__affinity),

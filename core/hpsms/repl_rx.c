@@ -257,6 +257,18 @@ static bool answered_first(const struct conn *c, const struct wire_record *w)
 	       w->op == WIRE_PUT && !(w->flags & WIRE_RECORD_ANSWERED);
 }
 
+// Has the connection here been opened a moment ago, and w tells of one that has come to its end? Who opened
+// it had not heard of that one, or it would have the higher number.
+static bool opened_after(const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_RST;
+
+	return c->dir[0].key.proto == IPPROTO_TCP &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) <= TCP_SYN_RECEIVED &&
+	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
+	       ((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
+}
+
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
@@ -265,7 +277,8 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 
 	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
 	       !follows_end(c, w) &&
-	       (age_ms < w->dir[0].age_ms || (age_ms < STRAGGLER_MS && answered_first(c, w)));
+	       (age_ms < w->dir[0].age_ms || opened_after(s, c, w) ||
+		       (age_ms < STRAGGLER_MS && answered_first(c, w)));
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.

@@ -317,11 +317,12 @@ struct wire_predicate {
 int wire_put_predicate(uint8_t *buf, size_t size, const struct wire_predicate *p);
 int wire_get_predicate(const uint8_t *buf, size_t len, struct wire_predicate *p);
 
-struct wire_confirm { // all of it as the question had it
+struct wire_confirm { // as the question had it
 	uint64_t nonce;
 	uint32_t epoch;
 	uint8_t group;
+	uint8_t place; // that the switch has written on it, 0..63 (core/node.h)
 };
-#define WIRE_CONFIRM_SIZE 13 // bytes
+#define WIRE_CONFIRM_SIZE 14 // bytes
 int wire_put_confirm(uint8_t *buf, size_t size, const struct wire_confirm *c);
 int wire_get_confirm(const uint8_t *buf, size_t len, struct wire_confirm *c);

@@ -38,7 +38,7 @@ int wire_get_predicate(const uint8_t *buf, size_t len, struct wire_predicate *p)
 
 static bool confirm_valid(const struct wire_confirm *c)
 {
-	return c->nonce != 0 && c->group < NEXTHOP_GROUPS;
+	return c->nonce != 0 && c->group < NEXTHOP_GROUPS && c->place <= PREDICT_UNMARKED;
 }
 
 int wire_put_confirm(uint8_t *buf, size_t size, const struct wire_confirm *c)
@@ -47,7 +47,9 @@ int wire_put_confirm(uint8_t *buf, size_t size, const struct wire_confirm *c)
 		return -EINVAL;
 	if (size < WIRE_CONFIRM_SIZE)
 		return -ENOSPC;
-	*wire_put32(wire_put64(buf, c->nonce), c->epoch) = c->group;
+	uint8_t *b = wire_put32(wire_put64(buf, c->nonce), c->epoch);
+	b[0] = c->group;
+	b[1] = c->place;
 	return WIRE_CONFIRM_SIZE;
 }
 
@@ -59,6 +61,7 @@ int wire_get_confirm(const uint8_t *buf, size_t len, struct wire_confirm *c)
 		.nonce = wire_get64(buf),
 		.epoch = wire_get32(buf + 8),
 		.group = buf[12],
+		.place = buf[13],
 	};
 	return confirm_valid(c) ? WIRE_CONFIRM_SIZE : -EINVAL;
 }

@@ -66,9 +66,9 @@ static void items__bytes_as_documented(void **state)
 	static const uint8_t want[WIRE_PREDICATE_SIZE] = {
 		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0xa, 0xb, 0xc, 0xd, 64};
 	static const uint8_t answer[WIRE_CONFIRM_SIZE] = {
-		1, 2, 3, 4, 5, 6, 7, 8, 0xa, 0xb, 0xc, 0xd, 64};
+		1, 2, 3, 4, 5, 6, 7, 8, 0xa, 0xb, 0xc, 0xd, 64, 5};
 	struct wire_predicate p = {0x0102030405060708, 0x090a0b0c0d0e0f10, 0x0a0b0c0d, 64}, q;
-	struct wire_confirm c = {p.nonce, p.epoch, p.group}, d;
+	struct wire_confirm c = {p.nonce, p.epoch, p.group, 5}, d;
 	uint8_t b[WIRE_PREDICATE_SIZE];
 
 	assert_int_equal(wire_put_predicate(b, sizeof(b), &p), sizeof(want));
@@ -82,6 +82,7 @@ static void items__bytes_as_documented(void **state)
 	assert_int_equal(wire_put_confirm(b, sizeof(answer) - 1, &c), -ENOSPC);
 	assert_int_equal(wire_get_confirm(b, sizeof(b), &d), sizeof(answer));
 	assert_true(d.nonce == c.nonce && d.epoch == c.epoch && d.group == c.group);
+	assert_int_equal(d.place, 5);
 	for (size_t len = 0; len < sizeof(want); len++)
 		assert_int_equal(wire_get_predicate(want, len, &q), -EINVAL);
 	for (size_t len = 0; len < sizeof(answer); len++)
@@ -100,6 +101,12 @@ static void items__wrong_fields(void **state)
 	b[12] = b[20] = 64;
 	assert_int_equal(wire_get_predicate(b, sizeof(b), &p), WIRE_PREDICATE_SIZE);
 	assert_int_equal(wire_get_confirm(b, sizeof(b), &c), WIRE_CONFIRM_SIZE);
+	b[13] = 64; // no such place
+	assert_int_equal(wire_get_confirm(b, sizeof(b), &c), -EINVAL);
+	b[13] = 63;
+	assert_int_equal(wire_get_confirm(b, sizeof(b), &c), WIRE_CONFIRM_SIZE);
+	c.place = 64;
+	assert_int_equal(wire_put_confirm(b, sizeof(b), &c), -EINVAL);
 	b[7] = 0; // no nonce
 	assert_int_equal(wire_get_predicate(b, sizeof(b), &p), -EINVAL);
 	assert_int_equal(wire_get_confirm(b, sizeof(b), &c), -EINVAL);
@@ -125,7 +132,8 @@ static void prop__mutated(void **state)
 		for (unsigned n = 0; n < h.count; n++) {
 			struct wire_predicate p = {rng_next(&r) | 1, rng_next(&r),
 				(uint32_t)rng_next(&r), (uint8_t)rng_below(&r, 65)};
-			struct wire_confirm c = {p.nonce, p.epoch, p.group};
+			struct wire_confirm c = {
+				p.nonce, p.epoch, p.group, (uint8_t)rng_below(&r, 64)};
 			int size = h.type == WIRE_PREDICATE
 					   ? wire_put_predicate(b + at, sizeof(b) - at, &p)
 					   : wire_put_confirm(b + at, sizeof(b) - at, &c);

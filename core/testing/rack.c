@@ -54,6 +54,8 @@ struct rack {
 	unsigned n_flight;
 	struct rack_arrival *inbox[2];
 	unsigned n_inbox[2];
+	uint64_t groups_without; // the switch's prediction groups: nodes whose failure lasts
+	bool groups_unmarked; // ... write no places
 	long buffers; // handed to nodes and not yet given back
 	rack_tap_fn tap;
 	void *tap_ctx;
@@ -476,6 +478,12 @@ void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled)
 	r->m[i].stalled[worker] = stalled;
 }
 
+void rack_groups(struct rack *r, uint64_t without, bool unmarked)
+{
+	r->groups_without = without;
+	r->groups_unmarked = unmarked;
+}
+
 void rack_port(struct rack *r, unsigned i, bool up)
 {
 	r->m[i].port_forced = true;
@@ -618,10 +626,16 @@ static void to_group(struct rack *r, unsigned node, const struct frame *f)
 	enum tripod_direction from = at & 1 ? TRIPOD_OUTGOING : TRIPOD_INCOMING;
 	if (parse_frame(&p, &limits, from, 0) != PARSE_FLOW)
 		abort();
-	int to = rack_ecmp_group(&r->conf, &p.tuple, from, at / 2);
-	if (to >= 0 && rng_below(&r->rng, 100) >= r->conf.loss_percent)
-		fly(r, (unsigned)to, f->vlan, f->data, f->len,
-			STEP_NS + rng_below(&r->rng, 100000));
+	unsigned place;
+	int to = rack_ecmp_group(
+		&r->conf, &p.tuple, from, at / 2, ports_up(r), r->groups_without, &place);
+	if (to < 0 || rng_below(&r->rng, 100) < r->conf.loss_percent)
+		return;
+	if (!r->groups_unmarked && place != PREDICT_UNMARKED) {
+		f->data[p.l3 + 1] = (uint8_t)(place << 2);
+		frames_fix(f->data, f->len);
+	}
+	fly(r, (unsigned)to, f->vlan, f->data, f->len, STEP_NS + rng_below(&r->rng, 100000));
 }
 
 static void from_node(struct rack *r, unsigned node, const struct frame *f)

@@ -89,6 +89,8 @@ const struct chain *rack_chain(struct rack *r); // the first one of all nodes
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled);
 // The switch does (not) use the node, whatever its state.
 void rack_port(struct rack *r, unsigned i, bool up);
+// The switch's prediction groups do without these nodes: their failure lasts. unmarked: it writes no places.
+void rack_groups(struct rack *r, uint64_t without, bool unmarked);
 
 // Where the switch would send this packet now.
 unsigned rack_hash(struct rack *r, const struct frame_spec *s, enum tripod_direction from);

@@ -39,13 +39,23 @@ unsigned rack_ecmp(const struct rack_conf *conf, const struct tripod_tuple *t,
 }
 
 int rack_ecmp_group(const struct rack_conf *conf, const struct tripod_tuple *t,
-	enum tripod_direction from, unsigned group)
+	enum tripod_direction from, unsigned group, uint64_t ports, uint64_t without,
+	unsigned *place)
 {
 	uint64_t hash = hash_of(conf, t, from);
+	unsigned there[RACK_NODES], n = 0, most = conf->modulo ? conf->nodes : conf->nodes - 1;
 
-	if (group == PREDICT_ARRIVAL)
-		return (int)(hash % conf->nodes);
-	return group > 0 && group < conf->nodes ? (int)((hash >> 32) % (conf->nodes - group)) : -1;
+	*place = PREDICT_UNMARKED;
+	if (group == PREDICT_ARRIVAL && !conf->modulo)
+		return (int)rack_ecmp(conf, t, from, ports);
+	for (unsigned i = 0; i < conf->nodes; i++) {
+		if (!(without & 1ull << i))
+			there[n++] = i;
+	}
+	if (group == 0 || group > most || n == 0)
+		return -1;
+	*place = (unsigned)((hash >> 32) % group);
+	return (int)there[*place % n];
 }
 
 int rack_ecmp_next(const void *conf, const struct tripod_tuple *t, uint64_t ports)
