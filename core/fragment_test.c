@@ -59,6 +59,12 @@ static enum tripod_verdict server_packet(struct tripod_call *c, struct tripod_pa
 	const struct tripod_tuple *key = &((struct conn *)c->conn)->dir[0].key;
 	bool lb = key->direction == TRIPOD_INCOMING, first = c->from_initiator;
 
+	if (p->tuple.dport == htons(55)) { // answers by itself
+		struct tripod_packet *q = tripod_packet_new(c, p, true, 10);
+		if (q != NULL)
+			tripod_emit(c, q);
+		return TRIPOD_CONSUME;
+	}
 	if (lb && first)
 		tripod_packet_set_dst(p, &w->addr, p->tuple.dport);
 	else if (lb)
@@ -155,7 +161,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	w->errors += kind == PARSE_ICMP_ERROR;
 	if (kind != PARSE_FLOW && kind != PARSE_FRAGMENT)
 		return false;
-	assert_int_equal(p.ttl, 63);
+	assert_int_equal(p.ttl, p.tuple.sport == htons(55) ? 64 : 63);
 	w->frames[f->vlan == 20]++;
 	if (is_fragment(f, &id)) {
 		join(w, f, id);
@@ -454,6 +460,29 @@ static void fragments__ask_for_what_nobody_has_told(void **state)
 	world_free(w);
 }
 
+// What a fragment opens is found by what is not cut, which the switch sends elsewhere: after the few
+// milliseconds that it takes to tell of it. Nor does it say anything about predictions.
+static void fragments__tell_of_what_they_open(void **state)
+{
+	struct world *w = world_new((struct rack_conf){.nodes = 4, .predicted = true});
+	const struct way *way = &WAYS[2];
+	unsigned home = rack_hash(w->r, &way->s, way->from);
+
+	rack_run_ms(w->r, 12000); // nothing moves
+	struct datagram d = datagram_of(&way->s, way->from, 2, 4000);
+	send_all(w, &d, IN_ORDER, (home + 1) % 4, 0, 4);
+	assert_int_equal(w->whole, 1);
+	assert_int_equal(rack_counter(w->r, -1, C_predictions_wrong), 0);
+	struct frame_spec small = way->s;
+	small.payload_len = 10;
+	rack_send(w->r, way->from, &small);
+	rack_run_ms(w->r, 20);
+	assert_int_equal(w->frames[0], d.n + 1);
+	assert_int_equal(rack_counter(w->r, -1, C_connections_opened), 1);
+	assert_int_equal(rack_counter(w->r, (int)home, C_takeovers), 1);
+	world_free(w);
+}
+
 // ---- What is lost ----
 
 static unsigned home_of(struct world *w, const struct datagram *d, unsigned node)
@@ -580,6 +609,51 @@ static void fragments__identification_used_again(void **state)
 	world_free(w);
 }
 
+// No more ways are told than the budget allows. Those go on where the first fragment was.
+static void fragments__told_at_a_rate(void **state)
+{
+	struct world *w = world_new((struct rack_conf){.nodes = 2, .fragments = 4000});
+	// Half of them to the other node, within 5 ms; of messages 1000 are saved up, and 250 come by.
+	enum { N = 3000 };
+	struct datagram first = datagram_of(&WAYS[0].s, TRIPOD_INCOMING, N, 3000);
+
+	send_all(w, &first, IN_ORDER, 0, 0, 2);
+	assert_int_equal(w->whole, 1);
+	uint64_t later = rack_counter(w->r, -1, C_fragments_later);
+	for (uint32_t n = 0; n < N; n++) {
+		struct datagram d = datagram_of(&WAYS[0].s, TRIPOD_INCOMING, n, 1300);
+		send_one(w, &d, 0, 0);
+	}
+	rack_run_ms(w->r, 20);
+	assert_int_equal(rack_counter(w->r, -1, C_fragments_first), N + 1);
+	assert_in_range(rack_counter(w->r, -1, C_fragments_untold), 1, N / 8);
+	for (uint32_t n = 0; n < N; n++) {
+		struct datagram d = datagram_of(&WAYS[0].s, TRIPOD_INCOMING, n, 1300);
+		send_one(w, &d, 1, 0);
+	}
+	rack_run_ms(w->r, 200);
+	assert_int_equal(rack_counter(w->r, -1, C_fragments_later), later + N);
+	world_free(w);
+}
+
+// The first fragment comes again and again: that takes no room from others.
+static void fragments__first_repeated(void **state)
+{
+	struct world *w = world_new((struct rack_conf){.nodes = 1, .fragments = 8});
+	struct datagram a = datagram_of(&WAYS[0].s, TRIPOD_INCOMING, 1, 3000);
+	struct datagram b = datagram_of(&WAYS[0].s, TRIPOD_INCOMING, 2, 3000);
+
+	send_one(w, &b, 0, 0);
+	for (unsigned n = 0; n < 20; n++)
+		send_one(w, &a, 0, 0);
+	rack_run_ms(w->r, 20);
+	for (unsigned k = 1; k < b.n; k++)
+		send_one(w, &b, k, 0);
+	rack_run_ms(w->r, 20);
+	assert_int_equal(w->whole, 1);
+	world_free(w);
+}
+
 // As many datagrams as a worker remembers, and one: the oldest is forgotten.
 static void fragments__oldest_way_goes(void **state)
 {
@@ -676,6 +750,68 @@ static void fragments__to_the_gateway_are_not_answered(void **state)
 	world_free(w);
 }
 
+// What an NF answers to a first fragment is no fragment.
+static void fragments__are_answered_whole(void **state)
+{
+	struct world *w = world_new((struct rack_conf){.nodes = 1});
+
+	for (unsigned k = 0; k < 2; k++) {
+		struct frame_spec s = WAYS[k].s;
+		struct parse_limits limits = {.mtu = 1500};
+		struct tripod_packet p;
+		s.dport = 55;
+		struct datagram d = datagram_of(&s, TRIPOD_INCOMING, 9 + k, 3000);
+		send_all(w, &d, IN_ORDER, 0, 0, 1);
+		assert_int_equal(w->frames[0], k + 1);
+		frames_packet(&p, w->out, w->out_len, w->out_len, 10);
+		assert_int_equal(parse_frame(&p, &limits, TRIPOD_OUTGOING, 0), PARSE_FLOW);
+		assert_int_equal(p.fragment, TRIPOD_WHOLE);
+		assert_int_equal(p.payload_len, 10);
+		assert_int_equal(p.l4, FRAMES_L3 + (p.v6 ? 40 : 20));
+		assert_int_equal(p.tuple.sport, htons(55));
+		assert_true(frames_checksums_right(w->out, w->out_len));
+	}
+	world_free(w);
+}
+
+// A later fragment whose hops run out is dropped without a word (RFC 1812, 4.3.2.7).
+static void fragments__hop_limit(void **state)
+{
+	struct world *w = world_new((struct rack_conf){.nodes = 1});
+
+	for (unsigned k = 0; k < 2; k++) {
+		struct datagram d = datagram_of(&WAYS[k].s, TRIPOD_INCOMING, 9, 3000);
+		send_one(w, &d, 0, 0);
+		rack_run_ms(w->r, 10);
+		struct frame_spec s = WAYS[k].s;
+		s.ttl = 1;
+		d = datagram_of(&s, TRIPOD_INCOMING, 9, 3000);
+		send_one(w, &d, 1, 0);
+		rack_run_ms(w->r, 10);
+		assert_int_equal(w->frames[1], k + 1);
+		assert_int_equal(rack_counter(w->r, -1, C_drop_ttl), k + 1);
+	}
+	assert_int_equal(rack_counter(w->r, -1, C_icmp_errors_tx), 0);
+	world_free(w);
+}
+
+// Where members disagree on the home: what has been relayed waits, and goes nowhere else.
+static void fragments__relayed_once(void **state)
+{
+	struct world *w = world_new((struct rack_conf){.nodes = 3});
+	struct datagram d = datagram_of(&WAYS[0].s, TRIPOD_INCOMING, 9, 3000);
+	unsigned other = (home_of(w, &d, 0) + 1) % 3;
+	uint8_t buf[1600];
+	size_t len = frames_fragment(
+		buf, sizeof(buf), d.bytes, d.len, d.id, FRAGMENT_BYTES, FRAGMENT_BYTES);
+
+	rack_inject(w->r, other, 11, buf, len);
+	rack_run_ms(w->r, 120);
+	assert_int_equal(rack_counter(w->r, -1, C_relay_tx), 0);
+	assert_int_equal(rack_counter(w->r, (int)other, C_drop_fragment), 1);
+	world_free(w);
+}
+
 static void fragments__of_tcp_are_dropped(void **state)
 {
 	struct world *w = world_new((struct rack_conf){.nodes = 1});
@@ -701,6 +837,7 @@ int main(void)
 		cmocka_unit_test(fragments__each_at_another_node_with_workers),
 		cmocka_unit_test(fragments__do_not_move_a_connection),
 		cmocka_unit_test(fragments__ask_for_what_nobody_has_told),
+		cmocka_unit_test(fragments__tell_of_what_they_open),
 		cmocka_unit_test(fragments__later_ones_without_the_first_are_dropped),
 		cmocka_unit_test(fragments__follow_a_refusal),
 		cmocka_unit_test(fragments__home_dies),
@@ -711,6 +848,11 @@ int main(void)
 		cmocka_unit_test(fragments__flood),
 		cmocka_unit_test(fragments__too_large),
 		cmocka_unit_test(fragments__to_the_gateway_are_not_answered),
+		cmocka_unit_test(fragments__told_at_a_rate),
+		cmocka_unit_test(fragments__first_repeated),
+		cmocka_unit_test(fragments__are_answered_whole),
+		cmocka_unit_test(fragments__hop_limit),
+		cmocka_unit_test(fragments__relayed_once),
 		cmocka_unit_test(fragments__of_tcp_are_dropped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

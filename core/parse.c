@@ -554,13 +554,12 @@ struct tripod_tuple parse_fragment_key(const struct tripod_packet *p, const stru
 	return key;
 }
 
-// The whole transport header is in the first fragment, or later ones could say what it is (RFC 1858).
+// All 8 bytes of the transport header are in the first fragment, since all but the last have whole units of 8:
+// no later one can say what they are (RFC 1858).
 static int parse_first(struct tripod_packet *p)
 {
 	const uint8_t *l4 = p->data + p->l4;
 	unsigned len = l4_length(p);
-	if (len < 8)
-		return C_drop_fragment;
 	p->payload = p->l4 + 8;
 	p->payload_len = (uint16_t)(len - 8);
 	if (p->tuple.proto != IPPROTO_UDP)
