@@ -227,6 +227,19 @@ void run_forget(struct shard *s, uint32_t i)
 	}
 }
 
+void run_raised(struct shard *s, uint32_t i, uint64_t before)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	for (uint32_t w = c->flags & CONN_HELD ? s->held[i & 255] : 0; w != 0;
+		w = s->waiting[w].next) {
+		if (s->waiting[w].conn == i && s->waiting[w].incarnation == before)
+			s->waiting[w].incarnation = c->incarnation;
+	}
+	for (unsigned nf = 0; (c->flags & CONN_TIMED) && nf < conn_chain(s, c)->n; nf++)
+		timers_raised(&s->timers, i, nf, c->incarnation);
+}
+
 // ---- The calls of the NF API ----
 
 void *tripod_state_rw(struct tripod_call *call)

@@ -58,6 +58,9 @@ enum tcp_verdict {
 	TCP_OUT_OF_WINDOW, // drop_tcp_window
 	TCP_AFTER_CLOSE, // drop_tcp_closed, unless another node knows a newer life
 	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
+	// A SYN that the connection has no use for: it passes, for the receiver to challenge (RFC 5961, 4),
+	// unless another node knows that the connection has ended
+	TCP_SYN_AGAIN,
 };
 
 // Accounts the TCP packet p, sent by direction `from`, answered by direction `to`. Checks it against

@@ -88,10 +88,13 @@ struct wire_hello {
 	uint8_t chains_used;
 	uint8_t mac[6]; // of the sender, on the fabric VLAN
 	uint64_t live; // members that the sender hears
+	uint64_t
+		lives; // what the sender's next incarnation would begin with, WIRE_LIVES_MAX at most
 	uint64_t chain[CHAINS_MAX]; // ids of those that the sender holds; first, what new ones get
 	// What its connections would make each node fetch after failures (minchurn_pack()); 0s are not sent.
 	uint16_t load[64];
 };
+#define WIRE_LIVES_MAX (1ull << 55) // far above what any rack comes to, and far below the end
 #define WIRE_HELLO_READY 1 // takes traffic: its port is up
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
 #define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
