@@ -353,6 +353,8 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		conn_abandon(s, i);
 	} else {
 		count(s, C_connections_opened);
+		if (worker_of(s, &c->dir[1].key) != s->worker)
+			count(s, C_opened_apart);
 		index_young(s, i);
 		predict_opened(s, i);
 	}
@@ -394,7 +396,6 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
-	pull_forget(s, &c->dir[0].key);
 	predict_arrived(s, i, 0, s->conf->id);
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
 	switch (run_chain(s, p, i, 0, 0, true)) {

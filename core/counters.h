@@ -73,6 +73,7 @@
 	X(drop_control_stale, "control message of a boot not believed, to a former one, or from "  \
 			      "a queue that stood still")                                          \
 	X(connections_opened, "connections allocated by a packet")                                 \
+	X(opened_apart, "of them, those whose answers come to another worker of this node")        \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
 	X(connections_evicted, "unanswered connections that made room for newer ones")             \

@@ -132,12 +132,6 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 		conn_open(s, p, incarnation, holders, told);
 }
 
-// May it be a packet of a later life than is known here?
-static bool of_next(const struct conn *c, unsigned dir, const struct tripod_packet *p)
-{
-	return p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p);
-}
-
 // May this node handle the packet, although it is not (or not surely) the direction's master?
 // Takes the packet when it answers false.
 static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
@@ -183,16 +177,10 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		forward_relay(s, p, master);
 		return false;
 	}
-	// Of a life that began a moment ago there may be no copy here yet, but one of the life before. As that
-	// one's, its packet would make it go on.
-	if (of_next(c, dir, p)) {
-		if (asks(s, p))
-			return false;
-		if (tcp_beyond_end(&c->dir[dir].tcp, p)) {
-			shard_drop(s, p, C_drop_tcp_closed);
-			return false;
-		}
-	}
+	// Of a life that began a moment ago there may be no copy here yet, but one of the life before.
+	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
+		asks(s, p))
+		return false;
 	if (!(c->flags & CONN_PINNED))
 		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);
@@ -253,6 +241,10 @@ static bool track(
 	struct conn *c = store_conn(&s->store, i);
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
+	// What comes behind the FIN is the next life's, which another node may have opened.
+	if (__builtin_expect(flags & TCP_DIR_FIN_SEEN, 0) && tcp_beyond_end(&c->dir[dir].tcp, p) &&
+		!(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
+		return false;
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;

@@ -181,6 +181,7 @@ struct pull {
 	bool ask; // stands in the list of what the next PULL messages ask for
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
 	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
+	uint64_t life; // PULL_FAILED: what was here then
 	bool rounds; // when all asked have it not, a round may tell of others
 	uint32_t next_ask; // in that list
 	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
@@ -350,6 +351,7 @@ struct node {
 	struct bfd bfd; // worker 0: rw, control: ro
 	uint32_t progress_seen[WORKERS_MAX]; // worker 0
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
+	_Atomic uint32_t failure_ppm[NODES_MAX]; // worker 0: wo, others: ro; of each member's time
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
 	_Atomic uint32_t drain; // control: wo, workers: ro; number of the drain under way, 0: none
@@ -838,8 +840,6 @@ bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsig
 bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
-// Another life of key begins here: what was answered before was of the last.
-void pull_forget(struct shard *s, const struct tripod_tuple *key);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
 // true: what follows from it is decided when all have answered.

@@ -363,10 +363,6 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 	// initiator will tell it with a reset. Nothing to learn from that.
 	if (!from_initiator && state == TCP_SYN_SENT && to_learned)
 		return TCP_OK;
-	// Behind a FIN comes the next connection of the same ports, which another node has opened.
-	if ((from->flags & TCP_DIR_FIN_SEEN) && after(g->end, from->end) &&
-		!jumped(g->end, from->end))
-		return TCP_AFTER_CLOSE;
 	if ((from->flags & to->flags & TCP_DIR_LEARNED) && !segment_in_window(from, to, g))
 		return TCP_OUT_OF_WINDOW;
 
@@ -528,5 +524,5 @@ bool tcp_of_next(
 		return false;
 	if (from->flags & TCP_DIR_FIN_SEEN)
 		return !up_to_fin(from, to, &g);
-	return tcp_state(from, to) == TCP_CLOSED;
+	return (from->flags & TCP_DIR_FIN) || tcp_state(from, to) == TCP_CLOSED;
 }

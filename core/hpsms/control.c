@@ -517,6 +517,16 @@ static void suspect(struct shard *s)
 		atomic_store_explicit(&s->node->suspect_ns, until, memory_order_relaxed);
 }
 
+// How often members fail, for placement: it counts when ports change next.
+static void tell_failures(struct shard *s)
+{
+	for (unsigned i = 0; i < NODES_MAX && s->conf->failure_prior_h > 0; i++) {
+		uint32_t ppm = members_failure_ppm(&s->node->members, i,
+			s->conf->member[i].failure_ppm, s->conf->failure_prior_h);
+		atomic_store_explicit(&s->node->failure_ppm[i], ppm, memory_order_relaxed);
+	}
+}
+
 uint64_t control_tick(struct shard *s)
 {
 	struct members *members = &s->node->members;
@@ -539,6 +549,7 @@ uint64_t control_tick(struct shard *s)
 	if (members_hello_due(members, s->now_ns)) {
 		hello_send(s);
 		tell_joining(s);
+		tell_failures(s);
 	}
 	uint64_t fetch_ns = fetch_tick(s);
 	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;

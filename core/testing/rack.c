@@ -202,9 +202,9 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
 		.placement = r->conf.random_placement ? PLACEMENT_RANDOM : PLACEMENT_PREDICTIVE,
-		.failure_ppm = 100,
 		.next_hop = r->conf.predicted || r->conf.mistaken ? rack_ecmp_next : NULL,
 		.next_hop_ctx = r->conf.mistaken ? &r->mistaken : &r->conf,
+		.failure_prior_h = r->conf.failure_prior_h,
 		.switch_model = r->conf.modulo ? SWITCH_MODULO : SWITCH_TWO_STAGE,
 		.switch_hash = r->conf.split ? SWITCH_5_TUPLE : SWITCH_OUTSIDE_ENDPOINT,
 		.predict_failures = (uint8_t)(r->conf.nodes - 1),
@@ -266,7 +266,9 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 	c.self.net[NEIGH_INSIDE].v4 = addr("10.1.0.%u", 11 + i);
 	c.self.net[NEIGH_FABRIC].vlan = 30;
 	for (unsigned n = 0; n < r->conf.nodes; n++)
-		c.member[n] = (struct member_conf){true, addr("10.255.0.%u", n + 1)};
+		c.member[n] = (struct member_conf){.present = true,
+			.fabric = addr("10.255.0.%u", n + 1),
+			.failure_ppm = r->conf.failure_ppm[n] != 0 ? r->conf.failure_ppm[n] : 100};
 	c.self.net[NEIGH_FABRIC].v4 = c.member[i].fabric;
 	return c;
 }
