@@ -5,6 +5,8 @@
 
 #include <netinet/in.h>
 
+#define SYN_AGAIN_MS 200 // no sooner does an initiator repeat its SYN
+
 void shard_hand_to(struct shard *s, const struct tripod_packet *p, unsigned worker, uint8_t how)
 {
 	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
@@ -44,7 +46,7 @@ static bool may_ask(const struct shard *s, const struct tripod_packet *p)
 // They are, and the packet waits; false: it goes on as it is.
 static bool asks(struct shard *s, struct tripod_packet *p)
 {
-	return may_ask(s, p) && pull_check(s, p, store_hash(&s->store, &p->tuple));
+	return may_ask(s, p) && pull_check(s, p, &p->tuple);
 }
 
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
@@ -199,6 +201,13 @@ static bool answered_elsewhere(const struct conn *c, const struct tripod_packet 
 	       (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_ACK;
 }
 
+// The first answer is so late that the SYN may have been sent again meanwhile, to a node that has been answered.
+static bool answered_late(const struct shard *s, const struct conn *c, unsigned dir)
+{
+	return dir == 1 && c->dir[0].key.proto == IPPROTO_TCP && !(c->flags & CONN_ANSWERED) &&
+	       (int32_t)(s->now - c->dir[0].seen) > (int32_t)ticks_of_ms(SYN_AGAIN_MS);
+}
+
 // This node is not, or not surely, the direction's master, or packets of it wait, or it has not been answered.
 // false: p is gone.
 static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
@@ -209,6 +218,8 @@ static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	if ((!conn_masters(c, dir) || unsure) && !claim(s, p, i, dir))
 		return false;
 	if (answered_elsewhere(c, p, dir) && !(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
+		return false;
+	if (answered_late(s, c, dir) && may_ask(s, p) && pull_check(s, p, &c->dir[0].key))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
 	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {

@@ -837,7 +837,7 @@ enum pull_how {
 bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
 // The connection is known here, but may have gone on elsewhere: the packet waits for what all members
 // say. true: taken.
-bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).

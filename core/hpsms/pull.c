@@ -264,19 +264,20 @@ static uint64_t life_here(const struct shard *s, const struct tripod_tuple *key,
 	return c->incarnation << 3 | tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 }
 
-bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key)
 {
-	uint32_t i = find(s, &p->tuple, hash);
+	uint64_t hash = store_hash(&s->store, key);
+	uint32_t i = find(s, key, hash);
 
 	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
 		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS &&
-			s->pulls[i].life == life_here(s, &p->tuple, hash))
+			s->pulls[i].life == life_here(s, key, hash))
 			return false;
 		release(s, i);
 		i = 0;
 	}
 	if (i == 0)
-		i = begin(s, &p->tuple, hash, s->live & ~(1ull << s->conf->id), false);
+		i = begin(s, key, hash, s->live & ~(1ull << s->conf->id), false);
 	if (i == 0) {
 		count(s, C_pulls_limited);
 		shard_drop(s, p, C_drop_wait_full);

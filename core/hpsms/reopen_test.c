@@ -337,6 +337,44 @@ static void reopen__opened_twice(void **state)
 	}
 }
 
+// The first node's answer comes when the initiator has long been answered by way of a second. It would be one of
+// an older life, and end nowhere.
+static void reopen__late_answer(void **state)
+{
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1), late;
+		struct conn_view first, v;
+		struct rack_arrival a[8];
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, how == 1 ? 10 : 300);
+		assert_true(rack_conn(r, 0, &f.key, &first));
+		late = f;
+		if (how == 0) {
+			rack_tap(r, lose_logs, NULL);
+			logs_lost = true;
+			only(r, 2);
+			f.seq--;
+			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+			rack_step(r);
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_step(r);
+			logs_lost = false;
+			only(r, 0);
+		}
+		rack_arrivals(r, TRIPOD_INCOMING, a, 8);
+		flow_from_server(r, &late, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 2);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > first.incarnation, how == 0);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent), how != 1);
+		assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // Each direction has its master, and each has seen one FIN alone when the next SYN comes.
 static void reopen__where_directions_part(void **state)
 {
@@ -393,6 +431,7 @@ int main(void)
 		cmocka_unit_test(reopen__what_was_asked_before_the_end),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__opened_twice),
+		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
