@@ -338,6 +338,44 @@ static void reopen__opened_twice(void **state)
 	}
 }
 
+// The same of a request that TCP does not carry. No time limits that, and the last packet tells nothing.
+static void reopen__opened_twice_udp(void **state)
+{
+	for (unsigned answered = 0; answered < 2; answered++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct frame_spec ask = {.proto = IPPROTO_UDP,
+			.src = "198.18.0.1",
+			.dst = FLOWS_VIP,
+			.sport = 1000,
+			.dport = 80};
+		struct frame_spec answer = {.proto = IPPROTO_UDP,
+			.src = "10.1.0.101",
+			.dst = "198.18.0.1",
+			.sport = 8080,
+			.dport = 1000};
+		struct conn_view v;
+
+		w.key.proto = w.reversed.proto = IPPROTO_UDP;
+		only(r, 0);
+		rack_send(r, TRIPOD_INCOMING, &ask);
+		rack_run_ms(r, 100);
+		if (answered)
+			rack_send(r, TRIPOD_OUTGOING, &answer);
+		rack_run_ms(r, answered ? 500 : 5);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags = answered ? 0 : WIRE_RECORD_ANSWERED;
+		w.dir[0].age_ms = w.dir[1].age_ms = answered ? 0 : 500;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, answered);
+		assert_int_equal(v.incarnation == w.incarnation, !answered);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // A SYN from inside. Returns the port of the NAT under which it has come to the server.
 static uint16_t syn_from_inside(struct rack *r)
 {
@@ -468,6 +506,7 @@ int main(void)
 		cmocka_unit_test(reopen__what_was_asked_before_the_end),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__opened_twice),
+		cmocka_unit_test(reopen__opened_twice_udp),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
 	};

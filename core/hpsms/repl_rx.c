@@ -252,14 +252,6 @@ static bool follows_end(const struct conn *c, const struct wire_record *w)
 	return conn_tcp_at(c, TCP_CLOSING) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
 }
 
-// Opened twice before there was an answer: the one that has been answered stands, whatever the numbers. (A SYN
-// opens anew while the old connection lives, so of TCP this tells nothing, once it is established.)
-static bool answered_first(const struct conn *c, const struct wire_record *w)
-{
-	return c->dir[0].key.proto != IPPROTO_TCP && (c->flags & CONN_ANSWERED) &&
-	       w->op == WIRE_PUT && !(w->flags & WIRE_RECORD_ANSWERED);
-}
-
 static enum tcp_state tcp_state_of(const struct wire_record *w)
 {
 	const struct tcp_dir dir[2] = {
@@ -273,13 +265,17 @@ static bool is_opening(const struct conn *c)
 	return c->dir[0].key.proto == IPPROTO_TCP && !conn_tcp_at(c, TCP_ESTABLISHED);
 }
 
-// Two nodes have opened it, for one SYN or for a repeated one, and one of them at least has let an answer
-// pass, which the initiator has had no time to acknowledge: it takes the first that comes.
+// Two nodes have opened it, and one of them at least has let an answer pass: under that one it goes on, whatever
+// the numbers, and whoever has seen a packet last. Of TCP as long as the initiator has had no time to acknowledge
+// the answer, of which it takes the first that comes; later a SYN opens the next life.
 static bool opened_twice(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
+	bool here = c->flags & CONN_ANSWERED, there = w->flags & WIRE_RECORD_ANSWERED;
+
+	if (c->dir[0].key.proto != IPPROTO_TCP)
+		return here != there;
 	return is_opening(c) && w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
-	       (w->flags & WIRE_RECORD_ANSWERED ||
-		       (c->flags & CONN_ANSWERED && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
+	       (there || (here && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
 }
 
 static bool has_first_answer(
@@ -304,15 +300,12 @@ static bool opened_after(const struct shard *s, const struct conn *c, const stru
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
-	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
-
 	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0) ||
 		follows_end(c, w))
 		return false;
 	if (opened_twice(s, c, w))
 		return has_first_answer(s, c, w);
-	return age_ms < w->dir[0].age_ms || opened_after(s, c, w) ||
-	       (age_ms < STRAGGLER_MS && answered_first(c, w));
+	return repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms || opened_after(s, c, w);
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
