@@ -356,6 +356,9 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		if (worker_of(s, &c->dir[1].key) != s->worker)
 			count(s, C_opened_apart);
 		index_young(s, i);
+		// The switch may send what is not cut of it elsewhere.
+		if (p->fragment)
+			index_at_once(s, i);
 		predict_opened(s, i);
 	}
 	return error;
@@ -396,7 +399,8 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
-	predict_arrived(s, i, 0, s->conf->id);
+	if (!p->fragment)
+		predict_arrived(s, i, 0, s->conf->id);
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:

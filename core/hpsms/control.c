@@ -695,6 +695,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		trim_rx(s, h, body, len);
 	else if (h->type == WIRE_KIND)
 		kind_rx(s, h, body, len);
+	else if (h->type == WIRE_FRAGMENT)
+		fragment_rx(s, h, body, len);
 	else if (h->type == WIRE_CONFIRM)
 		predicate_confirm_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)

@@ -42,6 +42,7 @@ struct rack_conf {
 	uint32_t udp_ms; // 0: 300 s
 	uint32_t embryonic; // 0: as many as connections
 	uint32_t waiting, pulls; // 0: 512
+	uint32_t fragments; // 0: 64
 	uint32_t timers; // 0: 64
 	uint32_t repair_per_s; // 0: 100000
 	uint32_t nf_state_bytes; // 0: those of the chain
