@@ -138,7 +138,11 @@ static void fill_rack(struct rack *r, const struct tripod_conf *c)
 	n->durability = choice(c, "durability", durabilities);
 	n->backups = (uint8_t)number(c, "backups");
 	n->placement = is(c, "placement", "random") ? PLACEMENT_RANDOM : PLACEMENT_PREDICTIVE;
-	n->failure_ppm = number(c, "failure_ppm");
+	n->failure_prior_h = number(c, "failure_prior_h");
+	for (unsigned i = 0; i < r->n_nodes; i++)
+		n->member[r->nodes[i].id].failure_ppm = r->nodes[i].failure_ppm != 0
+								? r->nodes[i].failure_ppm
+								: number(c, "failure_ppm");
 	n->heartbeat_ms = number(c, "heartbeat_ms");
 	n->dead_after_ms = number(c, "dead_after_ms");
 	n->sync_timeout_ms = number(c, "sync_timeout_ms");
@@ -165,6 +169,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->sync_packets = number(limits, "sync_packets");
 	n->requests = number(limits, "requests");
 	n->kinds = number(limits, "kinds");
+	n->fragments = number(limits, "fragments");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
 	n->predict_per_s = number(limits, "predict_per_s");

@@ -51,6 +51,7 @@ struct rack {
 		uint8_t id;
 		unsigned line;
 		struct neigh_self self;
+		uint32_t failure_ppm; // 0: the rack's
 		uint16_t switch_port; // OpenFlow number of the port behind which it is; 0: none
 	} nodes[NODES_MAX];
 

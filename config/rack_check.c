@@ -393,6 +393,9 @@ static void check_node(struct rack_check *c, struct rack *r, const struct tripod
 	snprintf(owner, sizeof(owner), "node %u", n->id);
 	claim_mac(c, tripod_conf_get(node, "mac"), n->self.mac, owner);
 	check_node_port(c, node, n);
+	uint64_t ppm;
+	if (rack_number(node, "failure_ppm", &ppm))
+		n->failure_ppm = (uint32_t)ppm;
 	for (unsigned s = 0; s < 2; s++)
 		check_node_side(
 			c, node, n->id, &c->side[s], &n->self.net[s].v4, &n->self.net[s].v6);

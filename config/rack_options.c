@@ -52,6 +52,11 @@ static const struct tripod_option node_entry_options[] = {
 		.min = 1,
 		.max = RACK_SWITCH_PORT_MAX,
 		.help = "OpenFlow number of the switch's port to it; without it the id"},
+	{.name = "failure_ppm",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = FAILURE_PPM_MAX,
+		.help = "parts of a million of its time that it is dead; without it the rack's"},
 	{},
 };
 
@@ -94,9 +99,15 @@ static const struct tripod_option rack_section_options[] = {
 	{.name = "failure_ppm",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,
-		.max = 400000,
+		.max = FAILURE_PPM_MAX,
 		.standard = "100",
 		.help = "parts of a million of its time that a node is dead"},
+	{.name = "failure_prior_h",
+		.type = TRIPOD_OPT_UINT,
+		.max = 100000,
+		.standard = "0",
+		.help = "what is seen of failures counts, too, and failure_ppm as if seen for so "
+			"long; 0: failure_ppm alone"},
 	{.name = "durability",
 		.type = TRIPOD_OPT_ENUM,
 		.choices = durabilities,
@@ -438,6 +449,13 @@ static const struct tripod_option limits_options[] = {
 		.standard = "4096",
 		.help = "keys of state that connections share (subscribers, say), here or backed "
 			"up"},
+	{.name = "fragments",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 1 << 20,
+		.standard = "1024",
+		.help = "datagrams in fragments whose first one is remembered, for two seconds at "
+			"most"},
 	{.name = "pulls",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

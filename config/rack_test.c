@@ -107,7 +107,8 @@ static void standards(void **state)
 	assert_int_equal(n->durability, DURABILITY_ASYNC);
 	assert_int_equal(n->backups, 1);
 	assert_int_equal(n->placement, PLACEMENT_PREDICTIVE);
-	assert_int_equal(n->failure_ppm, 100);
+	assert_int_equal(n->member[1].failure_ppm, 100);
+	assert_int_equal(n->failure_prior_h, 0);
 	assert_int_equal(n->heartbeat_ms, 20);
 	assert_int_equal(n->dead_after_ms, 100);
 	assert_int_equal(n->flush_us, 1000);
@@ -128,6 +129,7 @@ static void standards(void **state)
 	assert_int_equal(n->sync_packets, 2048);
 	assert_int_equal(n->requests, 1024);
 	assert_int_equal(n->kinds, 4096);
+	assert_int_equal(n->fragments, 1024);
 	assert_int_equal(n->pulls, 1024);
 	assert_int_equal(n->relay_per_s, 100000);
 	assert_int_equal(n->repair_per_s, 20000);
@@ -175,7 +177,8 @@ static void written(void **state)
 	char text[TEST_RACK_MAX];
 	test_rack_with(3,
 		"  backups: 0\n  durability: none\n  unknown_tcp: reset\n  secret: s\n  flush_us: "
-		"0\n  key_file: /k\n  placement: random\n  failure_ppm: 400000",
+		"0\n  key_file: /k\n  placement: random\n  failure_ppm: 400000\n  failure_prior_h: "
+		"720",
 		text);
 	strcat(text,
 		"node: {id: 2, port: '0000:3b:00.0', workers: 4, eal: [a, b], hugepages: require,\n"
@@ -185,7 +188,8 @@ static void written(void **state)
 	assert_int_equal(r.conf.id, 2);
 	assert_int_equal(r.conf.backups, 0);
 	assert_int_equal(r.conf.placement, PLACEMENT_RANDOM);
-	assert_int_equal(r.conf.failure_ppm, 400000);
+	assert_int_equal(r.conf.member[1].failure_ppm, 400000);
+	assert_int_equal(r.conf.failure_prior_h, 720);
 	assert_int_equal(r.conf.durability, DURABILITY_NONE);
 	assert_int_equal(r.conf.flush_us, 0);
 	assert_true(r.conf.unknown_tcp_reset);
@@ -510,7 +514,7 @@ static void switch_section(void **state)
 	assert_int_equal(r.nodes[0].switch_port, 1);
 	assert_int_equal(r.nodes[1].switch_port, 2);
 	rack_free(&r);
-	test_rack_with(10, "    - id: 0\n      switch_port: 7", text);
+	test_rack_with(10, "    - id: 0\n      switch_port: 7\n      failure_ppm: 5000", text);
 	strcat(text,
 		"switch: {model: two-stage, hash: 5-tuple, failures: 10, prediction_vlan: 3840,\n"
 		"  bridge: br0, uplinks: [{port: 300, side: inside, mac: 02:00:00:00:0d:01},\n"
@@ -524,6 +528,8 @@ static void switch_section(void **state)
 	assert_string_equal(r.bridge, "br0");
 	assert_int_equal(r.nodes[0].id, 0);
 	assert_int_equal(r.nodes[0].switch_port, 7);
+	assert_int_equal(r.conf.member[0].failure_ppm, 5000);
+	assert_int_equal(r.conf.member[r.nodes[1].id].failure_ppm, 100);
 	assert_int_equal(r.n_uplinks, 2);
 	assert_int_equal(r.uplink[0].port, 300);
 	assert_int_equal(r.uplink[0].side, TRIPOD_OUTGOING);

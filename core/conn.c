@@ -193,6 +193,43 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool an
 	}
 }
 
+// ---- Lives ----
+
+// A clock that goes on by this node's own time, and is never behind what has been heard of another's. So
+// nodes differ by less than a message takes, and who opens a key that has had a life elsewhere, of which
+// there is no trace here, draws a higher number all the same.
+uint64_t conn_lives(const struct shard *s)
+{
+	uint64_t ahead = atomic_load_explicit(&s->node->lives_ahead, memory_order_relaxed);
+	uint64_t life = ((s->now_ns - s->node->started_ns) >> LIVES_SHIFT) + ahead;
+
+	return life > s->last_life ? life : s->last_life + 1;
+}
+
+void conn_lives_heard(struct shard *s, uint64_t life)
+{
+	uint64_t age = (s->now_ns - s->node->started_ns) >> LIVES_SHIFT;
+	_Atomic uint64_t *at = &s->node->lives_ahead;
+	uint64_t ahead = atomic_load_explicit(at, memory_order_relaxed);
+
+	// One that is near the end would leave no room for others above it.
+	while (life <= WIRE_LIVES_MAX && life >= age + ahead &&
+		!atomic_compare_exchange_weak_explicit(
+			at, &ahead, life + 1 - age, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+// The incarnation of a new life, of a key whose lives up to `above` are known.
+static uint64_t draw(struct shard *s, uint64_t above)
+{
+	uint64_t life = conn_lives(s);
+
+	if (life <= incarnation_life(above))
+		life = incarnation_life(above) + 1;
+	s->last_life = life;
+	return incarnation_of(life, s->conf->id);
+}
+
 // ---- Opening ----
 
 enum counter conn_error_counter(int error)
@@ -262,12 +299,7 @@ static uint32_t open_record(
 	struct conn_repl *r = store_repl(&s->store, i);
 	c->dir[0].key = p->tuple;
 	c->dir[0].seen = c->dir[1].seen = s->now;
-	// Above every life that has been heard of, of whatever key: this one may have had some that this
-	// node has no record of.
-	if (above < s->highest_life)
-		above = s->highest_life;
-	c->incarnation = incarnation_above(above, (unsigned)(rng_next(&s->rng) >> 60), s->conf->id);
-	s->highest_life = c->incarnation;
+	c->incarnation = draw(s, above);
 	c->state = CONN_LIVE;
 	c->flags = CONN_MASTER_0 | CONN_MASTER_1;
 	c->durability = (uint8_t)s->conf->durability;
@@ -321,7 +353,12 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		conn_abandon(s, i);
 	} else {
 		count(s, C_connections_opened);
+		if (worker_of(s, &c->dir[1].key) != s->worker)
+			count(s, C_opened_apart);
 		index_young(s, i);
+		// The switch may send what is not cut of it elsewhere.
+		if (p->fragment)
+			index_at_once(s, i);
 		predict_opened(s, i);
 	}
 	return error;
@@ -362,7 +399,8 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
-	predict_arrived(s, i, 0, s->conf->id);
+	if (!p->fragment)
+		predict_arrived(s, i, 0, s->conf->id);
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:
@@ -437,6 +475,17 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 	repl_protect(s, i);
 	predict_wanted(s, i);
 	conn_rewheel(s, i);
+}
+
+void conn_raise(struct shard *s, uint32_t i, uint64_t above)
+{
+	struct conn *c = store_conn(&s->store, i);
+	uint64_t before = c->incarnation;
+
+	c->incarnation = incarnation_above(above, conn_opener(c));
+	run_raised(s, i, before);
+	request_raised(s, i, before);
+	kind_raised(s, i, before);
 }
 
 void conn_answered(struct shard *s, uint32_t i)

@@ -30,7 +30,8 @@
 	X(drop_ip_checksum, "IPv4 header checksum wrong")                                          \
 	X(drop_ip_address, "source or destination address that cannot be forwarded (martian)")     \
 	X(drop_ip_options, "IPv4 options or IPv6 extension headers that are not forwarded")        \
-	X(drop_fragment, "IP fragment")                                                            \
+	X(drop_fragment, "IP fragment that is malformed, or whose first one did not come in time") \
+	X(drop_fragment_tcp, "IP fragment of TCP")                                                 \
 	X(drop_ttl, "TTL or hop limit ran out")                                                    \
 	X(drop_protocol, "IP protocol that no connection is kept for")                             \
 	X(drop_l4_header, "bad TCP, UDP or ICMP header")                                           \
@@ -73,6 +74,7 @@
 	X(drop_control_stale, "control message of a boot not believed, to a former one, or from "  \
 			      "a queue that stood still")                                          \
 	X(connections_opened, "connections allocated by a packet")                                 \
+	X(opened_apart, "of them, those whose answers come to another worker of this node")        \
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
 	X(connections_evicted, "unanswered connections that made room for newer ones")             \
@@ -169,6 +171,11 @@
 	X(kind_full, "keys of kinds, or workers that share one, beyond what there is room for")    \
 	X(timer_full, "NF timers refused: all in use")                                             \
 	X(handoffs, "packets handed to another worker of this node")                               \
+	X(fragments_first, "first fragments of datagrams forwarded")                               \
+	X(fragments_later, "later fragments forwarded with the addresses of the first")            \
+	X(fragments_untold,                                                                        \
+		"first fragments of which the node that later ones are relayed to was not told: "  \
+		"too many a second, or no room")                                                   \
 	X(icmp_errors_tx, "ICMP errors sent by the gateway")                                       \
 	X(bfd_rx, "BFD packets received")                                                          \
 	X(bfd_bad, "BFD packets discarded")                                                        \

@@ -5,6 +5,8 @@
 
 #include <netinet/in.h>
 
+#define SYN_AGAIN_MS 200 // no sooner does an initiator repeat its SYN
+
 void shard_hand_to(struct shard *s, const struct tripod_packet *p, unsigned worker, uint8_t how)
 {
 	struct ring_message m = {.type = RING_FRAME, .frame = shard_frame(p, FRAME_DATA)};
@@ -23,6 +25,12 @@ static bool is_stale(const struct shard *s, const struct tripod_packet *p)
 	return s->stale_rx || (p->flags & TRIPOD_PKT_STALE);
 }
 
+static bool is_syn(const struct tripod_packet *p)
+{
+	return p->tuple.proto == IPPROTO_TCP &&
+	       (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN;
+}
+
 static bool is_echo_request(const struct tripod_packet *p)
 {
 	return p->data[p->l4] == (p->v6 ? 128 : 8);
@@ -38,7 +46,7 @@ static bool may_ask(const struct shard *s, const struct tripod_packet *p)
 // They are, and the packet waits; false: it goes on as it is.
 static bool asks(struct shard *s, struct tripod_packet *p)
 {
-	return may_ask(s, p) && pull_check(s, p, store_hash(&s->store, &p->tuple));
+	return may_ask(s, p) && pull_check(s, p, &p->tuple);
 }
 
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
@@ -62,7 +70,7 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 			shard_drop(s, p, C_drop_tcp_flags);
 			return;
 		}
-		opens = (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN;
+		opens = is_syn(p);
 		can_ask = can_ask && !opens;
 		// A reset would end for good what is merely not known yet.
 		how |= PULL_BLIND |
@@ -70,6 +78,8 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		break;
 	case IPPROTO_UDP:
 		opens = true;
+		// The switch may see no ports in a fragment, and have sent what is not cut elsewhere.
+		how |= p->fragment ? PULL_BLIND | PULL_ROUNDS : 0;
 		break;
 	default:
 		opens = is_echo_request(p);
@@ -108,7 +118,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 	uint64_t incarnation = c->incarnation, holders = r->holders;
 	uint64_t told = holders_with(r, HOLDER_ACKED); // of its end
 	bool opens = p->tuple.proto == IPPROTO_TCP
-			     ? (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_SYN
+			     ? is_syn(p)
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
 	count(s, C_tombstone_hits);
@@ -160,13 +170,16 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 		shard_drop(s, p, C_drop_relay_loop);
 		return false;
 	}
-	// A record may name this node from a former life. It has not handled this one then.
+	// A record may name this node from a former life. It has not handled this one then. A SYN is no
+	// straggler of what has been established.
 	bool master_lives = shard_responsive(s) & (1ull << master) & ~shard_self(s);
-	bool straggler = r->part[dir].handed && c->dir[dir].next_hop == 0 &&
+	bool straggler = !is_syn(p) && r->part[dir].handed && c->dir[dir].next_hop == 0 &&
 			 (uint16_t)((uint16_t)s->now - c->dir[dir].next_hop_check) <
 				 ticks_of_ms(STRAGGLER_MS);
 	bool master_stays = master_lives && !(s->draining & (1ull << master));
-	if ((master_lives && straggler) || (master_stays && (c->flags & CONN_PINNED))) {
+	// Nor does the switch send a connection elsewhere by sending a fragment there.
+	bool passes = straggler || p->fragment == TRIPOD_FRAGMENT_FIRST;
+	if ((master_lives && passes) || (master_stays && (c->flags & CONN_PINNED))) {
 		forward_relay(s, p, master);
 		return false;
 	}
@@ -174,7 +187,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
 		asks(s, p))
 		return false;
-	if (!(c->flags & CONN_PINNED))
+	if (!(c->flags & CONN_PINNED) && !p->fragment)
 		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);
 	// Both directions of a pinned connection go where the first of them goes.
@@ -183,13 +196,34 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
-// This node is not, or not surely, the direction's master, or packets of it wait. false: p is gone.
+// The initiator acknowledges what has not passed here, and nobody has a copy from here: it is another node that
+// has opened the connection for a repeated SYN, and has been answered.
+static bool answered_elsewhere(const struct conn *c, const struct tripod_packet *p, unsigned dir)
+{
+	return dir == 0 && p->tuple.proto == IPPROTO_TCP &&
+	       !(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) &&
+	       (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_ACK;
+}
+
+// The first answer is so late that the SYN may have been sent again meanwhile, to a node that has been answered.
+static bool answered_late(const struct shard *s, const struct conn *c, unsigned dir)
+{
+	return dir == 1 && c->dir[0].key.proto == IPPROTO_TCP && !(c->flags & CONN_ANSWERED) &&
+	       (int32_t)(s->now - c->dir[0].seen) > (int32_t)ticks_of_ms(SYN_AGAIN_MS);
+}
+
+// This node is not, or not surely, the direction's master, or packets of it wait, or it has not been answered.
+// false: p is gone.
 static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
 	const struct conn *c = store_conn(&s->store, i);
 
 	bool unsure = conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE);
 	if ((!conn_masters(c, dir) || unsure) && !claim(s, p, i, dir))
+		return false;
+	if (answered_elsewhere(c, p, dir) && !(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
+		return false;
+	if (answered_late(s, c, dir) && may_ask(s, p) && pull_check(s, p, &c->dir[0].key))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
 	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
@@ -222,6 +256,10 @@ static bool track(
 	struct conn *c = store_conn(&s->store, i);
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
+	// What comes behind the FIN is the next life's, which another node may have opened.
+	if (__builtin_expect(flags & TCP_DIR_FIN_SEEN, 0) && tcp_beyond_end(&c->dir[dir].tcp, p) &&
+		!(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
+		return false;
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
@@ -242,6 +280,8 @@ static bool track(
 		conn_close(s, i, TRIPOD_TCP_CLOSED);
 		closed(s, p, i);
 		return false;
+	case TCP_SYN_AGAIN:
+		return (p->flags & TRIPOD_PKT_RELAYED) || !asks(s, p);
 	}
 	return true;
 }
@@ -255,9 +295,9 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 		closed(s, p, i);
 		return;
 	}
-	// One compare of flags for two rare things.
-	unsigned masters = CONN_MASTER_0 << dir;
-	if (__builtin_expect((c->flags & (masters | CONN_SYNCING)) != masters ||
+	// One compare of flags for three rare things.
+	unsigned usual = CONN_MASTER_0 << dir | CONN_ANSWERED;
+	if (__builtin_expect((c->flags & (usual | CONN_SYNCING)) != usual ||
 				     conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE),
 		    0) &&
 		!exceptional(s, p, i, dir))
@@ -295,6 +335,8 @@ void shard_deliver(struct shard *s, struct tripod_packet *p, uint64_t hash, stru
 		shard_forward_conn(s, p, hit.index, hit.dir);
 	} else if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
 		shard_hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
+	} else if (p->fragment == TRIPOD_FRAGMENT_LATER) {
+		fragment_later(s, p);
 	} else {
 		miss(s, p, hash);
 	}

@@ -70,6 +70,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	sync_init(s, a);
 	request_init(s, a);
 	kind_init(s, a);
+	fragment_init(s, a);
 	index_shard_init(s, a);
 	predict_init(s, a);
 	place_init(s, a);
@@ -175,6 +176,8 @@ struct node *node_init(void *mem, size_t size, const struct node_conf *conf, uin
 		if (conf->member[i].present)
 			configured |= 1ull << i;
 	}
+	for (unsigned i = 0; i < NODES_MAX; i++)
+		n->failure_ppm[i] = conf->member[i].failure_ppm;
 	members_init(&n->members, conf->id, configured, conf->heartbeat_ms * MS,
 		conf->dead_after_ms * MS, now_ns);
 	bfd_init(&n->bfd, &conf->bfd, &n->shard[0]->rng);
@@ -350,6 +353,8 @@ unsigned node_members(const struct node *n, struct member_status *out, unsigned 
 						 ? 0
 						 : now - m->heard_ns,
 			.deaths = m->deaths,
+			.failure_ppm =
+				atomic_load_explicit(&n->failure_ppm[id], memory_order_relaxed),
 			.index_complete = self || !(index_lacking(n) & 1ull << id),
 			.index_blind = !self && (index_load(&n->index->blind) & 1ull << id),
 		};

@@ -61,7 +61,10 @@ struct side_conf {
 struct member_conf {
 	bool present;
 	struct tripod_addr fabric; // IPv4, own address on the fabric VLAN
+	uint32_t
+		failure_ppm; // parts of a million of its time that it is dead, FAILURE_PPM_MAX at most
 };
+#define FAILURE_PPM_MAX 400000
 
 // Where the switch sends a packet of this tuple, as it arrives (its direction says on which side),
 // when the ports of exactly these nodes are up: a node, or NEXT_HOP_UNKNOWN. A pure function of its
@@ -109,7 +112,8 @@ struct node_conf {
 	uint8_t backups; // k: copies of a connection beside its master's
 	enum placement placement;
 	uint32_t
-		failure_ppm; // parts of a million of its time that a node is dead, below half of it
+		failure_prior_h; // what is configured of that counts as much as so long a look at the
+	// node; 0: for ever, whatever is seen
 	uint8_t peer_workers; // workers of a peer that this node can talk to, 1..WORKERS_MAX
 	uint32_t heartbeat_ms, dead_after_ms;
 	uint32_t flush_us; // T: a log waits at most so long for others to share its message
@@ -141,6 +145,8 @@ struct node_conf {
 	uint32_t predict_cost_ns; // 10^9 / predict_per_s; node_init() computes it
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
+	uint32_t
+		fragments; // datagrams whose first fragment is remembered; 0: later ones are dropped
 	uint32_t timers; // of NFs
 	// Bytes that a record has for the states of NFs, at least: no version of the chain may need
 	// more. 0: what the first one needs, rounded up to a cache line.
@@ -283,6 +289,7 @@ struct member_status {
 	uint64_t boot, last_heard_ns; // age
 	uint64_t chain; // current there
 	uint64_t deaths; // times declared dead
+	uint32_t failure_ppm; // of its time that it is dead, as far as is known
 	uint64_t log_lag_ns; // smoothed time from sending a log to its acknowledgement
 	// From the first change in a log to its acknowledgement, of the last thousands of logs.
 	uint64_t lag_p50_ns, lag_p99_ns;

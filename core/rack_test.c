@@ -453,6 +453,40 @@ static void rack__udp_keeps_its_mapping(void **state)
 	rack_free(r);
 }
 
+// What the chain rewrites may come back to another worker: that is counted where the connection is opened.
+static void rack__opened_apart(void **state)
+{
+	enum { N = 200 };
+
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct rack *r = rack_of((struct rack_conf){.workers = workers});
+		struct flow f[N];
+		unsigned apart = 0;
+
+		assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+		for (unsigned i = 0; i < 4; i++) {
+			for (unsigned w = 0; w < workers; w++) {
+				const struct store *st = &node_shard(rack_node(r, i), w)->store;
+				for (uint32_t n = 1; n <= st->highest; n++) {
+					const struct conn *c = store_conn(st, n);
+					unsigned back =
+						workers == 1
+							? 0
+							: toeplitz_worker(
+								  toeplitz_tuple(&c->dir[1].key),
+								  workers);
+					apart += c->state == CONN_LIVE && back != w &&
+						 conn_opener(c) == i;
+				}
+			}
+		}
+		assert_int_equal(rack_counter(r, -1, C_connections_opened), N);
+		assert_int_equal(rack_counter(r, -1, C_opened_apart), apart);
+		assert_true(workers == 1 || (apart > N / 2 && apart < N));
+		rack_free(r);
+	}
+}
+
 // Unknown TCP costs a bounded number of control messages.
 static void rack__unknown_flood_is_bounded(void **state)
 {
@@ -496,6 +530,7 @@ int main(void)
 		cmocka_unit_test(rack__port_flap),
 		cmocka_unit_test(rack__stragglers_are_relayed),
 		cmocka_unit_test(rack__udp_keeps_its_mapping),
+		cmocka_unit_test(rack__opened_apart),
 		cmocka_unit_test(rack__unknown_flood_is_bounded),
 	};
 	return cmocka_run_group_tests_name("rack", tests, NULL, NULL);

@@ -227,6 +227,19 @@ void run_forget(struct shard *s, uint32_t i)
 	}
 }
 
+void run_raised(struct shard *s, uint32_t i, uint64_t before)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	for (uint32_t w = c->flags & CONN_HELD ? s->held[i & 255] : 0; w != 0;
+		w = s->waiting[w].next) {
+		if (s->waiting[w].conn == i && s->waiting[w].incarnation == before)
+			s->waiting[w].incarnation = c->incarnation;
+	}
+	for (unsigned nf = 0; (c->flags & CONN_TIMED) && nf < conn_chain(s, c)->n; nf++)
+		timers_raised(&s->timers, i, nf, c->incarnation);
+}
+
 // ---- The calls of the NF API ----
 
 void *tripod_state_rw(struct tripod_call *call)
@@ -384,7 +397,7 @@ struct tripod_packet *tripod_packet_new(
 {
 	struct shard *s = call->shard;
 	uint16_t l4_size = p->tuple.proto == IPPROTO_TCP ? 20 : 8;
-	uint16_t head = (uint16_t)(p->l4 + l4_size);
+	uint16_t head = (uint16_t)(p->l3 + (p->v6 ? 40 : 20) + l4_size);
 	struct frame f;
 
 	run_emit_end(s);
@@ -405,11 +418,10 @@ struct tripod_packet *tripod_packet_new(
 	q->buf = f.buf;
 	q->room = f.room;
 	q->len = (uint16_t)(head + size);
-	q->payload = head;
 	q->payload_len = size;
 	q->ttl = 64;
 	q->flags = 0;
-	memcpy(q->data, p->data, head);
+	packet_head(q, p, l4_size);
 	memset(q->data + q->payload, 0, size);
 	if (p->tuple.proto == IPPROTO_TCP)
 		q->data[q->l4 + 12] = 5 << 4; // no options

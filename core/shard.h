@@ -7,6 +7,7 @@
 //   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
+//   fragment.c       later fragments of datagrams
 //   census.c         how many there are of what
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
@@ -32,6 +33,7 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 
+#include "core/fragment.h"
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
 #include "core/hpsms/fetch.h"
@@ -43,6 +45,7 @@
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
 #include "core/icmp.h"
+#include "core/lives.h"
 #include "core/node.h"
 #include "core/parse.h"
 #include "core/ring.h"
@@ -58,7 +61,6 @@
 #define SYNC_HASH 1024
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
-#define INCARNATION_MAX (1ull << 62) // of a peer's record: lives enough above it for ever
 
 enum ring_type {
 	RING_FRAME, // a received frame whose connection the other worker has
@@ -73,6 +75,7 @@ enum ring_type {
 	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
 	RING_INDEX_FLUSHED, // ... it has
 	RING_KIND, // an item of a KIND message, between workers of one node
+	RING_FRAGMENT, // the first fragment of a datagram has been forwarded
 };
 
 struct ring_message {
@@ -104,6 +107,7 @@ struct ring_message {
 		struct {
 			uint8_t size, bytes[WIRE_KIND_SMALL];
 		} kind;
+		struct wire_fragment fragment;
 	};
 };
 
@@ -181,6 +185,7 @@ struct pull {
 	bool ask; // stands in the list of what the next PULL messages ask for
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
 	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
+	uint64_t life; // PULL_FAILED: what was here then
 	bool rounds; // when all asked have it not, a round may tell of others
 	uint32_t next_ask; // in that list
 	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
@@ -216,7 +221,7 @@ struct shard {
 	uint32_t *
 		unanswered; // ring of the records opened last; many have been answered or have gone since
 	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
-	uint64_t highest_life; // incarnation, of those drawn here or heard of
+	uint64_t last_life; // what the last incarnation that was drawn here began with
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
 	tick_t awake_from; // ... by its own clock
@@ -294,6 +299,7 @@ struct shard {
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
 	uint32_t repair_owed; // records of that kind found in this round
 	uint64_t relay_tokens_ns;
+	struct fragments fragments;
 
 	struct neigh_table neigh;
 	uint64_t next_tick_ns;
@@ -353,6 +359,7 @@ struct node {
 	struct bfd bfd; // worker 0: rw, control: ro
 	uint32_t progress_seen[WORKERS_MAX]; // worker 0
 	uint64_t progress_ns[WORKERS_MAX]; // worker 0
+	_Atomic uint32_t failure_ppm[NODES_MAX]; // worker 0: wo, others: ro; of each member's time
 	_Atomic bool ready; // control: wo, worker 0: ro
 	_Atomic bool leaving; // control: wo, worker 0: ro
 	_Atomic uint32_t drain; // control: wo, workers: ro; number of the drain under way, 0: none
@@ -376,6 +383,8 @@ struct node {
 		void *at;
 		size_t size;
 	} secret[1 + WORKERS_MAX]; // where keys are
+	// How far the clock of incarnations is ahead of this node's age: the maximum of what was heard.
+	_Atomic uint64_t lives_ahead; // all workers: rw, a maximum
 	// A peer has missed heartbeats: until then its flows may come here before it counts as dead.
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
@@ -407,19 +416,6 @@ static inline enum node_phase shard_phase(const struct shard *s)
 static inline void count(struct shard *s, enum counter c)
 {
 	s->counters[c]++;
-}
-
-// An incarnation's low bits name the node that opened that life of the connection: it is sent what it
-// has opened when it starts anew, lest it hand out the same NAT ports once more. So two nodes never
-// draw the same, either. The bits above are random, and above those of every life known before.
-#define INCARNATION_NODE 0x3full
-static inline unsigned conn_opener(const struct conn *c)
-{
-	return (unsigned)(c->incarnation & INCARNATION_NODE);
-}
-static inline uint64_t incarnation_above(uint64_t above, unsigned more, unsigned opener)
-{
-	return ((above / (INCARNATION_NODE + 1) + 1 + more) * (INCARNATION_NODE + 1)) | opener;
 }
 
 // Members whose answer is worth waiting for: alive, and heard lately.
@@ -513,6 +509,9 @@ static inline bool conn_uncertain(const struct shard *s, const struct conn *c, u
 	return (int32_t)(c->dir[dir].seen - s->valid_from) < 0;
 }
 void conn_init(struct shard *s, struct arena *a);
+// What the next incarnation here would begin with; and another node's, which this one does not stay behind.
+uint64_t conn_lives(const struct shard *s);
+void conn_lives_heard(struct shard *s, uint64_t life);
 static inline tick_t conn_last_seen(const struct conn *c)
 {
 	tick_t a = c->dir[0].seen, b = c->dir[1].seen;
@@ -555,6 +554,8 @@ bool conn_unindex(struct shard *s, uint32_t i); // false: a ring is full, try ag
 // Nor does what an answer has opened, before its connection was known here, from that connection.
 void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered);
 void conn_take_over(struct shard *s, uint32_t i, unsigned dir);
+// Record i's life goes on under a number above another life's, and with it what is under way of it.
+void conn_raise(struct shard *s, uint32_t i, uint64_t above);
 void conn_answered(struct shard *s, uint32_t i);
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why); // by its master
 void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why); // becomes a tombstone here
@@ -578,6 +579,7 @@ void run_request(struct shard *s, uint32_t i, unsigned nf, const void *data, siz
 bool run_kind_claim(struct shard *s, uint32_t i, unsigned nf, struct tripod_kind_claim *out);
 void run_kind(struct shard *s, uint32_t i, unsigned nf, int result);
 void run_forget(struct shard *s, uint32_t i); // held packets and timers of a record that goes
+void run_raised(struct shard *s, uint32_t i, uint64_t before); // its incarnation was this one
 void run_emit_end(struct shard *s); // takes back a packet that an NF has made and not sent
 
 // ---- forward.c ----
@@ -601,10 +603,14 @@ void packet_swap(struct tripod_packet *p);
 void packet_finish(struct tripod_packet *p);
 void forward_reset(struct shard *s, struct tripod_packet *p); // RST for an unknown TCP packet
 
+// The headers of p, up to n bytes of the transport's, in q->data: of a packet that is no fragment,
+// whatever p is. q is a copy of p but for its buffer.
+void packet_head(struct tripod_packet *q, const struct tripod_packet *p, unsigned n);
+
 // ---- local.c ----
 void local_resolve(struct shard *s, struct tripod_packet *p, enum neigh_net net);
 bool local_owns(const struct shard *s, enum tripod_direction side, const struct tripod_addr *a);
-bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered
+bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered, or dropped
 void local_bfd(struct shard *s, struct tripod_packet *p);
 uint64_t local_tick(struct shard *s); // worker 0: BFD; returns when next
 void local_learned(struct shard *s, enum neigh_net net, const struct tripod_addr *a,
@@ -692,6 +698,7 @@ void request_init(struct shard *s, struct arena *a);
 // connection has none under way. 0 or -ENOSPC.
 int request_new(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size);
 bool request_under_way(struct shard *s, uint32_t i); // of record i's connection
+void request_raised(struct shard *s, uint32_t i, uint64_t before); // its incarnation was this one
 void request_terminate(struct shard *s, uint32_t i); // ... has it end the connection
 uint64_t request_tick(struct shard *s); // repeats them; returns when next
 void request_flush(struct shard *s); // sends what is open
@@ -713,6 +720,8 @@ void kind_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, 
 void kind_ring(struct shard *s, unsigned worker, const struct ring_message *m);
 // tripod_kind_take() and tripod_kind_look() for an NF of record i's chain.
 int kind_take(struct shard *s, uint32_t i, unsigned nf);
+void kind_raised(
+	struct shard *s, uint32_t i, uint64_t before); // record i's incarnation was this one
 bool kind_look(struct shard *s, uint32_t i, unsigned nf, struct tripod_share *out);
 // Does record i, of a chain with kinds, count here? goes: it is about to be deleted.
 void kind_review_conn(struct shard *s, uint32_t i, bool goes);
@@ -789,6 +798,7 @@ void index_init(struct index *ix, struct arena *a, const struct node_conf *conf)
 void index_shard_init(struct shard *s, struct arena *a);
 // Record i may have to be announced: when it is no longer young, or when somebody asks.
 void index_young(struct shard *s, uint32_t i);
+void index_at_once(struct shard *s, uint32_t i); // ... now, if the budget allows
 // Record i goes. false: the ring to worker 0 is full; try again later.
 bool index_forget(struct shard *s, uint32_t i);
 void index_ring(struct shard *s, unsigned from, const struct ring_message *m);
@@ -848,7 +858,7 @@ enum pull_how {
 bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
 // The connection is known here, but may have gone on elsewhere: the packet waits for what all members
 // say. true: taken.
-bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash);
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
@@ -888,6 +898,8 @@ static inline void kind_review(struct shard *s, uint32_t i)
 
 static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
+	if (__builtin_expect(p->fragment, 0))
+		fragment_first(s, p, i, dir);
 	if (__builtin_expect(store_conn(&s->store, i)->flags & CONN_SYNCING, 0) &&
 		sync_wait_out(s, p, i, dir, true))
 		return;

@@ -412,13 +412,15 @@ static enum tcp_verdict syn_at_end(
 	unsigned both = from->flags & to->flags;
 
 	if (!(both & TCP_DIR_FIN) || (both & TCP_DIR_LEARNED))
-		return TCP_OK;
-	return !(from->flags & TCP_DIR_LEARNED) || after(g->seq, from->end) ? TCP_REOPEN : TCP_OK;
+		return TCP_SYN_AGAIN;
+	return !(from->flags & TCP_DIR_LEARNED) || after(g->seq, from->end) ? TCP_REOPEN
+									    : TCP_SYN_AGAIN;
 }
 
 enum kind { KIND_SEGMENT, KIND_SYN, KIND_SYN_ACK, KIND_RST, KINDS };
 enum action {
-	DO_PASS, // forward, learn nothing: the receiver knows better (RFC 5961, 4: challenge)
+	DO_PASS, // forward, learn nothing: the receiver knows better
+	DO_AGAIN, // the same of a SYN
 	DO_SYNC,
 	DO_RESET,
 	DO_SEGMENT,
@@ -431,7 +433,7 @@ enum action {
 static const uint8_t actions[][KINDS] = {
 	[TCP_SYN_SENT] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
 	[TCP_SYN_RECEIVED] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
-	[TCP_ESTABLISHED] = {DO_SEGMENT, DO_PASS, DO_PASS, DO_RESET},
+	[TCP_ESTABLISHED] = {DO_SEGMENT, DO_AGAIN, DO_PASS, DO_RESET},
 	[TCP_CLOSING] = {DO_SEGMENT, DO_SYN, DO_SYN_ACK, DO_RESET},
 	[TCP_CLOSED] = {DO_LATE, DO_REOPEN, DO_SYN_ACK, DO_PASS},
 };
@@ -479,6 +481,8 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	switch ((enum action)actions[state][kind_of(g.flags)]) {
 	case DO_PASS:
 		break;
+	case DO_AGAIN:
+		return TCP_SYN_AGAIN;
 	case DO_SYNC:
 		v = sync(from, to, state, &g);
 		break;
@@ -493,12 +497,20 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	case DO_REOPEN:
 		return TCP_REOPEN;
 	case DO_SYN:
-		return from_initiator ? syn_at_end(from, to, &g) : TCP_OK;
+		return from_initiator ? syn_at_end(from, to, &g) : TCP_SYN_AGAIN;
 	case DO_SYN_ACK:
 		return (from->flags & TCP_DIR_FIN) ? TCP_AFTER_CLOSE : TCP_OK;
 	}
 	bool changed = ((flags ^ from->flags) & TCP_DIR_DURABLE) || wscale != from->wscale;
 	return v == TCP_OK && changed ? TCP_OK_CHANGED : v;
+}
+
+bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p)
+{
+	struct segment g;
+
+	return (from->flags & TCP_DIR_FIN_SEEN) && !(p->tcp_flags & TRIPOD_TCP_SYN) &&
+	       segment_read(p, &g) && after(g.end, from->end);
 }
 
 bool tcp_of_next(
@@ -507,10 +519,10 @@ bool tcp_of_next(
 	struct segment g;
 
 	if (p->tcp_flags & TRIPOD_TCP_SYN) // an end of the old one may not be known here yet
-		return !(p->tcp_flags & TRIPOD_TCP_ACK) && tcp_state(from, to) >= TCP_ESTABLISHED;
+		return !(p->tcp_flags & TRIPOD_TCP_ACK);
 	if (!segment_read(p, &g))
 		return false;
 	if (from->flags & TCP_DIR_FIN_SEEN)
 		return !up_to_fin(from, to, &g);
-	return tcp_state(from, to) == TCP_CLOSED;
+	return (from->flags & TCP_DIR_FIN) || tcp_state(from, to) == TCP_CLOSED;
 }

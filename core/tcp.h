@@ -58,6 +58,9 @@ enum tcp_verdict {
 	TCP_OUT_OF_WINDOW, // drop_tcp_window
 	TCP_AFTER_CLOSE, // drop_tcp_closed, unless another node knows a newer life
 	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
+	// A SYN that the connection has no use for: it passes, for the receiver to challenge (RFC 5961, 4),
+	// unless another node knows that the connection has ended
+	TCP_SYN_AGAIN,
 };
 
 // Accounts the TCP packet p, sent by direction `from`, answered by direction `to`. Checks it against
@@ -71,6 +74,9 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 // in that direction, or p is a SYN, and the end may be known elsewhere.
 bool tcp_of_next(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
+
+// true: p comes behind the FIN of its direction `from`: it is not of this connection.
+bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p);
 
 // true: no TCP stack sends these flags together (SYN+FIN, SYN+RST, none, FIN without ACK).
 bool tcp_flags_bogus(uint8_t tcp_flags);

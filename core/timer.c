@@ -97,6 +97,11 @@ void timers_cancel(struct timers *ts, uint32_t conn, unsigned nf)
 		release(ts, i);
 }
 
+void timers_raised(struct timers *ts, uint32_t conn, unsigned nf, uint64_t incarnation)
+{
+	ts->t[find(ts, conn, nf)].incarnation = incarnation; // of none, of place 0
+}
+
 bool timers_due(struct timers *ts, tick_t now, struct timer *out)
 {
 	// After a long sleep every slot is looked at once, not once per tick slept.

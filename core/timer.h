@@ -30,6 +30,8 @@ struct timers {
 void timers_init(struct timers *ts, struct arena *a, uint32_t capacity, tick_t now);
 // Sets or moves; false: all in use.
 bool timers_set(struct timers *ts, uint32_t conn, uint64_t incarnation, unsigned nf, tick_t at);
+void timers_raised(
+	struct timers *ts, uint32_t conn, unsigned nf, uint64_t incarnation); // it is this one now
 void timers_cancel(struct timers *ts, uint32_t conn, unsigned nf);
 // A due timer, taken out: true and *out filled. Call until false.
 bool timers_due(struct timers *ts, tick_t now, struct timer *out);

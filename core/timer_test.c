@@ -71,6 +71,24 @@ static void timers__moves(void **state)
 	free(b.mem);
 }
 
+static void timers__goes_with_a_raised_life(void **state)
+{
+	struct bench b;
+	struct timer t;
+
+	bench_init(&b, 0);
+	assert_true(timers_set(&b.ts, 1, 5, 0, 10));
+	assert_true(timers_set(&b.ts, 1, 5, 1, 10));
+	timers_raised(&b.ts, 1, 0, 6);
+	timers_raised(&b.ts, 1, 2, 6); // that NF has none
+	timers_raised(&b.ts, 2, 0, 6);
+	for (unsigned n = 0; n < 2; n++) {
+		assert_true(timers_due(&b.ts, 10, &t));
+		assert_int_equal(t.incarnation, t.nf == 0 ? 6 : 5);
+	}
+	free(b.mem);
+}
+
 static void timers__cancel_is_of_one_nf(void **state)
 {
 	struct bench b;
@@ -193,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timers__comes_up_once_at_its_time),
 		cmocka_unit_test(timers__moves),
+		cmocka_unit_test(timers__goes_with_a_raised_life),
 		cmocka_unit_test(timers__cancel_is_of_one_nf),
 		cmocka_unit_test(timers__full),
 		cmocka_unit_test(timers__more_than_a_turn_ahead),

@@ -90,6 +90,7 @@ static const struct table_column node_columns[] = {
 	{"chain_id", "CHAIN", TABLE_TEXT, NULL, 0},
 	{"same_chain", "SAME", TABLE_BOOL, NULL, 0},
 	{"boot", NULL, TABLE_TEXT, NULL, 0},
+	{"failure_ppm", NULL, TABLE_COUNT, NULL, 0},
 	{0},
 };
 const struct view view_nodes = {.rows = "nodes", .columns = node_columns};

@@ -146,7 +146,7 @@ static json_t *nodes(const struct report *r)
 
 		json_array_append_new(rows,
 			json_pack("{s:i, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-				  "s:o, s:s, s:o}",
+				  "s:o, s:s, s:o, s:o}",
 				"id", m[i].id, "self", m[i].self, "live", m[i].live, "workers",
 				m[i].workers, "boot", known ? hex(m[i].boot) : json_null(),
 				"chain_id", known ? hex(m[i].chain) : json_null(), "same_chain",
@@ -158,7 +158,8 @@ static json_t *nodes(const struct report *r)
 				number(m[i].lag_p50_ns / 1000), "lag_p99_us",
 				number(m[i].lag_p99_ns / 1000), "queued_records",
 				number(m[i].queued), "index", index_state(&m[i]), "index_age_ms",
-				number(m[i].index_age_ns / 1000000)));
+				number(m[i].index_age_ns / 1000000), "failure_ppm",
+				number(m[i].failure_ppm)));
 	}
 	return json_pack("{s:o}", "nodes", rows);
 }

@@ -6,6 +6,8 @@
   kill-two          the two of five nodes that carry most die at once, with two copies of everything
   scale             from four nodes to six, one after the other, and back: who carries how much?
   freeze            the node that carries most stands still for 5 s, and goes on
+  snat              source NAT to many remote endpoints: are both directions of nine connections in ten
+                    at one node and one worker? Then the node that carries most dies. Its own load
 
 The load is the demo's: TCP connections of which every byte is checked, HTTP requests, a download,
 datagrams. Exit status 0: nothing broke. Needs root.
@@ -23,6 +25,7 @@ import threading
 import time
 from pathlib import Path
 
+import affinity
 import demo
 import scaling
 from demo import DemoError, Load, Rack, Result, say
@@ -206,9 +209,10 @@ def failures(r: Result) -> list[str]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="trial", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=SCENARIOS)
+    parser.add_argument("scenario", choices=[*SCENARIOS, "snat"])
     parser.add_argument("--nodes", type=int, metavar="N", help="gateway nodes (4; kill-two: 5)")
-    parser.add_argument("--workers", type=int, default=1, metavar="W", help="worker threads a node (1)")
+    parser.add_argument("--workers", type=int, metavar="W",
+                        help="worker threads a node (1; snat: 2)")
     parser.add_argument("--hash", default="outside-endpoint",
                         choices=["outside-endpoint", "symmetric", "5-tuple"],
                         help="what the switch picks a node by (outside-endpoint)")
@@ -230,10 +234,34 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     args.build = args.build.resolve()
     args.output = (args.output or args.build / "trial").resolve()
-    args.nodes = args.nodes or SCENARIOS[args.scenario][1]
+    snat = args.scenario == "snat"
+    args.nodes = args.nodes or (4 if snat else SCENARIOS[args.scenario][1])
+    args.workers = args.workers or (2 if snat else 1)
     args.settle_s, args.after_s, args.http_rate = 2, 7, 50
     args.download_bytes, args.download_s = 16 << 20, 8
     return args
+
+
+def snat(args: argparse.Namespace) -> int:
+    try:
+        with demo.take_turn():
+            say(f"trial: snat, {args.connections} connections, {args.nodes} nodes of {args.workers} "
+                f"workers, the switch hashes {args.hash}")
+            with Rack("tripod", args, ("--durability", args.durability,
+                                         "--detect-ms", str(args.detect_ms))) as rack:
+                result = affinity.measure(rack, args.connections, args.interval_ms, args.after_s)
+    except DemoError as error:
+        say(f"trial: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("\ntrial: interrupted; the rack is gone")
+        return 130
+    told, bad = result.report(), result.failures()
+    say(json.dumps(told, indent=2) if args.json else
+        "  " + ", ".join(f"{k} {v}" for k, v in told.items()))
+    for line in bad:
+        say(f"  FAILED  {line}")
+    return 1 if bad else 0
 
 
 def main() -> int:
@@ -244,6 +272,8 @@ def main() -> int:
     for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(s, demo.interrupted)
     args.output.mkdir(parents=True, exist_ok=True)
+    if args.scenario == "snat":
+        return snat(args)
     what, _, up = SCENARIOS[args.scenario]
     try:
         with demo.take_turn():

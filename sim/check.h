@@ -48,6 +48,7 @@ struct check_conn {
 	uint64_t older_ns; // when packets of a life above once_of were first seen
 	uint64_t opening; // write-once fields of its last life before an answer
 	uint8_t opener; // node that emitted it
+	uint64_t opening_ns; // ... last
 	uint64_t twice_ns; // when another node opened it with other fields
 	uint64_t answered_ns; // first packet back to the initiator
 	uint64_t alone_ns; // a node failed that had the only copy
@@ -139,6 +140,8 @@ void check_violation(struct world *w, const char *checker, const struct tripod_t
 struct check_conn *check_conn_of(struct world *w, const struct tripod_tuple *key); // made if new
 // A record or packet of this life: is it a newer one?
 void check_life(struct world *w, struct check_conn *k, uint64_t incarnation);
+// From a change to its copy: the batch waits, the worker sleeps, the frame flies, the other reads it.
+uint64_t check_window_ns(const struct world *w);
 bool check_limits_hit(struct world *w); // has any node counted that a limit was too small?
 uint64_t check_hash(const void *data, size_t size, uint64_t seed);
 bool check_newer(const struct conn_version *a, const struct conn_version *b);

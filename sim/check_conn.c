@@ -150,8 +150,7 @@ void check_partition_over(struct world *w)
 
 // ---- Broken connections ----
 
-// From a change to its copy: the batch waits, the worker sleeps, the frame flies, the other reads it.
-static uint64_t window_ns(const struct world *w)
+uint64_t check_window_ns(const struct world *w)
 {
 	uint64_t flight = 2 * (w->o.latency_ns + w->o.jitter_ns) + w->o.queue_us * 1000ull +
 			  w->o.slow_us * 1000ull;
@@ -178,7 +177,7 @@ bool check_limits_hit(struct world *w)
 static const char *excuse(struct world *w, const struct hosts_event *e)
 {
 	const struct check_conn *k = check_conn_of(w, &e->opening);
-	uint64_t window = window_ns(w);
+	uint64_t window = check_window_ns(w);
 
 	if (w->o.beyond)
 		return "more failures than k were asked for";
@@ -186,7 +185,7 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		return "nothing is replicated";
 	if (w->o.tiny && check_limits_hit(w))
 		return "a limit was hit";
-	if (k->twice_ns != 0 && w->now_ns < k->twice_ns + 2 * SEC)
+	if (k->twice_ns != 0 && e->last_progress_ns < k->twice_ns + 2 * SEC)
 		return "two nodes opened it before it was answered";
 	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
 		uint64_t age = k->alone_ns - k->answered_ns;

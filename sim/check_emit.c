@@ -93,13 +93,18 @@ static void check_epoch(
 	k->dir[d].last = (uint8_t)i;
 }
 
-// A life that nobody has answered is known to its node alone, and may be begun anew elsewhere.
+// A life that nobody has answered is known to its node alone, and may be begun anew elsewhere. One that
+// has been answered is known to others soon: what is opened then is the next.
 static void opened(struct world *w, unsigned i, struct check_conn *k, uint64_t once)
 {
-	if (k->opening != 0 && k->opening != once && k->opener != i)
+	bool known =
+		k->answered_ns > k->opening_ns && w->now_ns > k->answered_ns + check_window_ns(w);
+
+	if (k->opening != 0 && k->opening != once && k->opener != i && !known)
 		k->twice_ns = w->now_ns;
 	k->opening = once;
 	k->opener = (uint8_t)i;
+	k->opening_ns = w->now_ns;
 }
 
 static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t record, unsigned d)

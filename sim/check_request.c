@@ -44,8 +44,8 @@ void check_requests(
 	tripod_tuple_format(&keys[0], text, sizeof(text));
 	// Of the fifth node that asks at about one time, the record keeps no mark.
 	bool crowd = b->line[CHAIN_MARKS] != 0;
-	bool wrong = (b->twice != 0 && !crowd) ||
-		     (b->lost != 0 && !w->o.beyond && !cut_off(w, known->answered_ns));
+	bool may_lose = w->o.beyond || cut_off(w, known->answered_ns);
+	bool wrong = (b->twice != 0 && !crowd) || (b->lost != 0 && !may_lose);
 	if (wrong && known->book_of != c->incarnation) {
 		known->book_of = c->incarnation; // told once
 		check_violation(w, "requests", keys, 2,
@@ -54,7 +54,7 @@ void check_requests(
 	}
 	bool crossed_out = b->line[LEDGER_LINES - 1] != 0 && ledger_last(b, b->asker) == 0;
 	bool open = w->check.quiet && ledger_last(b, b->asker) < b->elsewhere && !crossed_out &&
-		    !request_under_way(s, record);
+		    !may_lose && !request_under_way(s, record);
 	if (!open || known->open_walk == w->check.walk)
 		return;
 	known->open_requests = known->open_walk + 1 == w->check.walk ? known->open_requests + 1 : 1;

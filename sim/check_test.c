@@ -17,6 +17,7 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 
 	w->now_ns = 100 * SEC;
+	w->o.durability = DURABILITY_SYNC;
 	trace_init(&w->trace, NULL);
 	check_init(w);
 	*state = w;
@@ -121,6 +122,29 @@ static void nat__more_than_can_be_watched(void **state)
 	assert_int_equal(w->check.n_violations, 1);
 }
 
+static void break_it(struct world *w, uint64_t twice_ns, uint64_t progress_ns, unsigned violations)
+{
+	struct hosts_event e = connection(1, 1024);
+
+	check_conn_of(w, &e.opening)->twice_ns = twice_ns;
+	tell(w, &e, HOSTS_ESTABLISHED);
+	e.last_progress_ns = progress_ns;
+	tell(w, &e, HOSTS_BROKEN);
+	assert_int_equal(w->check.n_violations, violations);
+}
+
+// What two nodes have opened may break for it as long as it has not gone on, however late that is noticed.
+static void broken__opened_twice(void **state)
+{
+	struct world *w = *state;
+	uint64_t twice_ns = w->now_ns;
+
+	w->now_ns += 20 * SEC;
+	break_it(w, twice_ns, twice_ns + 1999 * MS, 0);
+	break_it(w, twice_ns, twice_ns + 2000 * MS, 1);
+	break_it(w, 0, twice_ns, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -128,6 +152,7 @@ int main(void)
 			nat__two_that_go_on_under_one_tuple, setup, teardown),
 		cmocka_unit_test_setup_teardown(nat__what_is_over_is_not_live, setup, teardown),
 		cmocka_unit_test_setup_teardown(nat__more_than_can_be_watched, setup, teardown),
+		cmocka_unit_test_setup_teardown(broken__opened_twice, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

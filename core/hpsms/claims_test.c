@@ -511,6 +511,10 @@ static void claims__answer_of_who_was_away(void **state)
 	rack_run_ms(r, 300);
 	assert_int_equal(flows_exchange(r, &f, 1), 1); // asks, and knows
 	assert_int_equal(answer_of_0(r, &f.key) & (ANSWER | FINAL), ANSWER | FINAL);
+	// Nor of what is about to end: its ports may have been opened anew.
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 20);
+	assert_int_equal(answer_of_0(r, &f.key) & (ANSWER | FINAL), ANSWER);
 	rack_free(r);
 }
 

@@ -338,6 +338,7 @@ static void heard(struct shard *s, const struct wire_header *h, const struct wir
 	bool moved = memcmp(peer->mac, hello->mac, 6) != 0 || peer->workers != hello->workers ||
 		     peer->hello != hello_flags(member) ||
 		     held_by(s, member) != told_of(s, h->from_node);
+	conn_lives_heard(s, hello->lives);
 	if (h->type == WIRE_HELLO)
 		place_heard(s, h->from_node, hello);
 	if (hello->flags & WIRE_HELLO_LEAVING)
@@ -461,6 +462,7 @@ void control_hello(const struct shard *s, struct wire_hello *hello)
 		.workers = s->conf->workers,
 		.flags = ready_hello(s),
 		.live = s->node->members.live,
+		.lives = conn_lives(s),
 	};
 	memcpy(hello->mac, s->conf->self.mac, 6);
 	hello_chains(s, hello);
@@ -515,6 +517,16 @@ static void suspect(struct shard *s)
 		atomic_store_explicit(&s->node->suspect_ns, until, memory_order_relaxed);
 }
 
+// How often members fail, for placement: it counts when ports change next.
+static void tell_failures(struct shard *s)
+{
+	for (unsigned i = 0; i < NODES_MAX && s->conf->failure_prior_h > 0; i++) {
+		uint32_t ppm = members_failure_ppm(&s->node->members, i,
+			s->conf->member[i].failure_ppm, s->conf->failure_prior_h);
+		atomic_store_explicit(&s->node->failure_ppm[i], ppm, memory_order_relaxed);
+	}
+}
+
 uint64_t control_tick(struct shard *s)
 {
 	struct members *members = &s->node->members;
@@ -537,6 +549,7 @@ uint64_t control_tick(struct shard *s)
 	if (members_hello_due(members, s->now_ns)) {
 		hello_send(s);
 		tell_joining(s);
+		tell_failures(s);
 	}
 	uint64_t fetch_ns = fetch_tick(s);
 	return fetch_ns < members->next_hello_ns ? fetch_ns : members->next_hello_ns;
@@ -679,6 +692,8 @@ static void accepted(struct shard *s, struct tripod_packet *p, const struct wire
 		trim_rx(s, h, body, len);
 	else if (h->type == WIRE_KIND)
 		kind_rx(s, h, body, len);
+	else if (h->type == WIRE_FRAGMENT)
+		fragment_rx(s, h, body, len);
 	else if (h->type == WIRE_CONFIRM)
 		predicate_confirm_rx(s, h, body, len);
 	else if (h->type == WIRE_INDEX)

@@ -156,6 +156,19 @@ static bool wait(struct shard *s, uint32_t k, uint32_t i, unsigned nf)
 	return true;
 }
 
+void kind_raised(struct shard *s, uint32_t i, uint64_t before)
+{
+	const struct conn *c = store_conn(&s->store, i);
+
+	if (!conn_chain(s, c)->kinds)
+		return;
+	for (uint32_t w = 1; w <= s->conf->kinds; w++) {
+		struct kind_waiter *x = &s->kinds.waiters[w];
+		if (x->conn == i && x->incarnation == before)
+			x->incarnation = c->incarnation;
+	}
+}
+
 int kind_take(struct shard *s, uint32_t i, unsigned nf)
 {
 	struct tripod_kind_claim claim;

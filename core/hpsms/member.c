@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "core/hpsms/member.h"
 
+#include "core/node.h"
+
 void members_init(struct members *m, uint8_t self, uint64_t configured, uint64_t heartbeat_ns,
 	uint64_t dead_after_ns, uint64_t now_ns)
 {
@@ -71,6 +73,31 @@ bool members_hello(
 	return true;
 }
 
+// While this process stood still, nothing was seen.
+static void watch(struct members *m, uint64_t gap_ns)
+{
+	for (uint64_t left = m->configured & ~(1ull << m->self); left != 0; left &= left - 1) {
+		struct member *p = &m->m[__builtin_ctzll(left)];
+		if (p->boot == 0 || p->left)
+			continue;
+		p->watched_ns += gap_ns;
+		p->dead_ns += p->live ? 0 : gap_ns;
+	}
+}
+
+uint32_t members_failure_ppm(
+	const struct members *m, unsigned id, uint32_t prior_ppm, uint32_t prior_h)
+{
+	const struct member *p = &m->m[id];
+	uint64_t prior_ms = prior_h * 3600000ull;
+
+	if (prior_h == 0)
+		return prior_ppm;
+	uint64_t dead_ms = p->dead_ns / 1000000, watched_ms = p->watched_ns / 1000000;
+	uint64_t ppm = (dead_ms * 1000000 + prior_ms * prior_ppm) / (watched_ms + prior_ms);
+	return ppm < FAILURE_PPM_MAX ? (uint32_t)ppm : FAILURE_PPM_MAX;
+}
+
 uint64_t members_tick(struct members *m, uint64_t now_ns, bool *was_away)
 {
 	uint64_t gap_ns = now_ns - m->last_tick_ns;
@@ -85,6 +112,7 @@ uint64_t members_tick(struct members *m, uint64_t now_ns, bool *was_away)
 	}
 	if (*was_away)
 		return 0;
+	watch(m, gap_ns);
 	uint64_t died = m->died;
 	m->died = 0;
 	return died;

@@ -21,6 +21,9 @@ struct member {
 	uint64_t sees; // members that it hears
 	uint64_t heard_ns;
 	uint64_t deaths;
+	// Since it was first heard: how long that is, and for how long of it there was no life, unless it had said
+	// that it leaves.
+	uint64_t watched_ns, dead_ns;
 };
 
 struct members {
@@ -45,5 +48,9 @@ bool members_hello(struct members *m, uint8_t from, uint64_t boot, const struct 
 // process was stopped: the gap since the last tick is dead_after or more), *was_away is set, nobody
 // is declared dead, and all get a fresh chance.
 uint64_t members_tick(struct members *m, uint64_t now_ns, bool *was_away);
+// Parts of a million of a member's time that it is dead: what has been seen of it here, and `prior_ppm` as if that
+// had been seen for prior_h hours (0: prior_ppm alone). FAILURE_PPM_MAX at most.
+uint32_t members_failure_ppm(
+	const struct members *m, unsigned id, uint32_t prior_ppm, uint32_t prior_h);
 // true when a heartbeat is due now; moves the due time on.
 bool members_hello_due(struct members *m, uint64_t now_ns);

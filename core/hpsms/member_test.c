@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "core/hpsms/member.h"
+#include "core/node.h"
 #include "core/rng.h"
 
 #define MS 1000000ull
@@ -123,6 +124,39 @@ static void members__own_absence(void **state)
 	assert_int_equal(tick(&m, back + 100 * MS), 2); // a whole chance, not more
 }
 
+// An hour's worth of what is configured, and what is seen: of a member that was heard once, as long as this
+// process ran and the member had not said that it leaves.
+static void members__failure_ppm(void **state)
+{
+	struct members m = new_members();
+	uint64_t now = START, hour = 3600 * 1000 * MS;
+
+	tick(&m, now);
+	for (; now < START + hour; now += 50 * MS) { // half of an hour dead
+		if (now < START + hour / 2)
+			hello(&m, 1, 77, 0, now);
+		hello(&m, 3, 78, 0, now);
+		tick(&m, now);
+	}
+	assert_int_equal(members_failure_ppm(&m, 1, 100, 0), 100);
+	assert_in_range(members_failure_ppm(&m, 1, 100, 1), 249900, 250100);
+	assert_in_range(members_failure_ppm(&m, 1, 100, 9), 50050, 50150);
+	assert_in_range(members_failure_ppm(&m, 3, 100, 1), 50, 50); // an hour without
+	assert_int_equal(members_failure_ppm(&m, 4, 100, 1), 100); // never heard
+	uint32_t before = members_failure_ppm(&m, 1, 100, 1);
+	bool away;
+	members_tick(&m, now += hour, &away); // who saw nothing knows nothing
+	assert_true(away);
+	assert_int_equal(members_failure_ppm(&m, 1, 100, 1), before);
+	hello(&m, 3, 78, WIRE_HELLO_LEAVING, now);
+	for (uint64_t end = now + hour; now < end; now += 50 * MS)
+		tick(&m, now);
+	assert_int_equal(members_failure_ppm(&m, 3, 100, 1), 50);
+	for (uint64_t end = now + 20 * hour; now < end; now += 90 * MS)
+		tick(&m, now);
+	assert_int_equal(members_failure_ppm(&m, 1, 100, 1), FAILURE_PPM_MAX);
+}
+
 static void members__hello_due(void **state)
 {
 	struct members m = new_members();
@@ -187,6 +221,7 @@ int main(void)
 		cmocka_unit_test(members__new_boot),
 		cmocka_unit_test(members__leaving),
 		cmocka_unit_test(members__own_absence),
+		cmocka_unit_test(members__failure_ppm),
 		cmocka_unit_test(members__hello_due),
 		cmocka_unit_test(prop__model),
 	};

@@ -132,8 +132,11 @@ static void look_at(const struct shard *s, uint32_t i, struct look *l)
 		return;
 	if (p->ports != s->ports || p->failures != l->least) {
 		uint32_t dies[MINCHURN_NODES];
-		for (unsigned j = 0; j < MINCHURN_NODES; j++)
-			dies[j] = (uint32_t)((uint64_t)ODDS_ONE * s->conf->failure_ppm / 1000000);
+		for (unsigned j = 0; j < MINCHURN_NODES; j++) {
+			uint64_t ppm = atomic_load_explicit(
+				&s->node->failure_ppm[j], memory_order_relaxed);
+			dies[j] = (uint32_t)(ODDS_ONE * ppm / 1000000);
+		}
 		odds_init(&p->odds, s->ports, dies, l->least);
 		p->ports = s->ports;
 		p->failures = l->least;

@@ -134,6 +134,44 @@ static void place__one_copy_is_at_one_of_two(void **state)
 	assert_true(random > 3 * predictive / 2);
 }
 
+// Which of the two is said by which nodes fail: where node 0 does, and no other, copies are where its
+// failure sends packets.
+static unsigned pulls_when_first_dies(struct rack_conf c, bool has_failed)
+{
+	c.nodes = 6;
+	c.backups = 1;
+	c.modulo = true;
+	struct rack *r = rack_of(c);
+	if (has_failed) {
+		rack_kill(r, 0);
+		rack_run_ms(r, 10000);
+		rack_start(r, 0);
+		rack_run_ms(r, 2000);
+	}
+	establish(r);
+	uint64_t before = rack_counter(r, -1, C_pulls_sent);
+	rack_kill(r, 0);
+	rack_port(r, 0, false);
+	send_all(r, TRIPOD_INCOMING, TRIPOD_TCP_ACK, 102);
+	assert_int_equal(arrived(r, TRIPOD_OUTGOING), N);
+	unsigned pulls = (unsigned)(rack_counter(r, -1, C_pulls_sent) - before);
+	rack_free(r);
+	return pulls;
+}
+
+static void place__by_who_fails(void **state)
+{
+	(void)state;
+	assert_in_range(pulls_when_first_dies((struct rack_conf){0}, false), N / 10, N);
+	assert_int_equal(
+		pulls_when_first_dies((struct rack_conf){.failure_ppm = {10000}}, false), 0);
+	// ... as configured, or as has been seen: 10 s of an hour, but not by itself.
+	unsigned unseen = pulls_when_first_dies((struct rack_conf){0}, true);
+	unsigned seen = pulls_when_first_dies((struct rack_conf){.failure_prior_h = 1}, true);
+	assert_in_range(unseen, N / 10, N);
+	assert_in_range(seen, 0, unseen / 4);
+}
+
 static void place__in_batches(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){.backups = 2, .modulo = true});
@@ -224,6 +262,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(place__modulo_needs_no_pull),
 		cmocka_unit_test(place__one_copy_is_at_one_of_two),
+		cmocka_unit_test(place__by_who_fails),
 		cmocka_unit_test(place__in_batches),
 		cmocka_unit_test(place__first_copy_does_not_wait),
 		cmocka_unit_test(place__loads_are_told),

@@ -252,18 +252,32 @@ static void look_later(struct shard *s, uint32_t i)
 		s->repair_at = 1;
 }
 
-bool pull_check(struct shard *s, struct tripod_packet *p, uint64_t hash)
+// Which life is here, and how far it has come. What was answered of another, or before it began to end, says
+// nothing of what has followed it.
+static uint64_t life_here(const struct shard *s, const struct tripod_tuple *key, uint64_t hash)
 {
-	uint32_t i = find(s, &p->tuple, hash);
+	struct store_hit hit = store_find(&s->store, key, hash);
+
+	if (hit.what != STORE_CONN)
+		return 0;
+	const struct conn *c = store_conn(&s->store, hit.index);
+	return c->incarnation << 3 | tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
+}
+
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key)
+{
+	uint64_t hash = store_hash(&s->store, key);
+	uint32_t i = find(s, key, hash);
 
 	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
-		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS)
+		if (s->now_ns - s->pulls[i].started_ns < FAILED_NS &&
+			s->pulls[i].life == life_here(s, key, hash))
 			return false;
 		release(s, i);
 		i = 0;
 	}
 	if (i == 0)
-		i = begin(s, &p->tuple, hash, s->live & ~(1ull << s->conf->id), false);
+		i = begin(s, key, hash, s->live & ~(1ull << s->conf->id), false);
 	if (i == 0) {
 		count(s, C_pulls_limited);
 		shard_drop(s, p, C_drop_wait_full);
@@ -389,10 +403,30 @@ static void give_up(struct shard *s, uint32_t i)
 	release(s, i);
 }
 
+// An answer tells of a connection that has come to its end: its ports may have been opened anew, by a node
+// of which nobody has told. Those that were not asked are. false: there are none.
+static bool ask_for_next(struct shard *s, uint32_t i)
+{
+	struct pull *p = &s->pulls[i];
+	struct store_hit hit = store_find(&s->store, &p->key, p->hash);
+	uint64_t others = s->live & ~shard_self(s) & ~p->tried;
+
+	if (p->checks || hit.what != STORE_CONN || others == 0 ||
+		!conn_tcp_at(store_conn(&s->store, hit.index), TCP_CLOSING))
+		return false;
+	if (p->state == PULL_ROUND)
+		unlink_round(s, i);
+	p->found_ns = s->now_ns;
+	ask_nodes(s, i, others);
+	return true;
+}
+
 static void resolve(struct shard *s, uint32_t i, bool found)
 {
 	struct pull *p = &s->pulls[i];
 
+	if (found && ask_for_next(s, i))
+		return;
 	if (p->checks)
 		checked(s, p, found);
 	let_go(s, i, false);
@@ -409,6 +443,7 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 	}
 	p->state = PULL_FAILED;
 	p->started_ns = s->now_ns;
+	p->life = life_here(s, &p->key, p->hash);
 }
 
 // Those that may have it have it not.
@@ -665,7 +700,7 @@ static uint64_t look_at_pull(struct shard *s, uint32_t i)
 
 	if (enough && s->now_ns - p->found_ns >= FOUND_NS) {
 		resolve(s, i, true);
-		return UINT64_MAX;
+		return p->state == PULL_ASKING ? p->found_ns + FOUND_NS : UINT64_MAX;
 	}
 	if (s->now_ns - p->started_ns >= s->conf->pull_timeout_ms * MS) {
 		timed_out(s, i);

@@ -361,10 +361,11 @@ void repl_answer(struct shard *s, uint32_t i, unsigned node, unsigned dir)
 		return;
 	// Nobody can know better than the master itself; nor than a holder whose master is gone. That it
 	// is the one who asks says nothing: it asks because another may have taken over meanwhile. Nor does
-	// the word of a node that was away and has heard nothing of it since.
+	// the word of a node that was away and has heard nothing of it since, nor of a connection that is about
+	// to end: its ports may have been opened anew elsewhere.
 	unsigned master = r->part[dir].writer;
 	bool final = (conn_masters(c, dir) || !(shard_responsive(s) & 1ull << master)) &&
-		     !conn_uncertain(s, c, dir);
+		     !conn_uncertain(s, c, dir) && !conn_tcp_at(c, TCP_CLOSING);
 	repl_hold(s, i, node);
 	repl_forget(r, node);
 	make_room(s, node, worker);

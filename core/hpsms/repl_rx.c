@@ -6,6 +6,9 @@
 
 #include "core/hpsms/repl.h"
 
+// So long an initiator may take to acknowledge the answer to its SYN, before that counts for nothing.
+#define OPENING_MS 1000
+
 static bool newer(const struct conn_version *a, const struct conn_version *b)
 {
 	if (a->epoch != b->epoch)
@@ -255,11 +258,51 @@ static bool follows_end(const struct conn *c, const struct wire_record *w)
 }
 
 // Opened twice before there was an answer: the one that has been answered stands, whatever the numbers. (A SYN
-// opens anew while the old connection lives, so of TCP this tells nothing.)
+// opens anew while the old connection lives, so of TCP this tells nothing, once it is established.)
 static bool answered_first(const struct conn *c, const struct wire_record *w)
 {
 	return c->dir[0].key.proto != IPPROTO_TCP && (c->flags & CONN_ANSWERED) &&
 	       w->op == WIRE_PUT && !(w->flags & WIRE_RECORD_ANSWERED);
+}
+
+static enum tcp_state tcp_state_of(const struct wire_record *w)
+{
+	const struct tcp_dir dir[2] = {
+		{.flags = w->dir[0].tcp_flags}, {.flags = w->dir[1].tcp_flags}};
+
+	return tcp_state(&dir[0], &dir[1]);
+}
+
+static bool is_opening(const struct conn *c)
+{
+	return c->dir[0].key.proto == IPPROTO_TCP && !conn_tcp_at(c, TCP_ESTABLISHED);
+}
+
+// Two nodes have opened it, for one SYN or for a repeated one, and one of them at least has let an answer
+// pass, which the initiator has had no time to acknowledge: it takes the first that comes.
+static bool opened_twice(const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	return is_opening(c) && w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
+	       (w->flags & WIRE_RECORD_ANSWERED ||
+		       (c->flags & CONN_ANSWERED && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
+}
+
+static bool has_first_answer(
+	const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	return (c->flags & CONN_ANSWERED) &&
+	       (!(w->flags & WIRE_RECORD_ANSWERED) ||
+		       repl_age_ms(s, c->dir[1].seen) > w->dir[1].age_ms);
+}
+
+// Has the connection here been opened a moment ago, and w tells of one that has come to its end? Who opened
+// it had not heard of that one, or it would have the higher number.
+static bool opened_after(const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_RST;
+
+	return is_opening(c) && repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
+	       ((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
 }
 
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
@@ -268,9 +311,13 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 {
 	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
 
-	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       !follows_end(c, w) &&
-	       (age_ms < w->dir[0].age_ms || (age_ms < STRAGGLER_MS && answered_first(c, w)));
+	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0) ||
+		follows_end(c, w))
+		return false;
+	if (opened_twice(s, c, w))
+		return has_first_answer(s, c, w);
+	return age_ms < w->dir[0].age_ms || opened_after(s, c, w) ||
+	       (age_ms < STRAGGLER_MS && answered_first(c, w));
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
@@ -397,7 +444,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (w->op == WIRE_BURY && handles_still(s, c)) {
 		// An end of another life, which this one began without knowing of: it goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
@@ -413,7 +460,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	if (handles_better(s, c, w)) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
-		c->incarnation = incarnation_above(w->incarnation, 0, conn_opener(c));
+		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
@@ -729,8 +776,7 @@ void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, co
 			count(s, C_drop_control_bad);
 			continue;
 		}
-		if (w.incarnation > s->highest_life && w.incarnation < INCARNATION_MAX / 2)
-			s->highest_life = w.incarnation;
+		conn_lives_heard(s, incarnation_life(w.incarnation));
 		c->ack_now |= (w.flags & WIRE_RECORD_URGENT) != 0;
 		// Who waits for an acknowledgement must not get one for what is not kept. Nobody else
 		// is served by a message that comes again whole for one stale record of many.

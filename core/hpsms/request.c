@@ -356,6 +356,15 @@ bool request_under_way(struct shard *s, uint32_t i)
 	return s->requests.used > 0 && find(s, hash_of(s, c), c->incarnation) != 0;
 }
 
+void request_raised(struct shard *s, uint32_t i, uint64_t before)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	uint32_t at = s->requests.used > 0 ? find(s, hash_of(s, c), before) : 0;
+
+	if (at != 0)
+		s->requests.pool[at].incarnation = c->incarnation;
+}
+
 int request_new(struct shard *s, uint32_t i, unsigned nf, const void *data, size_t size)
 {
 	const struct conn *c = store_conn(&s->store, i);

@@ -356,6 +356,37 @@ static bool lose_first(void *ctx, unsigned from, const struct frame *f)
 	return true;
 }
 
+// The life goes on under a higher number, above one that another node has opened: what has been asked for in it,
+// and has come nowhere yet, is not forgotten.
+static void request__goes_with_a_raised_life(void **state)
+{
+	struct rack *r = sums_rack((struct rack_conf){0});
+	unsigned n = sums_split(r), other = sums_other(r, n), lose = 1;
+	struct tripod_tuple key = sums_key(n);
+	struct shard *s = node_shard(rack_node(r, other), 0);
+
+	sums_open(r, n + 1);
+	rack_tap(r, lose_first, &lose);
+	sums_server(r, n, SUMS_VALUE);
+	rack_step(r);
+	rack_step(r);
+	assert_int_equal(lose, 0);
+	for (unsigned i = 0; i < RACK_NODES; i++)
+		rack_port(r, i, i == other);
+	sums_client(r, n, 1);
+	rack_step(r);
+	struct store_hit hit = store_find(&s->store, &key, store_hash(&s->store, &key));
+	assert_int_equal(hit.what, STORE_CONN);
+	assert_int_equal(store_repl(&s->store, hit.index)->part[PART_SHARED].writer, other);
+	assert_true(request_under_way(s, hit.index));
+	conn_raise(s, hit.index, store_conn(&s->store, hit.index)->incarnation + 12345);
+	repl_changed(s, hit.index, 1u << PART_SHARED);
+	assert_true(request_under_way(s, hit.index));
+	rack_run_ms(r, 300);
+	sums_assert(r, n, SUMS_VALUE);
+	sums_done(r);
+}
+
 // What was accepted before is applied before the end.
 static void request__asks_and_terminates(void **state)
 {
@@ -432,6 +463,7 @@ int main(void)
 		cmocka_unit_test(request__terminate),
 		cmocka_unit_test(request__terminate_tcp),
 		cmocka_unit_test(request__asks_and_terminates),
+		cmocka_unit_test(request__goes_with_a_raised_life),
 		cmocka_unit_test(request__terminate_survives_the_writer),
 		cmocka_unit_test(request__ends_with_its_connection),
 	};

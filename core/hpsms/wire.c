@@ -9,7 +9,7 @@
 
 #define MAGIC 0x5450 // "TP"
 #define MAGIC_SHORT 0x5470 // "Tp"
-#define HELLO_FIXED 26 // and 8 bytes a chain
+#define HELLO_FIXED 34 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
 #define HELLO_FLAGS                                                                                \
 	(WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING | WIRE_HELLO_ASKING)
@@ -34,7 +34,8 @@ static bool header_valid(const struct wire_header *h)
 		      h->type == WIRE_ASK || h->type == WIRE_PREDICATE;
 	bool to_one = h->type == WIRE_LOG || h->type == WIRE_LACK || h->type == WIRE_REQUEST ||
 		      h->type == WIRE_APPLIED || h->type == WIRE_CONFIRM || h->type == WIRE_KIND ||
-		      h->type == WIRE_FORGET || h->type == WIRE_FORGOT; // worker
+		      h->type == WIRE_FORGET || h->type == WIRE_FORGOT ||
+		      h->type == WIRE_FRAGMENT; // worker
 	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
 		h->boot == 0)
 		return false;
@@ -63,6 +64,7 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_KIND:
 	case WIRE_FORGET:
 	case WIRE_FORGOT:
+	case WIRE_FRAGMENT:
 	case WIRE_CONFIRM:
 		return h->count > 0 && h->seq == 0;
 	case WIRE_PREDICATE:
@@ -206,6 +208,8 @@ static bool hello_valid(const struct wire_hello *h, uint8_t flags)
 		return false;
 	if (h->n_chains < 1 || h->n_chains > CHAINS_MAX || h->chains_used >> h->n_chains != 0)
 		return false;
+	if (h->lives > WIRE_LIVES_MAX)
+		return false;
 	for (unsigned i = 0; i < h->n_chains; i++)
 		if (h->chain[i] == 0)
 			return false;
@@ -236,6 +240,7 @@ static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
 	memcpy(b, h->mac, sizeof(h->mac));
 	b = wire_put64(b + sizeof(h->mac), h->live);
 	b = wire_put64(b, hello_loads(h));
+	b = wire_put64(b, h->lives);
 	for (unsigned i = 0; i < h->n_chains; i++)
 		b = wire_put64(b, h->chain[i]);
 	for (unsigned i = 0; i < 64; i++)
@@ -257,6 +262,7 @@ static int get_hello(const uint8_t *b, size_t len, struct wire_hello *h)
 		.n_chains = b[2],
 		.chains_used = b[3],
 		.live = wire_get64(b + 10),
+		.lives = wire_get64(b + 26),
 	};
 	memcpy(h->mac, b + 4, sizeof(h->mac));
 	for (unsigned i = 0; i < h->n_chains; i++)

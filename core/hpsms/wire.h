@@ -41,7 +41,8 @@ enum wire_type {
 	WIRE_KIND = 17, // state of other keys than a connection's: questions, answers and copies
 	WIRE_FORGET = 18, // to holders: copies that are not needed any more
 	WIRE_FORGOT = 19, // answer: they are gone
-	WIRE_TYPE_MAX = WIRE_FORGOT,
+	WIRE_FRAGMENT = 20, // datagrams in fragments: with which addresses the first has left
+	WIRE_TYPE_MAX = WIRE_FRAGMENT,
 };
 
 struct wire_header {
@@ -87,10 +88,13 @@ struct wire_hello {
 	uint8_t chains_used;
 	uint8_t mac[6]; // of the sender, on the fabric VLAN
 	uint64_t live; // members that the sender hears
+	uint64_t
+		lives; // what the sender's next incarnation would begin with, WIRE_LIVES_MAX at most
 	uint64_t chain[CHAINS_MAX]; // ids of those that the sender holds; first, what new ones get
 	// What its connections would make each node fetch after failures (minchurn_pack()); 0s are not sent.
 	uint16_t load[64];
 };
+#define WIRE_LIVES_MAX (1ull << 55) // far above what any rack comes to, and far below the end
 #define WIRE_HELLO_READY 1 // takes traffic: its port is up
 #define WIRE_HELLO_LEAVING 2 // shuts down on purpose: dead at once, no need to wait
 #define WIRE_HELLO_WANTED 4 // in a GREET only: the sender does not believe the receiver's boot yet
@@ -208,6 +212,15 @@ struct wire_forget {
 };
 int wire_put_forget(uint8_t *buf, size_t size, const struct wire_forget *f);
 int wire_get_forget(const uint8_t *buf, size_t len, struct wire_forget *f);
+
+// ---- wire_fragment.c ----
+struct wire_fragment {
+	struct tripod_tuple key; // of the kind TRIPOD_KIND_FRAGMENT, as its fragments arrive
+	struct tripod_addr src, dst; // as they leave; of the same family
+};
+#define WIRE_FRAGMENT_MAX 80 // bytes of the largest
+int wire_put_fragment(uint8_t *buf, size_t size, const struct wire_fragment *f);
+int wire_get_fragment(const uint8_t *buf, size_t len, struct wire_fragment *f);
 
 // ---- wire_kind.c ----
 enum wire_kind_op {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -198,35 +199,37 @@ static void hello__round_trip_and_ranges(void **state)
 				       .chains_used = 3,
 				       .mac = {2, 3, 4, 5, 6, 7},
 				       .live = UINT64_MAX - 5,
+				       .lives = 0x0001020304050607,
 				       .chain = {42, 43},
 				       .load = {[3] = 7, [63] = 0xfffe},
 			       };
-	uint8_t b[26 + 8 * CHAINS_MAX + 4];
-	assert_int_equal(wire_put_hello(b, 46, &h), 46);
-	assert_int_equal(wire_put_hello(b, 45, &h), -ENOSPC);
-	assert_int_equal(wire_get_hello(b, 45, &got), -EINVAL);
-	assert_int_equal(wire_get_hello(b, 46, &got), 46);
+	uint8_t b[34 + 8 * CHAINS_MAX + 4];
+	assert_int_equal(wire_put_hello(b, 54, &h), 54);
+	assert_int_equal(wire_put_hello(b, 53, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 53, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 54, &got), 54);
 	assert_int_equal(got.workers, 16);
 	assert_int_equal(got.flags, 9);
 	assert_memory_equal(got.mac, h.mac, 6);
 	assert_true(got.n_chains == 2 && got.chains_used == 3);
 	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
+	assert_true(got.lives == h.lives);
 	assert_memory_equal(got.load, h.load, sizeof(h.load));
 	static const struct {
 		uint8_t at, value;
 	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 16}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3},
-		{3, 4}, {4, 3}, {33, 0}, {41, 0}, {43, 0}, {25, 9}};
+		{3, 4}, {4, 3}, {41, 0}, {49, 0}, {51, 0}, {25, 9}, {26, 1}};
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t was = b[bad[i].at];
 		b[bad[i].at] = bad[i].value;
-		assert_int_equal(wire_get_hello(b, 46, &got), -EINVAL);
+		assert_int_equal(wire_get_hello(b, 54, &got), -EINVAL);
 		b[bad[i].at] = was;
 	}
 	h.n_chains = CHAINS_MAX;
 	for (unsigned i = 0; i < CHAINS_MAX; i++)
 		h.chain[i] = i + 1;
-	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 26 + 8 * CHAINS_MAX + 4);
-	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 26 + 8 * CHAINS_MAX + 4);
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 34 + 8 * CHAINS_MAX + 4);
+	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 34 + 8 * CHAINS_MAX + 4);
 	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
@@ -294,31 +297,32 @@ static void greet__round_trip_and_ranges(void **state)
 				       .chains_used = 1,
 				       .mac = {2, 3, 4, 5, 6, 7},
 				       .live = 3,
+				       .lives = 0x41,
 				       .chain = {9}},
 				  .echo = 0x1112131415161718,
 				  .challenge = 0x2122232425262728,
 				  .floor = 0x31323334353637},
 			  got;
-	static const uint8_t want[58] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
-		0x18, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0, 0x31, 0x32, 0x33, 0x34,
-		0x35, 0x36, 0x37};
-	uint8_t b[58];
-	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 58);
+	static const uint8_t want[66] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x41, 0, 0, 0, 0, 0, 0, 0, 9, 0x11, 0x12,
+		0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
+		0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37};
+	uint8_t b[66];
+	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 66);
 	assert_memory_equal(b, want, sizeof(want));
-	assert_int_equal(wire_put_greet(b, 57, &g), -ENOSPC);
-	assert_int_equal(wire_get_greet(b, 57, &got), -EINVAL);
-	assert_int_equal(wire_get_greet(b, 58, &got), 58);
+	assert_int_equal(wire_put_greet(b, 65, &g), -ENOSPC);
+	assert_int_equal(wire_get_greet(b, 65, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 66, &got), 66);
 	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
 	assert_int_equal(got.hello.flags, g.hello.flags);
 	b[1] = 64;
-	assert_int_equal(wire_get_greet(b, 58, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
 	b[1] = 5;
-	memset(b + 50, 0xff, 8); // a floor above which nothing could come
-	assert_int_equal(wire_get_greet(b, 58, &got), -EINVAL);
+	memset(b + 58, 0xff, 8); // a floor above which nothing could come
+	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
 	memcpy(b, want, sizeof(want));
-	memset(b + 42, 0, 8); // no challenge
-	assert_int_equal(wire_get_greet(b, 58, &got), -EINVAL);
+	memset(b + 50, 0, 8); // no challenge
+	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
 	g.challenge = 0;
 	assert_int_equal(wire_put_greet(b, sizeof(b), &g), -EINVAL);
 }
@@ -456,6 +460,66 @@ static void forget__bytes_as_documented(void **state)
 	assert_memory_equal(&got, &f, sizeof(f));
 }
 
+static void fragment__bytes_as_documented(void **state)
+{
+	static const uint8_t want[] = {
+		0x10, 17, 0, 0, 0x12, 0x34, 10, 1, 0, 9, 198, 51, 100, 7, 1, 203, 0, 113, 99};
+	struct wire_fragment f = {0}, got;
+	uint8_t b[WIRE_FRAGMENT_MAX];
+
+	f.key = (struct tripod_tuple){.proto = 17,
+		.kind = TRIPOD_KIND_FRAGMENT,
+		.direction = TRIPOD_OUTGOING,
+		.dport = htons(0x1234)};
+	tripod_addr_parse(&f.key.src, "10.1.0.9");
+	tripod_addr_parse(&f.key.dst, "198.51.100.7");
+	tripod_addr_parse(&f.src, "203.0.113.99");
+	f.dst = f.key.dst;
+	assert_int_equal(wire_put_fragment(b, sizeof(b), &f), sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+	for (size_t len = 0; len < sizeof(want); len++) {
+		assert_int_equal(wire_put_fragment(b, len, &f), -ENOSPC);
+		assert_int_equal(wire_get_fragment(want, len, &got), -EINVAL);
+	}
+	assert_int_equal(wire_get_fragment(want, sizeof(want), &got), sizeof(want));
+	assert_memory_equal(&got, &f, sizeof(f));
+	memcpy(b, want, sizeof(want));
+	b[14] = 2; // says that the destination is another one
+	assert_int_equal(wire_get_fragment(b, sizeof(want), &got), sizeof(want));
+	memcpy(b + 15, want + 10, 4); // and it is the same
+	assert_int_equal(wire_get_fragment(b, sizeof(want), &got), -EINVAL);
+	b[14] = 5;
+	assert_int_equal(wire_get_fragment(b, sizeof(want), &got), -EINVAL);
+	tripod_addr_parse(&f.src, "2001:db8::1");
+	assert_int_equal(wire_put_fragment(b, sizeof(b), &f), -EINVAL);
+}
+
+static struct wire_fragment some_fragment(struct rng *r)
+{
+	bool v6 = rng_below(r, 2);
+	struct wire_fragment f = {.key = wire_random_tuple(r, v6)};
+
+	f.key.kind = TRIPOD_KIND_FRAGMENT;
+	f.src = rng_below(r, 2) ? f.key.src : wire_random_tuple(r, v6).src;
+	f.dst = rng_below(r, 2) ? f.key.dst : wire_random_tuple(r, v6).dst;
+	return f;
+}
+
+static void prop__fragments(void **state)
+{
+	struct rng r = {SEED};
+	for (unsigned i = 0; i < 20000; i++) {
+		struct wire_fragment f = some_fragment(&r), got;
+		uint8_t b[WIRE_FRAGMENT_MAX];
+		int n = wire_put_fragment(b, sizeof(b), &f);
+		assert_in_range(n, 15, WIRE_FRAGMENT_MAX);
+		for (int len = 0; len < n; len++)
+			assert_int_equal(wire_get_fragment(b, (size_t)len, &got), -EINVAL);
+		assert_int_equal(wire_get_fragment(b, sizeof(b), &got), n);
+		assert_memory_equal(&got, &f, sizeof(f));
+	}
+}
+
 static void prop__requests(void **state)
 {
 	struct rng r = {SEED};
@@ -480,7 +544,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
 		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN,
-		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND, WIRE_FORGET, WIRE_FORGOT};
+		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND, WIRE_FORGET, WIRE_FORGOT, WIRE_FRAGMENT};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
@@ -500,7 +564,8 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 			.flags = 1,
 			.n_chains = (uint8_t)(1 + rng_below(r, CHAINS_MAX)),
 			.chains_used = 1,
-			.live = rng_next(r)};
+			.live = rng_next(r),
+			.lives = rng_next(r) >> 9};
 		for (unsigned k = 0; k < hello.n_chains; k++)
 			hello.chain[k] = rng_next(r) | 1;
 		for (unsigned k = rng_below(r, 9); k > 0; k--)
@@ -521,7 +586,10 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_applied applied = {request.hash, request.incarnation, request.seq};
 		struct wire_kind kind =
 			wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
-		if (h.type == WIRE_HELLO)
+		struct wire_fragment fragment = some_fragment(r);
+		if (h.type == WIRE_FRAGMENT)
+			n = wire_put_fragment(b + len, room, &fragment);
+		else if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
 		else if (h.type == WIRE_FORGET || h.type == WIRE_FORGOT)
 			n = wire_put_forget(b + len, room,
@@ -596,6 +664,8 @@ int main(void)
 		cmocka_unit_test(request__bytes_as_documented),
 		cmocka_unit_test(forget__bytes_as_documented),
 		cmocka_unit_test(prop__requests),
+		cmocka_unit_test(fragment__bytes_as_documented),
+		cmocka_unit_test(prop__fragments),
 		cmocka_unit_test(prop__fuzz_target),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,10 +166,11 @@ static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const
 		.relay_vlan = (uint16_t)(vlan + 1),
 		.mtu = 1500,
 		.gateway_v4 = addr(gateway, 0),
-		.n_routes = 1,
+		.n_routes = 2,
 	};
 	memcpy(c->gateway_mac, mac, 6);
 	tripod_prefix_parse(&c->route[0].to, "0.0.0.0/0");
+	tripod_prefix_parse(&c->route[1].to, "::/0"); // on link
 }
 
 // ---- Nodes ----
@@ -200,9 +201,9 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.fabric_vlan = 30,
 		.directions_split = r->conf.split,
 		.placement = r->conf.random_placement ? PLACEMENT_RANDOM : PLACEMENT_PREDICTIVE,
-		.failure_ppm = 100,
 		.next_hop = r->conf.predicted || r->conf.mistaken ? rack_ecmp_next : NULL,
 		.next_hop_ctx = r->conf.mistaken ? &r->mistaken : &r->conf,
+		.failure_prior_h = r->conf.failure_prior_h,
 		.switch_model = r->conf.modulo ? SWITCH_MODULO : SWITCH_TWO_STAGE,
 		.switch_hash = r->conf.split ? SWITCH_5_TUPLE : SWITCH_OUTSIDE_ENDPOINT,
 		.predict_failures = (uint8_t)(r->conf.nodes - 1),
@@ -237,6 +238,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.pulls = r->conf.pulls ? r->conf.pulls : 512,
 		.pull_per_s = r->conf.pull_per_s ? r->conf.pull_per_s : 50000,
 		.relay_per_s = 100000,
+		.fragments = r->conf.fragments ? r->conf.fragments : 64,
 		.timers = r->conf.timers ? r->conf.timers : 64,
 		.nf_state_bytes = r->conf.nf_state_bytes,
 		.unknown_tcp_reset = r->conf.reset,
@@ -262,9 +264,13 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 	c.self.net[NEIGH_OUTSIDE].v4 = addr("203.0.113.%u", 11 + i);
 	c.self.net[NEIGH_INSIDE].vlan = 20;
 	c.self.net[NEIGH_INSIDE].v4 = addr("10.1.0.%u", 11 + i);
+	c.self.net[NEIGH_OUTSIDE].v6 = addr("2001:db8:a::%x", 11 + i);
+	c.self.net[NEIGH_INSIDE].v6 = addr("2001:db8:b::%x", 11 + i);
 	c.self.net[NEIGH_FABRIC].vlan = 30;
 	for (unsigned n = 0; n < r->conf.nodes; n++)
-		c.member[n] = (struct member_conf){true, addr("10.255.0.%u", n + 1)};
+		c.member[n] = (struct member_conf){.present = true,
+			.fabric = addr("10.255.0.%u", n + 1),
+			.failure_ppm = r->conf.failure_ppm[n] != 0 ? r->conf.failure_ppm[n] : 100};
 	c.self.net[NEIGH_FABRIC].v4 = c.member[i].fabric;
 	return c;
 }
@@ -295,6 +301,8 @@ static void each_held(struct shard *s, void (*fn)(struct rack *r, void *buf), st
 		fn(r, s->waiting[k].frame.buf);
 	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
 		fn(r, sync_buffer(s, k));
+	for (uint32_t k = 0; k < FRAGMENT_WAITS; k++)
+		fn(r, fragment_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {
@@ -580,9 +588,18 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 		fly(r, node, f->vlan, buf, (uint16_t)len, STEP_NS);
 		return;
 	}
-	if (kind == PARSE_ARP || r->n_inbox[s] == INBOX)
+	if (kind == PARSE_ND && neigh_parse(&p, &m) == 0 && m.what == NEIGH_REQUEST) {
+		memcpy(buf, f->data, f->len);
+		frames_packet(&p, buf, f->len, sizeof(buf), f->vlan);
+		if (parse_frame(&p, &limits, s, 0) != PARSE_ND || !neigh_answer(&p, &m, HOST_MAC))
+			abort();
+		fly(r, node, f->vlan, buf, p.len, STEP_NS);
 		return;
-	if (!r->conf.dirty && kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
+	}
+	if (kind == PARSE_ARP || kind == PARSE_ND || r->n_inbox[s] == INBOX)
+		return;
+	if (!r->conf.dirty && kind == PARSE_FLOW && p.fragment == TRIPOD_WHOLE &&
+		!frames_checksums_right(f->data, f->len))
 		abort();
 	struct rack_arrival *a = &r->inbox[s][r->n_inbox[s]++];
 	*a = (struct rack_arrival){

@@ -22,6 +22,8 @@ struct rack_conf {
 	bool predicted; // the nodes know how the switch hashes
 	bool modulo; // the switch hashes modulo the nodes that are up, in one stage
 	bool random_placement;
+	uint32_t failure_ppm[RACK_NODES]; // 0: 100
+	uint32_t failure_prior_h;
 	bool mistaken; // ... or take another hash for the switch's
 	bool probed; // the switch has prediction groups
 	uint32_t predict_per_s; // 0: 100000
@@ -40,6 +42,7 @@ struct rack_conf {
 	uint32_t udp_ms; // 0: 300 s
 	uint32_t embryonic; // 0: as many as connections
 	uint32_t waiting, pulls; // 0: 512
+	uint32_t fragments; // 0: 64
 	uint32_t timers; // 0: 64
 	uint32_t repair_per_s; // 0: 100000
 	uint32_t nf_state_bytes; // 0: those of the chain

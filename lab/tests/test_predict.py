@@ -89,6 +89,13 @@ class Judgement(unittest.TestCase):
         text = report.prediction(self.check(o).report())
         self.assertIn("75.0000% of 4 flows", text)
         self.assertIn("FAILED: ", text)
+        self.assertNotIn("not asked", text)
+
+    def test_what_is_left_out_is_said(self):
+        o = self.outcome([1, 2, 3, 1], [1, 3, 3, 1], [1, 3, 3, 1])
+        told = predict.Check(4, "symmetric", 4, 0.0, [o]).report()
+        self.assertIn("UDP", told["not_asked"])
+        self.assertIn("not asked: UDP", report.prediction(told))
 
 
 class Flaps(unittest.TestCase):

@@ -34,6 +34,10 @@ SILENCE_S = 0.1  # after the last frame of a batch: then the others are lost
 TRIES = 5
 ROUNDS = 4  # of one node, when another one's session falls meanwhile
 RIGHT_LEAST = 0.999
+# What is left out, by hash. A prediction is of the group, and right; what the datapath does is not. Under symmetric
+# Open vSwitch 3.1 hashes UDP by addresses alone and has datapath flows of it that overlap; when it
+# revises one it may change another, and the first keeps sending to the dead port for as long as it is used.
+NOT_ASKED = {"symmetric": "UDP: some datapath flows of Open vSwitch 3.1 overlap, and keep sending to a dead port"}
 
 
 def socket_in(ns: str) -> socket.socket:
@@ -245,7 +249,7 @@ class Check:
     def report(self) -> dict:
         return {"flows": self.flows, "hash": self.hash, "accuracy": self.accuracy,
                 "arrival_right": self.arrival_right, "seconds": round(self.seconds, 1),
-                "failures": self.failures(),
+                "failures": self.failures(), "not_asked": NOT_ASKED.get(self.hash),
                 "nodes": [{"node": o.node, "carried": o.carried, "right": o.right,
                            "wrong": o.wrong, "silent": o.silent, "moved_of_living": o.moved,
                            "rounds": o.rounds, "examples": o.examples}
@@ -275,9 +279,7 @@ def check(the: Lab, members: list[Node], n_flows: int, seed: int, say: lab.Say) 
         raise LabError("every node must be up, and there must be two: tripod-lab status")
     without, every = groups(the, members)
     rng = random.Random(seed)
-    # Under symmetric, Open vSwitch 3.1 has datapath flows of UDP that overlap; when it revises one it may
-    # change another, and the first keeps sending to the dead port for as long as it is used.
-    flows = [make_flow(i, rng, the.hash == "symmetric") for i in range(n_flows)]
+    flows = [make_flow(i, rng, the.hash in NOT_ASKED) for i in range(n_flows)]
     result = Check(n_flows, the.hash)
     wires = Wires(the, members)
     try:

@@ -48,4 +48,6 @@ def prediction(check: dict) -> str:
                                   "moved_of_living")] for n in check["nodes"]]
     lines = [table(rows), f"{check['accuracy']:.4%} of {check['flows']} flows after each failure, "
              f"hash {check['hash']}, {check['seconds']} s"]
+    if check["not_asked"]:
+        lines.append(f"not asked: {check['not_asked']}")
     return "\n".join(lines + [f"FAILED: {f}" for f in check["failures"]])

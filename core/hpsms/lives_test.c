@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Two lives of one key, one soon after the other and on different nodes: which of them is the later.
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "core/testing/flows.h"
+#include "core/testing/forge.h"
+
+static struct rack *rack_of(struct rack_conf c)
+{
+	c.workers = c.workers ? c.workers : 1;
+	c.backups = c.backups ? c.backups : 1;
+	c.seed = 7;
+	struct rack *r = rack_new(&c);
+	rack_run_ms(r, 300);
+	return r;
+}
+
+// The nodes among which the switch may choose.
+static void ports(struct rack *r, unsigned nodes, unsigned up)
+{
+	for (unsigned i = 0; i < nodes; i++)
+		rack_port(r, i, up >> i & 1);
+}
+
+static uint64_t opened_at(struct rack *r, unsigned node, unsigned n)
+{
+	struct flow f = flow_of(n, "10.1.0.101");
+	struct conn_view v;
+
+	ports(r, 3, 1u << node);
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 1);
+	assert_true(rack_conn(r, node, &f.key, &v));
+	assert_int_equal(v.incarnation & INCARNATION_NODE, node);
+	return v.incarnation;
+}
+
+// What is opened later has the higher number, on whichever node, though they tell each other of nothing
+// but heartbeats: one that starts later, one that opens a hundred times as many, and one that is silent.
+static void lives__later_is_higher(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .workers = 2});
+	uint64_t last = 0;
+	unsigned n = 0;
+
+	rack_run_ms(r, 2000);
+	rack_kill(r, 2);
+	rack_run_ms(r, 500);
+	rack_start(r, 2);
+	rack_run_ms(r, 500);
+	for (unsigned round = 0; round < 12; round++) {
+		unsigned times = round % 3 == 0 ? 100 : 1;
+		for (unsigned k = 0; k < times; k++) {
+			uint64_t life = opened_at(r, round % 3, n++);
+			assert_true(life > last);
+			last = life;
+		}
+	}
+	rack_free(r);
+}
+
+// A number that leaves no room above it moves nobody's clock.
+static void lives__absurd_numbers_move_nothing(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	uint64_t before = conn_lives(s);
+
+	conn_lives_heard(s, WIRE_LIVES_MAX + 1);
+	conn_lives_heard(s, before - 1);
+	assert_true(conn_lives(s) == before);
+	conn_lives_heard(s, before + 1000);
+	assert_true(conn_lives(s) == before + 1001);
+	rack_run_ms(r, 300);
+	for (unsigned i = 1; i < 3; i++)
+		assert_true(conn_lives(node_shard(rack_node(r, i), 0)) > before + 1001);
+	rack_free(r);
+}
+
+static bool logs_lost;
+
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	return logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
+}
+
+// A connection has been taken over and closed elsewhere, of which its former master has not heard, when its
+// ports are opened anew there.
+static void lives__a_syn_at_the_former_master_asks(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+	struct conn_view old, v;
+	struct flow f;
+
+	ports(r, 3, 1u << 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	rack_tap(r, lose_logs, NULL);
+	logs_lost = true;
+	ports(r, 3, 1u << 1);
+	flows_close(r, &f, 1);
+	assert_true(rack_conn(r, 1, &f.key, &old));
+	assert_int_equal(old.tcp, TCP_CLOSED);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_int_equal(v.tcp, TCP_ESTABLISHED);
+	assert_int_equal(v.master[0], 0);
+	ports(r, 3, 1u << 0);
+	logs_lost = false;
+	f.seq += 1u << 24; // a number that the life before has not come to
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_true(v.incarnation > old.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	rack_check(r);
+	rack_free(r);
+}
+
+// Sends in both directions what opens a connection, or ends it, without delay.
+static void quickly(struct rack *r, struct flow *f, bool end)
+{
+	const uint8_t ack = TRIPOD_TCP_ACK, fin = TRIPOD_TCP_FIN | ack, syn = TRIPOD_TCP_SYN;
+
+	flow_from_client(r, f, end ? fin : syn, 0);
+	rack_run_ms(r, 2);
+	flow_from_server(r, f, end ? fin : syn | ack, 0);
+	rack_run_ms(r, 2);
+	flow_from_client(r, f, ack, 0);
+	rack_run_ms(r, 2);
+}
+
+// And once more, a moment later: what was asked before the life that has just ended is of no use any more.
+static void lives__each_life_is_asked_for(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+	struct flow f = flow_of(0, "10.1.0.101");
+	struct conn_view v;
+	uint64_t last = 0, begun_ns = rack_now_ns(r);
+
+	rack_tap(r, lose_logs, NULL);
+	for (unsigned round = 0; round < 4; round++) {
+		ports(r, 3, 1u << 0);
+		quickly(r, &f, false);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.incarnation > last);
+		assert_int_equal(v.tcp, TCP_ESTABLISHED);
+		last = v.incarnation;
+		logs_lost = true;
+		ports(r, 3, 1u << 1);
+		quickly(r, &f, true);
+		logs_lost = false;
+		assert_true(rack_conn(r, 1, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_CLOSED);
+		f.seq += 1u << 24;
+	}
+	assert_true(rack_now_ns(r) - begun_ns < 100 * MS); // so soon nothing is asked for twice
+	rack_check(r);
+	rack_free(r);
+}
+
+// The same at a node that has a copy from before the connection was established.
+static void lives__a_syn_at_an_early_copy_asks(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+	struct flow f = flow_of(0, "10.1.0.101");
+	struct conn_view old, v;
+
+	ports(r, 3, 1u << 0);
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 20);
+	flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 20);
+	rack_tap(r, lose_logs, NULL);
+	logs_lost = true;
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 1);
+	flows_close(r, &f, 1);
+	assert_true(rack_conn(r, 0, &f.key, &old));
+	assert_int_equal(old.tcp, TCP_CLOSED);
+	assert_true(rack_conn(r, 1, &f.key, &v));
+	assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+	ports(r, 3, 1u << 1);
+	logs_lost = false;
+	f.seq += 1u << 24;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	assert_true(rack_conn(r, 1, &f.key, &v));
+	assert_true(v.incarnation > old.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	rack_check(r);
+	rack_free(r);
+}
+
+// The first SYN is not answered in time, the second goes to another node, and what follows to the first again.
+static void lives__answered_elsewhere(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+	struct conn_view first, v;
+	struct flow f;
+
+	for (unsigned n = 0;; n++) {
+		assert_true(n < 16);
+		f = flow_of(n, "10.1.0.101");
+		ports(r, 3, 1u << 0);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 20);
+		assert_true(rack_conn(r, 0, &f.key, &first));
+		ports(r, 3, 1u << 1);
+		f.seq--;
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 20);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 20);
+		if (rack_conn(r, 2, &f.key, &v))
+			break; // the copy went there, and node 0 knows nothing of this life
+	}
+	assert_true(v.incarnation > first.incarnation);
+	ports(r, 3, 1u << 0);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+	rack_run_ms(r, 2);
+	uint64_t answered = v.incarnation;
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_true(v.incarnation == answered);
+	assert_int_equal(v.master[0], 0);
+	assert_int_equal(v.tcp, TCP_ESTABLISHED);
+	rack_check(r);
+	rack_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lives__later_is_higher),
+		cmocka_unit_test(lives__absurd_numbers_move_nothing),
+		cmocka_unit_test(lives__a_syn_at_the_former_master_asks),
+		cmocka_unit_test(lives__each_life_is_asked_for),
+		cmocka_unit_test(lives__a_syn_at_an_early_copy_asks),
+		cmocka_unit_test(lives__answered_elsewhere),
+	};
+	return cmocka_run_group_tests_name("lives", tests, NULL, NULL);
+}

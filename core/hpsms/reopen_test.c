@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Ports that are opened anew as soon as they are closed, on nodes of which one knows the end of the life
+// before and another the beginning of the next.
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "core/testing/flows.h"
+#include "core/testing/forge.h"
+
+#define FIN 5000000u // where the former life ends
+#define NEXT (1u << 24) // so far above the former life's are the numbers of the next
+
+static struct rack *rack_of(struct rack_conf c)
+{
+	c.nodes = c.nodes ? c.nodes : 3;
+	c.workers = 1;
+	c.backups = c.backups ? c.backups : 1;
+	c.seed = c.seed ? c.seed : 7;
+	struct rack *r = rack_new(&c);
+	rack_run_ms(r, 300);
+	return r;
+}
+
+// Connection n of forge.h as a flow, whose packets come to node 0.
+static struct flow flow_at_0(struct rack *r, unsigned n)
+{
+	struct flow f = flow_of(n, "10.1.0.101");
+
+	f.port = 1000;
+	f.key = forge_key(n);
+	for (unsigned i = 1; i < 3; i++)
+		rack_port(r, i, false);
+	rack_run_ms(r, 20);
+	return f;
+}
+
+// A record of connection n whose initiator has sent its last byte.
+static struct wire_record closing(struct rack *r, unsigned n)
+{
+	struct wire_record w = forge_record(r, n, 1, 3);
+	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
+
+	w.dir[0].tcp_flags = open | TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
+	w.dir[0].fin = FIN;
+	w.dir[1].tcp_flags = open;
+	return w;
+}
+
+static bool logs_lost;
+
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	return logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
+}
+
+static void only(struct rack *r, unsigned node)
+{
+	for (unsigned i = 0; i < 3; i++)
+		rack_port(r, i, i == node);
+}
+
+// The next life has begun on a node that had no copy, and its packets come to the one that still handles the
+// life before. They are behind its FIN.
+static void reopen__behind_a_fin_at_the_master(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct conn_view v, next;
+	unsigned other = 1;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 20);
+	other += rack_conn(r, other, &f.key, &v);
+	rack_tap(r, lose_logs, NULL);
+	logs_lost = true;
+	only(r, other);
+	f.seq += NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_step(r);
+	flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	assert_true(rack_conn(r, other, &f.key, &next));
+	assert_int_equal(next.tcp, TCP_SYN_RECEIVED);
+	logs_lost = false;
+	only(r, 0);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+	rack_run_ms(r, 2);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_true(v.incarnation == next.incarnation);
+	assert_int_equal(v.tcp, TCP_ESTABLISHED);
+	rack_check(r);
+	rack_free(r);
+}
+
+// If nobody has another life, it was no FIN: somebody has forged it.
+static void reopen__behind_a_fin_that_was_none(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack_arrival a[8];
+	struct conn_view v;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 20);
+	rack_arrivals(r, TRIPOD_OUTGOING, a, 8);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+	rack_run_ms(r, 20);
+	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 8), 1);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_int_equal(rack_counter(r, 0, C_pulls_sent), 1);
+	rack_check(r);
+	rack_free(r);
+}
+
+// The same at a node that has a copy of the life before. Where that ends, it need not have been told.
+static void reopen__behind_a_fin_at_a_copy(void **state)
+{
+	for (unsigned placed = 0; placed < 2; placed++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v, next;
+
+		if (!placed) {
+			w.dir[0].tcp_flags &= (uint8_t)~TCP_DIR_FIN_SEEN;
+			w.dir[0].fin = 0;
+		}
+		forge(r, 1, 0, &w);
+		only(r, 2);
+		f.seq = FIN + NEXT;
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 1);
+		assert_true(rack_conn(r, 2, &f.key, &next));
+		only(r, 0);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+		rack_run_ms(r, 5);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.incarnation == next.incarnation);
+		assert_int_equal(v.master[0], 0);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// All know of one node that has the life before. Another has begun the next, and nobody knows.
+static void reopen__who_has_the_end_is_not_all(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct flow f = flow_at_0(r, 1);
+	struct wire_record w = closing(r, 1);
+	struct conn_view v, next;
+
+	forge(r, 0, 1, &w);
+	assert_non_null(forge_find(r, 1, 1, NULL));
+	rack_run_ms(r, 3000); // announced
+	only(r, 2);
+	f.seq = FIN + NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 1);
+	assert_true(rack_conn(r, 2, &f.key, &next));
+	only(r, 0);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+	rack_run_ms(r, 5);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_true(v.incarnation == next.incarnation);
+	assert_int_equal(v.master[0], 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// The same ports three times within the time for which a node remembers whom it has asked.
+static void reopen__again_and_again(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct conn_view old, v;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	rack_tap(r, lose_logs, NULL);
+	for (unsigned n = 0; n < 3; n++) {
+		logs_lost = true;
+		only(r, 1);
+		flows_close(r, &f, 1);
+		assert_true(rack_conn(r, 1, &f.key, &old));
+		assert_int_equal(old.tcp, TCP_CLOSED);
+		logs_lost = false;
+		only(r, 0);
+		f.seq += NEXT;
+		f.ack += NEXT;
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 2);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.incarnation > old.incarnation);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 2);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 20);
+		assert_true(rack_conn(r, 1, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_ESTABLISHED);
+	}
+	rack_check(r);
+	rack_free(r);
+}
+
+// A SYN is asked about while the connection goes on, and another soon after, when that has come to its end.
+static void reopen__what_was_asked_before_the_end(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct conn_view old, v;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	uint32_t seq = f.seq;
+	f.seq += NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	assert_int_equal(rack_counter(r, 0, C_pulls_answered), 1);
+	f.seq = seq;
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 2);
+	rack_tap(r, lose_logs, NULL);
+	logs_lost = true;
+	only(r, 1);
+	flow_from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	assert_true(rack_conn(r, 0, &f.key, &old));
+	assert_int_equal(old.tcp, TCP_CLOSING);
+	logs_lost = false;
+	only(r, 0);
+	f.seq += 2 * NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_true(v.incarnation > old.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	rack_check(r);
+	rack_free(r);
+}
+
+// A node has opened what it did not know, and hears of a life with a higher number that has come to its end.
+static void reopen__over_an_end_that_was_not_known(void **state)
+{
+	for (unsigned how = 0; how < 5; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_step(r);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		if (how == 1) // it goes on elsewhere, as far as is known
+			w.dir[0] = w.dir[1];
+		if (how == 2) // it began so long ago that it would have been told of an older one
+			rack_run_ms(r, 150);
+		if (how == 3) { // it has come to more than a beginning itself
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_step(r);
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+			rack_step(r);
+		}
+		if (how == 4) { // the other end
+			w.dir[0] = w.dir[1];
+			w.dir[1].tcp_flags |= TCP_DIR_FIN;
+		}
+		forge(r, 1, 0, &w);
+		bool stands = how == 0 || how == 4;
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, stands);
+		assert_int_equal(v.tcp, stands     ? TCP_SYN_SENT
+					: how == 1 ? TCP_ESTABLISHED
+						   : TCP_CLOSING);
+		assert_int_equal(rack_counter(r, 0, C_epoch_conflicts), stands);
+		rack_run_ms(r, 20);
+		const struct conn_repl *told = forge_find(r, 1, 1, NULL);
+		assert_int_equal(told != NULL, stands); // who said so hears of it
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// Two nodes have opened one connection. The initiator takes the first answer that comes.
+static void reopen__opened_twice(void **state)
+{
+	enum { LATER, UNANSWERED, FIRST, NOT_HERE, NEXT_LIFE, GIVEN_UP, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, answer = TCP_DIR_SYN | TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		if (how != NOT_HERE)
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, how == GIVEN_UP ? 1100 : 5);
+		if (how == NEXT_LIFE) {
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+			rack_run_ms(r, 5);
+		}
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.dir[0].tcp_flags = syn;
+		w.dir[1].tcp_flags = answer;
+		if (how == UNANSWERED || how == NEXT_LIFE || how == GIVEN_UP) {
+			w.flags = 0;
+			w.dir[1].tcp_flags = 0;
+			w.dir[1].age_ms = how == UNANSWERED ? 20 : 0;
+		} else if (how == FIRST) {
+			w.dir[0].age_ms = w.dir[1].age_ms = 20;
+		} else if (how == NOT_HERE) {
+			w.dir[0].age_ms = 40; // its SYN is older, too
+		}
+		forge(r, 1, 0, &w);
+		bool stands = how == LATER || how == UNANSWERED;
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, stands);
+		assert_int_equal(v.incarnation == w.incarnation, !stands);
+		assert_int_equal(rack_counter(r, 0, C_epoch_conflicts), stands);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// The first node's answer comes when the initiator has long been answered by way of a second. It would be one of
+// an older life, and end nowhere.
+static void reopen__late_answer(void **state)
+{
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1), late;
+		struct conn_view first, v;
+		struct rack_arrival a[8];
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, how == 1 ? 10 : 300);
+		assert_true(rack_conn(r, 0, &f.key, &first));
+		late = f;
+		if (how == 0) {
+			rack_tap(r, lose_logs, NULL);
+			logs_lost = true;
+			only(r, 2);
+			f.seq--;
+			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+			rack_step(r);
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_step(r);
+			logs_lost = false;
+			only(r, 0);
+		}
+		rack_arrivals(r, TRIPOD_INCOMING, a, 8);
+		flow_from_server(r, &late, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 2);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > first.incarnation, how == 0);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent), how != 1);
+		assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// Each direction has its master, and each has seen one FIN alone when the next SYN comes.
+static void reopen__where_directions_part(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .split = true});
+	struct conn_view old, v;
+	struct flow f;
+	unsigned n = 0, to, back;
+
+	do {
+		f = flow_of(n++, "10.1.0.101");
+		to = rack_hash(r,
+			&(struct frame_spec){
+				.src = f.client, .dst = FLOWS_VIP, .sport = f.port, .dport = 80},
+			TRIPOD_INCOMING);
+		back = rack_hash(r,
+			&(struct frame_spec){
+				.src = f.server, .dst = f.client, .sport = 8080, .dport = f.port},
+			TRIPOD_OUTGOING);
+	} while (to == back);
+	assert_int_equal(flows_open(r, &f, n - 1, 1, "10.1.0.101"), 1);
+	rack_run_ms(r, 20);
+	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 20);
+	flow_from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	assert_true(rack_conn(r, to, &f.key, &old));
+	assert_int_equal(old.master[0], to);
+	assert_int_equal(old.master[1], back);
+	f.seq += NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 20);
+	assert_true(rack_conn(r, to, &f.key, &v));
+	assert_true(v.incarnation > old.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 20);
+	assert_true(rack_conn(r, back, &f.key, &v));
+	assert_true(v.incarnation > old.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+	rack_check(r);
+	rack_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reopen__behind_a_fin_at_the_master),
+		cmocka_unit_test(reopen__behind_a_fin_that_was_none),
+		cmocka_unit_test(reopen__behind_a_fin_at_a_copy),
+		cmocka_unit_test(reopen__who_has_the_end_is_not_all),
+		cmocka_unit_test(reopen__again_and_again),
+		cmocka_unit_test(reopen__what_was_asked_before_the_end),
+		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
+		cmocka_unit_test(reopen__opened_twice),
+		cmocka_unit_test(reopen__late_answer),
+		cmocka_unit_test(reopen__where_directions_part),
+	};
+	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
+}
