@@ -381,6 +381,8 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	// How often the switch's session with a node has changed, this one included, as far as is known.
+	_Atomic uint32_t port_changes; // worker 0: wo, workers: ro
 	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
 	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
