@@ -169,6 +169,7 @@ static void fill_limits(struct node_conf *n, const struct tripod_conf *root)
 	n->sync_packets = number(limits, "sync_packets");
 	n->requests = number(limits, "requests");
 	n->kinds = number(limits, "kinds");
+	n->fragments = number(limits, "fragments");
 	n->pulls = number(limits, "pulls");
 	n->pull_per_s = number(limits, "pull_per_s");
 	n->predict_per_s = number(limits, "predict_per_s");

@@ -449,6 +449,13 @@ static const struct tripod_option limits_options[] = {
 		.standard = "4096",
 		.help = "keys of state that connections share (subscribers, say), here or backed "
 			"up"},
+	{.name = "fragments",
+		.type = TRIPOD_OPT_UINT,
+		.min = 1,
+		.max = 1 << 20,
+		.standard = "1024",
+		.help = "datagrams in fragments whose first one is remembered, for two seconds at "
+			"most"},
 	{.name = "pulls",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

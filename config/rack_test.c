@@ -129,6 +129,7 @@ static void standards(void **state)
 	assert_int_equal(n->sync_packets, 2048);
 	assert_int_equal(n->requests, 1024);
 	assert_int_equal(n->kinds, 4096);
+	assert_int_equal(n->fragments, 1024);
 	assert_int_equal(n->pulls, 1024);
 	assert_int_equal(n->relay_per_s, 100000);
 	assert_int_equal(n->repair_per_s, 20000);

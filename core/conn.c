@@ -356,6 +356,9 @@ int conn_complete(struct shard *s, uint32_t i, const struct tripod_packet *p)
 		if (worker_of(s, &c->dir[1].key) != s->worker)
 			count(s, C_opened_apart);
 		index_young(s, i);
+		// The switch may send what is not cut of it elsewhere.
+		if (p->fragment)
+			index_at_once(s, i);
 		predict_opened(s, i);
 	}
 	return error;
@@ -396,7 +399,8 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 		shard_drop(s, p, conn_error_counter(error));
 		return;
 	}
-	predict_arrived(s, i, 0, s->conf->id);
+	if (!p->fragment)
+		predict_arrived(s, i, 0, s->conf->id);
 	store_wheel_set(&s->store, i, s->now + ticks_of_ms(conn_timeout_ms(s, c)));
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:
@@ -463,7 +467,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 		changed |= 1u << PART_SHARED;
 		kind_review(s, i);
 	}
-	conn_hold(s, r, 1ull << s->conf->id);
+	trim_list(s, i, 0);
 	c->flags |= CONN_REPLICATED;
 	// What moved once may be followed by more: UDP of unknown tuples asks before it opens.
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;

@@ -30,7 +30,8 @@
 	X(drop_ip_checksum, "IPv4 header checksum wrong")                                          \
 	X(drop_ip_address, "source or destination address that cannot be forwarded (martian)")     \
 	X(drop_ip_options, "IPv4 options or IPv6 extension headers that are not forwarded")        \
-	X(drop_fragment, "IP fragment")                                                            \
+	X(drop_fragment, "IP fragment that is malformed, or whose first one did not come in time") \
+	X(drop_fragment_tcp, "IP fragment of TCP")                                                 \
 	X(drop_ttl, "TTL or hop limit ran out")                                                    \
 	X(drop_protocol, "IP protocol that no connection is kept for")                             \
 	X(drop_l4_header, "bad TCP, UDP or ICMP header")                                           \
@@ -155,6 +156,8 @@
 	X(request_misdirected,                                                                     \
 		"requests received for what is not written, or not known, here; they come again")  \
 	X(copies_forgotten, "copies given up, as the node that writes them asked for")             \
+	X(copies_compared,                                                                         \
+		"connections of which another node than the holders may have a copy: asked for")   \
 	X(kind_asks_tx, "questions for units of NFs' kinds of state, repetitions included")        \
 	X(kind_applied, "of them, applied here to an entry")                                       \
 	X(kind_copies_tx, "copies of entries sent to backups, repetitions included")               \
@@ -168,6 +171,11 @@
 	X(kind_full, "keys of kinds, or workers that share one, beyond what there is room for")    \
 	X(timer_full, "NF timers refused: all in use")                                             \
 	X(handoffs, "packets handed to another worker of this node")                               \
+	X(fragments_first, "first fragments of datagrams forwarded")                               \
+	X(fragments_later, "later fragments forwarded with the addresses of the first")            \
+	X(fragments_untold,                                                                        \
+		"first fragments of which the node that later ones are relayed to was not told: "  \
+		"too many a second, or no room")                                                   \
 	X(icmp_errors_tx, "ICMP errors sent by the gateway")                                       \
 	X(bfd_rx, "BFD packets received")                                                          \
 	X(bfd_bad, "BFD packets discarded")                                                        \

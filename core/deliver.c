@@ -78,6 +78,8 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 		break;
 	case IPPROTO_UDP:
 		opens = true;
+		// The switch may see no ports in a fragment, and have sent what is not cut elsewhere.
+		how |= p->fragment ? PULL_BLIND | PULL_ROUNDS : 0;
 		break;
 	default:
 		opens = is_echo_request(p);
@@ -175,7 +177,9 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 			 (uint16_t)((uint16_t)s->now - c->dir[dir].next_hop_check) <
 				 ticks_of_ms(STRAGGLER_MS);
 	bool master_stays = master_lives && !(s->draining & (1ull << master));
-	if ((master_lives && straggler) || (master_stays && (c->flags & CONN_PINNED))) {
+	// Nor does the switch send a connection elsewhere by sending a fragment there.
+	bool passes = straggler || p->fragment == TRIPOD_FRAGMENT_FIRST;
+	if ((master_lives && passes) || (master_stays && (c->flags & CONN_PINNED))) {
 		forward_relay(s, p, master);
 		return false;
 	}
@@ -183,7 +187,7 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
 		asks(s, p))
 		return false;
-	if (!(c->flags & CONN_PINNED))
+	if (!(c->flags & CONN_PINNED) && !p->fragment)
 		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);
 	// Both directions of a pinned connection go where the first of them goes.
@@ -331,6 +335,8 @@ void shard_deliver(struct shard *s, struct tripod_packet *p, uint64_t hash, stru
 		shard_forward_conn(s, p, hit.index, hit.dir);
 	} else if (hit.what == STORE_ALIAS && !(p->flags & TRIPOD_PKT_ALIAS)) {
 		shard_hand_to(s, p, s->store.aliases[hit.index].owner, TRIPOD_PKT_ALIAS);
+	} else if (p->fragment == TRIPOD_FRAGMENT_LATER) {
+		fragment_later(s, p);
 	} else {
 		miss(s, p, hash);
 	}

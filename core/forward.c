@@ -190,12 +190,14 @@ void forward_back(struct shard *s, struct tripod_packet *p)
 void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node)
 {
 	const struct peer *peer = &s->peer[node];
+	// A flood of fragments is not to take what is meant for connections that move.
+	uint64_t *from_ns = p->fragment ? &s->fragments.relay_tokens_ns : &s->relay_tokens_ns;
 	// A token bucket counted in time: a packet costs 1/relay_per_s, at most 100 ms are saved up.
 	uint64_t cost = s->conf->relay_per_s == 0 ? UINT64_MAX : s->conf->relay_cost_ns;
 
-	if (s->relay_tokens_ns + 100 * MS < s->now_ns)
-		s->relay_tokens_ns = s->now_ns - 100 * MS;
-	if (!peer->live || cost == UINT64_MAX || s->relay_tokens_ns + cost > s->now_ns) {
+	if (*from_ns + 100 * MS < s->now_ns)
+		*from_ns = s->now_ns - 100 * MS;
+	if (!peer->live || cost == UINT64_MAX || *from_ns + cost > s->now_ns) {
 		shard_drop(s, p, C_drop_relay_limit);
 		return;
 	}
@@ -203,7 +205,7 @@ void forward_relay(struct shard *s, struct tripod_packet *p, unsigned node)
 		shard_drop(s, p, C_drop_tx_full);
 		return;
 	}
-	s->relay_tokens_ns += cost;
+	*from_ns += cost;
 	memcpy(p->data, peer->mac, 6);
 	memcpy(p->data + 6, s->conf->self.mac, 6);
 	p->vlan = s->conf->side[p->tuple.direction].relay_vlan;
@@ -304,6 +306,17 @@ void packet_swap(struct tripod_packet *p)
 	p->tuple.dport = t.sport;
 }
 
+void packet_head(struct tripod_packet *q, const struct tripod_packet *p, unsigned n)
+{
+	q->l4 = (uint16_t)(p->l3 + (p->v6 ? 40 : 20));
+	q->payload = (uint16_t)(q->l4 + n);
+	q->fragment = TRIPOD_WHOLE;
+	memcpy(q->data, p->data, q->l4);
+	memcpy(q->data + q->l4, p->data + p->l4, n);
+	if (p->v6)
+		q->data[q->l3 + 6] = tripod_packet_proto(p);
+}
+
 void packet_finish(struct tripod_packet *p)
 {
 	uint8_t *ip = p->data + p->l3, *l4 = p->data + p->l4;
@@ -346,10 +359,9 @@ void forward_reset(struct shard *s, struct tripod_packet *p)
 	q.buf = f.buf;
 	q.data = f.data;
 	q.room = f.room;
-	q.payload = (uint16_t)(q.l4 + 20);
 	q.payload_len = 0;
 	q.ttl = 64;
-	memcpy(q.data, p->data, q.payload);
+	packet_head(&q, p, 20);
 	packet_swap(&q);
 	uint8_t *t = q.data + q.l4;
 	bool acked = p->tcp_flags & TRIPOD_TCP_ACK;

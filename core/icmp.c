@@ -38,10 +38,12 @@ static bool is_single_host(const uint8_t *addr, bool v6)
 static bool may_answer(const struct tripod_packet *p)
 {
 	const uint8_t *l3 = p->data + p->l3;
-	uint8_t proto = p->v6 ? l3[6] : l3[9];
+	uint8_t proto = tripod_packet_proto(p);
 	const uint8_t *src = p->v6 ? l3 + 8 : l3 + 12;
 	const uint8_t *dst = p->v6 ? l3 + 24 : l3 + 16;
 	if (p->data[0] & 1) // sent to many on the link
+		return false;
+	if (p->fragment == TRIPOD_FRAGMENT_LATER) // one error a datagram (RFC 1812, 4.3.2.7)
 		return false;
 	if (!is_single_host(src, p->v6) || !is_single_host(dst, p->v6))
 		return false;
@@ -146,7 +148,7 @@ bool icmp_echo_reply(struct tripod_packet *p)
 {
 	uint8_t *l3 = p->data + p->l3;
 	uint8_t *l4 = p->data + p->l4;
-	uint8_t proto = p->v6 ? l3[6] : l3[9];
+	uint8_t proto = tripod_packet_proto(p);
 	if (proto != (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) || l4[0] != (p->v6 ? 128 : 8))
 		return false;
 	uint16_t old, new;
@@ -236,6 +238,10 @@ void icmp_error_translate(struct tripod_packet *p, const struct tripod_tuple *qu
 	uint8_t *inner = p->data + p->payload;
 	unsigned header = v4 ? (inner[0] & 15u) * 4 : 40;
 	uint8_t proto = v4 ? inner[9] : inner[6];
+	if (p->v6 && proto == IPPROTO_FRAGMENT) {
+		proto = inner[40];
+		header += 8;
+	}
 	unsigned len = (unsigned)(v4 ? inner[2] << 8 | inner[3] : (inner[4] << 8 | inner[5]) + 40);
 	if (len > p->payload_len)
 		len = p->payload_len; // quoted in part

@@ -126,7 +126,7 @@ static const struct quote_case QUOTES[] = {
 	{"half an IP header", true, -1, 0, 39, C_drop_truncated},
 	{"version", true, 0, 0x45, 0, C_drop_l4_header},
 	{"payload leaves no ports", true, 5, 7, 0, C_drop_truncated},
-	{"extension header", true, 6, 44, 0, C_drop_icmp_type},
+	{"fragment header that is none", true, 6, 44, 0, C_drop_icmp_type},
 	{"ICMP in IPv6", true, 6, 1, 0, C_drop_icmp_type},
 	{"not sent by the receiver", true, 23, 99, 0, C_drop_icmp_type},
 	{"to a multicast address", true, 24, 0xff, 0, C_drop_ip_address},
@@ -165,6 +165,53 @@ static void test_quotes(void **state)
 			assert_int_equal(p.tuple.direction, TRIPOD_INCOMING);
 			assert_int_equal(p.tuple.proto, IPPROTO_TCP);
 		}
+	}
+}
+
+// Of what is cut, the first fragment has the ports, and IPv6 a header in front of them.
+static void test_quoted_fragment(void **state)
+{
+	uint8_t sent[256], cut[256], error[512];
+	struct tripod_packet p, q;
+	struct frame_spec s = {.src = "2001:db8::9",
+		.dst = "2001:db8:1::7",
+		.sport = 4242,
+		.dport = 80,
+		.proto = IPPROTO_UDP,
+		.payload_len = 100};
+	struct tripod_addr from = addr("2001:db8:2::1"), to = addr("2001:db8:3::3");
+	size_t len = frames_build(sent, sizeof(sent), &s);
+	for (unsigned offset = 0; offset < 80; offset += 40) {
+		size_t n = frames_fragment(cut, sizeof(cut), sent, len, 9, offset, 40);
+		size_t error_len = frames_icmp_error(error, sizeof(error),
+			&(struct frame_spec){.src = "2001:db8:2::1", .dst = s.src}, 2, 0, 1280,
+			cut + L3, n - L3);
+		int r = frames_parse(&p, error, error_len, sizeof(error), TRIPOD_INCOMING);
+		assert_int_equal(r, offset == 0 ? PARSE_ICMP_ERROR : C_drop_icmp_type);
+		if (offset > 0)
+			continue;
+		assert_int_equal(p.tuple.proto, IPPROTO_UDP);
+		assert_int_equal(p.tuple.dport, htons(4242));
+		struct tripod_tuple quoted = tripod_tuple_reverse(&p.tuple);
+		quoted.src = to;
+		quoted.sport = htons(777);
+		icmp_error_translate(&p, &quoted, &from, &to);
+		assert_true(frames_checksums_right(error, error_len));
+		assert_int_equal(frames_parse(&q, error, error_len, sizeof(error), TRIPOD_INCOMING),
+			PARSE_ICMP_ERROR);
+		assert_int_equal(q.tuple.dport, htons(777));
+		assert_true(tripod_addr_equal(&q.tuple.dst, &to));
+		assert_int_equal(error[p.payload + 6], IPPROTO_FRAGMENT);
+		assert_memory_equal(error + p.payload + 40, cut + L3 + 40, 8);
+	}
+	for (size_t quoted = 40; quoted < 56; quoted++) { // not all of the two headers
+		size_t n = frames_fragment(cut, sizeof(cut), sent, len, 9, 0, 40);
+		assert_true(quoted < n - L3);
+		size_t error_len = frames_icmp_error(error, sizeof(error),
+			&(struct frame_spec){.src = "2001:db8:2::1", .dst = s.src}, 2, 0, 1280,
+			cut + L3, quoted);
+		assert_int_equal(frames_parse(&p, error, error_len, sizeof(error), TRIPOD_INCOMING),
+			C_drop_truncated);
 	}
 }
 
@@ -357,6 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_translate_property),
 		cmocka_unit_test(test_quotes),
+		cmocka_unit_test(test_quoted_fragment),
 		cmocka_unit_test(test_make_property),
 		cmocka_unit_test(test_make_refuses),
 		cmocka_unit_test(test_echo_reply),

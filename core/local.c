@@ -82,6 +82,10 @@ bool local_echo(struct shard *s, struct tripod_packet *p)
 
 	if (!own && !local_owns(s, side, &p->tuple.dst))
 		return false;
+	if (p->fragment && p->data[p->l4] == (p->v6 ? 128 : 8)) {
+		shard_drop(s, p, C_drop_fragment); // the gateway puts nothing together
+		return true;
+	}
 	if (!icmp_echo_reply(p))
 		return false;
 	// The reply has changed places of MACs and direction already; forward_back() goes by the request's.

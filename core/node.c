@@ -70,6 +70,7 @@ static void shard_init(struct shard *s, struct arena *a, struct node *node,
 	sync_init(s, a);
 	request_init(s, a);
 	kind_init(s, a);
+	fragment_init(s, a);
 	index_shard_init(s, a);
 	predict_init(s, a);
 	place_init(s, a);

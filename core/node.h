@@ -145,6 +145,8 @@ struct node_conf {
 	uint32_t predict_cost_ns; // 10^9 / predict_per_s; node_init() computes it
 	uint32_t relay_per_s;
 	uint32_t relay_cost_ns; // 10^9 / relay_per_s; node_init() computes it
+	uint32_t
+		fragments; // datagrams whose first fragment is remembered; 0: later ones are dropped
 	uint32_t timers; // of NFs
 	// Bytes that a record has for the states of NFs, at least: no version of the chain may need
 	// more. 0: what the first one needs, rounded up to a cache line.

@@ -43,7 +43,7 @@ static bool write_end(
 	uint8_t *l3 = p->data + p->l3;
 	uint8_t *l4 = p->data + p->l4;
 	// The bytes tell the protocol: the tuple of an ICMP error is that of another packet.
-	uint8_t proto = p->v6 ? l3[6] : l3[9];
+	uint8_t proto = tripod_packet_proto(p);
 	bool icmp = proto == (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 	if (icmp ? !is_echo(proto, l4[0]) : proto != IPPROTO_TCP && proto != IPPROTO_UDP)
 		return false;

@@ -14,6 +14,7 @@
 
 // A step of the parser succeeded and the next one decides; neither a parse_kind nor a counter.
 #define GO_ON (-100)
+#define FRAGMENT (-101) // GO_ON, but for a fragment, or for what has a fragment header
 
 static inline uint16_t load16(const uint8_t *at)
 {
@@ -59,15 +60,10 @@ static inline uint16_t l4_length(const struct tripod_packet *p)
 	return (uint16_t)(p->ip_len - (p->l4 - p->l3));
 }
 
-static uint8_t l4_proto(const struct tripod_packet *p)
-{
-	return p->data[p->l3 + (p->v6 ? 6 : 9)];
-}
-
 // Behind the UDP length there may be bytes of the IP packet that its checksum does not cover.
 static uint16_t l4_covered(const struct tripod_packet *p)
 {
-	return l4_proto(p) == IPPROTO_UDP ? load16(p->data + p->l4 + 4) : l4_length(p);
+	return tripod_packet_proto(p) == IPPROTO_UDP ? load16(p->data + p->l4 + 4) : l4_length(p);
 }
 
 // The sum over the pseudo header; ICMP over IPv4 has none.
@@ -75,9 +71,9 @@ static uint16_t pseudo_sum(const struct tripod_packet *p)
 {
 	const uint8_t *l3 = p->data + p->l3;
 	uint16_t len = l4_covered(p);
-	uint8_t tail[4] = {(uint8_t)(len >> 8), (uint8_t)len, 0, l4_proto(p)};
+	uint8_t tail[4] = {(uint8_t)(len >> 8), (uint8_t)len, 0, tripod_packet_proto(p)};
 
-	if (!p->v6 && l4_proto(p) == IPPROTO_ICMP)
+	if (!p->v6 && tripod_packet_proto(p) == IPPROTO_ICMP)
 		return 0;
 	uint16_t sum = checksum_partial(tail, sizeof(tail), 0);
 	return p->v6 ? checksum_partial(l3 + 8, 32, sum) : checksum_partial(l3 + 12, 8, sum);
@@ -92,7 +88,7 @@ static uint16_t l4_sum(const struct tripod_packet *p)
 uint16_t checksum_l4(const struct tripod_packet *p)
 {
 	const uint8_t *l4 = p->data + p->l4;
-	uint8_t proto = l4_proto(p);
+	uint8_t proto = tripod_packet_proto(p);
 	unsigned offset = proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : 2;
 	// Without the field: a sum of zeros alone is not the same as one of 0xffff.
 	uint16_t sum = checksum_partial(l4, offset, pseudo_sum(p));
@@ -152,7 +148,7 @@ static int parse_ipv4_odd(const uint8_t *l3, unsigned header, uint16_t fragment)
 		return PARSE_LOCAL; // always sent with the router alert option
 	if (header > 20)
 		return C_drop_ip_options;
-	return (fragment & 0x3fff) != 0 ? C_drop_fragment : GO_ON;
+	return (fragment & 0x3fff) != 0 ? FRAGMENT : GO_ON;
 }
 
 static inline uint16_t ipv4_header_sum(const uint8_t *l3, unsigned header)
@@ -226,7 +222,7 @@ static int parse_ipv6_odd(const uint8_t *l3, unsigned payload)
 	case 140: // shim6
 		return C_drop_ip_options;
 	case IPPROTO_FRAGMENT:
-		return C_drop_fragment;
+		return payload < 8 ? C_drop_truncated : FRAGMENT;
 	default:
 		return GO_ON;
 	}
@@ -275,7 +271,7 @@ static inline int parse_l3(struct tripod_packet *p, enum tripod_direction direct
 {
 	p->l3 = ETHERNET_SIZE;
 	p->l4 = p->payload = p->payload_len = p->ip_len = 0;
-	p->tcp_flags = p->ttl = p->v6 = 0;
+	p->tcp_flags = p->ttl = p->v6 = p->fragment = 0;
 	p->tuple = (struct tripod_tuple){
 		.kind = TRIPOD_KIND_CONNECTION, .direction = direction & 1, .zone = zone};
 	if (unlikely(p->len < ETHERNET_SIZE))
@@ -394,7 +390,15 @@ static int parse_quoted_ipv6(
 	memcpy(q->dst.b, l3 + 24, 16);
 	q->proto = l3[6];
 	*l4 = 40;
-	*l4_len = (total < room ? total : room) - 40;
+	if (l3[6] == IPPROTO_FRAGMENT) {
+		if (room < 48 || total < 48)
+			return C_drop_truncated;
+		if (load16(l3 + 42) >> 3 != 0)
+			return C_drop_icmp_type; // a later one, as above
+		q->proto = l3[40];
+		*l4 = 48;
+	}
+	*l4_len = (total < room ? total : room) - *l4;
 	return GO_ON;
 }
 
@@ -535,14 +539,101 @@ static int parse_other(struct tripod_packet *p, bool forwarded)
 	return C_drop_protocol;
 }
 
+// ---- Fragments ----
+
+struct tripod_tuple parse_fragment_key(const struct tripod_packet *p, const struct tripod_tuple *t)
+{
+	const uint8_t *l3 = p->data + p->l3;
+	struct tripod_tuple key = *t;
+
+	key.kind = TRIPOD_KIND_FRAGMENT;
+	key.sport = 0;
+	if (p->v6)
+		memcpy(&key.sport, l3 + 44, 2);
+	memcpy(&key.dport, l3 + (p->v6 ? 46 : 4), 2);
+	return key;
+}
+
+// All 8 bytes of the transport header are in the first fragment, since all but the last have whole units of 8:
+// no later one can say what they are (RFC 1858).
+static int parse_first(struct tripod_packet *p)
+{
+	const uint8_t *l4 = p->data + p->l4;
+	unsigned len = l4_length(p);
+	p->payload = p->l4 + 8;
+	p->payload_len = (uint16_t)(len - 8);
+	if (p->tuple.proto != IPPROTO_UDP)
+		return l4[0] == (p->v6 ? 128 : 8) || l4[0] == (p->v6 ? 129 : 0) ? parse_echo(p)
+										: C_drop_icmp_type;
+	if (load16(l4 + 4) <= len) // it would end before the next fragment begins
+		return C_drop_l4_header;
+	memcpy(&p->tuple.sport, l4, 2);
+	memcpy(&p->tuple.dport, l4 + 2, 2);
+	if (is_land(&p->tuple))
+		return C_drop_ip_address;
+	set_hash_own(p);
+	return PARSE_FLOW;
+}
+
+// Not cut, but with a fragment header (RFC 6946). Neighbour discovery has none (RFC 6980).
+static int parse_atomic(struct tripod_packet *p)
+{
+	switch (p->tuple.proto) {
+	case IPPROTO_TCP:
+		return parse_tcp(p);
+	case IPPROTO_UDP:
+		return parse_udp(p);
+	case IPPROTO_ICMPV6: {
+		int r = parse_icmp6(p);
+		return r == PARSE_FLOW || r == PARSE_ICMP_ERROR || r >= 0 ? r : C_drop_fragment;
+	}
+	default:
+		return C_drop_protocol;
+	}
+}
+
+static int parse_fragment(struct tripod_packet *p)
+{
+	const uint8_t *l3 = p->data + p->l3;
+	unsigned offset = (load16(l3 + 6) & 0x1fffu) * 8;
+	bool more = l3[6] & 0x20;
+
+	if (p->v6) {
+		p->l4 += 8;
+		p->tuple.proto = l3[40];
+		offset = load16(l3 + 42) & 0xfff8;
+		more = l3[43] & 1;
+	}
+	if (not_forwarded(&p->tuple.src, p->v6) || not_forwarded(&p->tuple.dst, p->v6))
+		return C_drop_ip_address;
+	if (offset == 0 && !more)
+		return parse_atomic(p);
+	unsigned len = l4_length(p);
+	if (len == 0 || (more && len % 8 != 0) || (p->v6 ? 0u : 20u) + offset + len > UINT16_MAX)
+		return C_drop_fragment;
+	if (p->tuple.proto == IPPROTO_TCP)
+		return C_drop_fragment_tcp;
+	if (p->tuple.proto != IPPROTO_UDP &&
+		p->tuple.proto != (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return C_drop_protocol;
+	p->fragment = offset == 0 ? TRIPOD_FRAGMENT_FIRST : TRIPOD_FRAGMENT_LATER;
+	if (offset == 0)
+		return parse_first(p);
+	p->tuple = parse_fragment_key(p, &p->tuple);
+	set_hash_own(p);
+	return PARSE_FRAGMENT;
+}
+
 int parse_frame(struct tripod_packet *p, const struct parse_limits *limits,
 	enum tripod_direction direction, uint16_t zone)
 {
 	int r = parse_l3(p, direction, zone);
-	if (unlikely(r != GO_ON))
+	if (unlikely(r != GO_ON && r != FRAGMENT))
 		return r;
 	if (unlikely(p->ip_len > limits->mtu))
 		return C_drop_oversize;
+	if (unlikely(r == FRAGMENT))
+		return parse_fragment(p);
 	bool forwarded =
 		!not_forwarded(&p->tuple.src, p->v6) && !not_forwarded(&p->tuple.dst, p->v6);
 	if (likely(forwarded)) {
@@ -580,6 +671,8 @@ int parse_fabric(struct tripod_packet *p, uint16_t control_port)
 	int r = parse_l3(p, TRIPOD_INCOMING, 0);
 	if (r == PARSE_LOCAL)
 		return C_drop_protocol;
+	if (r == FRAGMENT)
+		return C_drop_fragment;
 	if (r != GO_ON)
 		return r;
 	if (p->tuple.proto == IPPROTO_UDP)

@@ -11,7 +11,8 @@
 
 // What a frame is, when it is not to be dropped.
 enum parse_kind {
-	PARSE_FLOW = -1, // TCP, UDP or ICMP echo: tuple and hash are set
+	// TCP, UDP or ICMP echo: tuple and hash are set. Of UDP and echo it may be a first fragment.
+	PARSE_FLOW = -1,
 	// tuple is that of the packet that the error is about, reversed: the key under which the
 	// connection's direction is found that the error travels in
 	PARSE_ICMP_ERROR = -2,
@@ -22,6 +23,9 @@ enum parse_kind {
 	PARSE_CONTROL = -6, // UDP to the control port: payload set
 	// other IP that this parser leaves to the caller (IGMP, router ND): ignore
 	PARSE_LOCAL = -7,
+	// A fragment that is not the first: tuple has the kind TRIPOD_KIND_FRAGMENT, and is what all of its
+	// datagram have in common; hash is that of tuple, not of the datagram's connection.
+	PARSE_FRAGMENT = -8,
 };
 
 struct parse_limits {
@@ -33,14 +37,18 @@ struct parse_limits {
 // or the drop counter (enum counter, >= 0). A frame with a VLAN tag in its bytes (the driver takes
 // one tag out of band) is a stacked one. IPv4 header checksums are verified unless the NIC has;
 // TCP checksums of SYN, FIN and RST, and all ICMP checksums, likewise. IPv4 options and IPv6
-// hop-by-hop, destination and routing headers are dropped; fragments too. ICMP is always hashed here,
-// and TRIPOD_PKT_RSS cleared, since a NIC hashes other fields of it.
+// hop-by-hop, destination and routing headers are dropped; fragments of TCP too. ICMP and fragments
+// are always hashed here, and TRIPOD_PKT_RSS cleared, since a NIC hashes other fields of them.
 int parse_frame(struct tripod_packet *p, const struct parse_limits *limits,
 	enum tripod_direction direction, uint16_t zone);
 
 // Control, BFD and ARP frames of the fabric (control VLAN or untagged): the same, with kinds
 // PARSE_ARP, PARSE_ND, PARSE_BFD and PARSE_CONTROL only; UDP checksums are verified.
 int parse_fabric(struct tripod_packet *p, uint16_t control_port);
+
+// What all fragments of a datagram have in common, from a tuple of its first and the bytes of any. p: a
+// fragment.
+struct tripod_tuple parse_fragment_key(const struct tripod_packet *p, const struct tripod_tuple *t);
 
 // The Internet checksum (RFC 1071) of data, folded into `sum` (start with 0); finish with ~.
 uint16_t checksum_partial(const void *data, size_t len, uint16_t sum);

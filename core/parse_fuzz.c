@@ -53,9 +53,11 @@ static void check_bounds(const struct tripod_packet *p)
 
 static bool checksum_is_right(const struct tripod_packet *p)
 {
-	uint8_t proto = p->v6 ? p->data[p->l3 + 6] : p->data[p->l3 + 9];
+	uint8_t proto = tripod_packet_proto(p);
 	unsigned offset = proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : 2;
 	uint16_t field;
+	if (p->fragment != TRIPOD_WHOLE)
+		return true; // not all that it covers is here
 	memcpy(&field, p->data + p->l4 + offset, sizeof(field));
 	if (proto == IPPROTO_UDP && field == 0)
 		return true;
@@ -125,7 +127,7 @@ static void parse_data(const uint8_t *data, size_t size, uint8_t flags, uint16_t
 	enum tripod_direction direction = vlan % 2 ? TRIPOD_OUTGOING : TRIPOD_INCOMING;
 	struct tripod_packet p = copy_of(data, size, flags, vlan);
 	int r = parse_frame(&p, &LIMITS, direction, 3);
-	promise(r >= PARSE_LOCAL && r < COUNTERS);
+	promise(r >= PARSE_FRAGMENT && r < COUNTERS);
 	promise(r < 0 || (r >= C_drop_truncated && r <= C_drop_icmp_type));
 	promise(r != PARSE_BFD && r != PARSE_CONTROL);
 	promise(p.tuple.direction == direction && p.tuple.zone == 3);
@@ -137,6 +139,11 @@ static void parse_data(const uint8_t *data, size_t size, uint8_t flags, uint16_t
 	} else if (r == PARSE_ICMP_ERROR) {
 		check_bounds(&p);
 		check_error(&p, &LIMITS);
+	} else if (r == PARSE_FRAGMENT) {
+		promise(p.l4 >= p.l3 + 20 && p.l4 < p.l3 + p.ip_len && p.l3 + p.ip_len <= p.len);
+		promise(p.fragment == TRIPOD_FRAGMENT_LATER &&
+			p.tuple.kind == TRIPOD_KIND_FRAGMENT);
+		promise(p.hash == toeplitz_tuple(&p.tuple));
 	}
 	free(p.data);
 }
@@ -145,7 +152,7 @@ static void parse_control(const uint8_t *data, size_t size, uint8_t flags, uint1
 {
 	struct tripod_packet p = copy_of(data, size, flags, vlan);
 	int r = parse_fabric(&p, 7117);
-	promise(r >= PARSE_CONTROL && r < COUNTERS);
+	promise(r >= PARSE_CONTROL && r < COUNTERS && p.fragment == TRIPOD_WHOLE);
 	promise(r < 0 || (r >= C_drop_truncated && r <= C_drop_icmp_type));
 	promise(r != PARSE_FLOW && r != PARSE_ICMP_ERROR);
 	if (r == PARSE_BFD || r == PARSE_CONTROL) {

@@ -17,7 +17,7 @@
 
 #define MUTATIONS 120000
 #define ROOM 2048
-#define KINDS 7 // parse_kind counts down to -7
+#define KINDS 8 // parse_kind counts down to -8
 
 struct tally {
 	unsigned kinds[KINDS];
@@ -48,7 +48,7 @@ static size_t any_frame(struct rng *r, uint8_t *buf)
 	bool v6 = !tripod_addr_is_v4(&t.src);
 	size_t len, cut;
 	char text[TRIPOD_ADDR_STRLEN];
-	switch (rng_below(r, 8)) {
+	switch (rng_below(r, 9)) {
 	case 0:
 		return frames_arp(buf, ROOM, 1, FRAMES_SRC_MAC, "203.0.113.2", NULL, "203.0.113.1");
 	case 1:
@@ -66,6 +66,17 @@ static size_t any_frame(struct rng *r, uint8_t *buf)
 			&(struct frame_spec){.src = v6 ? "2001:db8::9" : "192.0.2.9", .dst = text},
 			(uint8_t)(v6 ? 1 + rng_below(r, 4) : 3 + 8 * rng_below(r, 2)), 0, 1400,
 			quoted, cut);
+	case 5: { // one that is cut, or has a fragment header
+		uint8_t whole[ROOM];
+		s.vlan_tag = 0;
+		s.pad = false;
+		s.payload_len += 8;
+		len = frames_build(whole, ROOM, &s) - FRAMES_L3 - (v6 ? 40 : 20);
+		size_t from = rng_below(r, (uint32_t)len / 8) * 8;
+		size_t to = from + rng_below(r, (uint32_t)(len - from) / 8 + 1) * 8;
+		return frames_fragment(buf, ROOM, whole, len + FRAMES_L3 + (v6 ? 40 : 20),
+			(uint32_t)rng_next(r), from, (rng_below(r, 3) ? to : len) - from);
+	}
 	case 4: // control and BFD
 		t.proto = IPPROTO_UDP;
 		t.dport = htons(rng_below(r, 2) ? 7117 : 3784);
@@ -120,8 +131,8 @@ static void test_mutations(void **state)
 	// The generator reaches what it is there for.
 	static const enum counter SEEN[] = {C_drop_truncated, C_drop_vlan_stacked, C_drop_ethertype,
 		C_drop_ip_version, C_drop_ip_header, C_drop_ip_address, C_drop_ip_options,
-		C_drop_fragment, C_drop_protocol, C_drop_l4_header, C_drop_l4_checksum,
-		C_drop_icmp_type};
+		C_drop_fragment, C_drop_fragment_tcp, C_drop_protocol, C_drop_l4_header,
+		C_drop_l4_checksum, C_drop_icmp_type};
 	for (size_t i = 0; i < sizeof(SEEN) / sizeof(SEEN[0]); i++) {
 		if (t.counters[SEEN[i]] == 0)
 			fail_msg("never seen: %s", counter_names[SEEN[i]]);
@@ -130,6 +141,7 @@ static void test_mutations(void **state)
 	assert_in_range(t.kinds[-PARSE_ICMP_ERROR - 1], MUTATIONS / 50, MUTATIONS);
 	assert_in_range(t.kinds[-PARSE_ND - 1], MUTATIONS / 100, MUTATIONS);
 	assert_in_range(t.kinds[-PARSE_ARP - 1], MUTATIONS / 100, MUTATIONS);
+	assert_in_range(t.kinds[-PARSE_FRAGMENT - 1], MUTATIONS / 100, MUTATIONS);
 }
 
 static void read_file(const char *path, void *arg)
@@ -169,7 +181,7 @@ static void test_traces(void **state)
 	}
 	assert_in_range(t.frames, 1000, UINT32_MAX);
 	assert_int_not_equal(t.kinds[-PARSE_FLOW - 1], 0);
-	assert_int_not_equal(t.counters[C_drop_fragment], 0);
+	assert_int_not_equal(t.kinds[-PARSE_FRAGMENT - 1], 0);
 	assert_int_not_equal(t.counters[C_drop_vlan_stacked], 0);
 }
 

@@ -31,10 +31,10 @@ static int parse_exact(const uint8_t *frame, size_t len, struct tripod_packet *p
 static const char *result_name(int r)
 {
 	static const char *const KINDS[] = {
-		"flow", "icmp_error", "arp", "nd", "bfd", "control", "local"};
+		"flow", "icmp_error", "arp", "nd", "bfd", "control", "local", "fragment"};
 	if (r >= 0 && r < COUNTERS)
 		return counter_names[r];
-	return r < 0 && r >= -7 ? KINDS[-r - 1] : "no result at all";
+	return r < 0 && r >= -8 ? KINDS[-r - 1] : "no result at all";
 }
 
 #define assert_result(expected, got) assert_string_equal(result_name(got), result_name(expected))
@@ -210,8 +210,10 @@ static const struct patch PATCHES[] = {
 	{"total beyond the frame", IPPROTO_TCP, false, 2, {0, 51}, 2, false, C_drop_truncated},
 	{"total far beyond", IPPROTO_TCP, false, 2, {0xff, 0xff}, 2, false, C_drop_truncated},
 	{"reserved flag", IPPROTO_TCP, false, 6, {0x80}, 1, false, C_drop_ip_header},
-	{"first fragment", IPPROTO_TCP, false, 6, {0x20, 0}, 2, false, C_drop_fragment},
-	{"later fragment", IPPROTO_TCP, false, 6, {0, 1}, 2, false, C_drop_fragment},
+	{"fragment of no whole units", IPPROTO_UDP, false, 6, {0x20, 0}, 2, false, C_drop_fragment},
+	{"later fragment of TCP", IPPROTO_TCP, false, 6, {0, 1}, 2, false, C_drop_fragment_tcp},
+	{"later fragment", IPPROTO_UDP, false, 6, {0, 1}, 2, false, PARSE_FRAGMENT},
+	{"later fragment of ICMP", IPPROTO_ICMP, false, 6, {0, 1}, 2, false, PARSE_FRAGMENT},
 	{"don't fragment", IPPROTO_TCP, false, 6, {0x40, 0}, 2, false, PARSE_FLOW},
 	{"may be fragmented", IPPROTO_TCP, false, 6, {0, 0}, 2, false, PARSE_FLOW},
 	{"IPv4 checksum", IPPROTO_TCP, false, 10, {0xaa, 0xaa}, 2, true, C_drop_ip_checksum},
@@ -246,7 +248,6 @@ static const struct patch PATCHES[] = {
 	{"routing", IPPROTO_TCP, true, 6, {43}, 1, false, C_drop_ip_options},
 	{"destination options", IPPROTO_TCP, true, 6, {60}, 1, false, C_drop_ip_options},
 	{"mobility", IPPROTO_TCP, true, 6, {135}, 1, false, C_drop_ip_options},
-	{"fragment", IPPROTO_TCP, true, 6, {44}, 1, false, C_drop_fragment},
 	{"ESP", IPPROTO_TCP, true, 6, {50}, 1, false, C_drop_protocol},
 	{"no next header", IPPROTO_TCP, true, 6, {59}, 1, false, C_drop_protocol},
 	{"ICMP over IPv6", IPPROTO_TCP, true, 6, {1}, 1, false, C_drop_protocol},
@@ -284,6 +285,174 @@ static void test_patches(void **state)
 			fail_msg("%s (%s): %s instead of %s", c->what, c->v6 ? "IPv6" : "IPv4",
 				result_name(r), result_name(c->expected));
 	}
+}
+
+// ---- Fragments ----
+
+struct cut {
+	const char *what;
+	uint8_t proto;
+	unsigned offset, size; // of the 88 bytes behind the IP header
+	int at; // byte behind the IP header (of IPv6: behind the fragment header) that is changed; -1: none
+	uint8_t value;
+	int v4, v6; // what is expected
+};
+
+static const struct cut CUTS[] = {
+	{"first", IPPROTO_UDP, 0, 48, -1, 0, PARSE_FLOW, PARSE_FLOW},
+	{"first, headers alone", IPPROTO_UDP, 0, 8, -1, 0, PARSE_FLOW, PARSE_FLOW},
+	{"first of echo", IPPROTO_ICMP, 0, 48, -1, 0, PARSE_FLOW, PARSE_FLOW},
+	{"middle", IPPROTO_UDP, 40, 16, -1, 0, PARSE_FRAGMENT, PARSE_FRAGMENT},
+	{"last", IPPROTO_UDP, 80, 8, -1, 0, PARSE_FRAGMENT, PARSE_FRAGMENT},
+	{"last, half a unit", IPPROTO_UDP, 80, 4, -1, 0, C_drop_fragment, C_drop_fragment},
+	{"middle of echo", IPPROTO_ICMP, 40, 16, -1, 0, PARSE_FRAGMENT, PARSE_FRAGMENT},
+	{"half a unit, and more", IPPROTO_UDP, 0, 44, -1, 0, C_drop_fragment, C_drop_fragment},
+	{"no byte", IPPROTO_UDP, 40, 0, -1, 0, C_drop_fragment, C_drop_fragment},
+	{"UDP that ends with it", IPPROTO_UDP, 0, 48, 5, 48, C_drop_l4_header, C_drop_l4_header},
+	{"UDP that goes on", IPPROTO_UDP, 0, 48, 5, 49, PARSE_FLOW, PARSE_FLOW},
+	{"an error", IPPROTO_ICMP, 0, 48, 0, 3, C_drop_icmp_type, C_drop_icmp_type},
+	{"first of TCP", IPPROTO_TCP, 0, 48, -1, 0, C_drop_fragment_tcp, C_drop_fragment_tcp},
+	{"last of TCP", IPPROTO_TCP, 48, 40, -1, 0, C_drop_fragment_tcp, C_drop_fragment_tcp},
+	{"another protocol", 132, 0, 48, -1, 0, C_drop_protocol, C_drop_protocol},
+};
+
+static size_t cut_frame(
+	uint8_t *buf, size_t room, bool v6, uint8_t proto, unsigned offset, unsigned size)
+{
+	uint8_t whole[256];
+	struct frame_spec s = spec(V4, proto);
+	if (v6)
+		s = spec(V6, proto);
+	s.payload_len = proto == IPPROTO_TCP ? 68 : proto == 132 ? 88 : 80;
+	size_t len = frames_build(whole, sizeof(whole), &s);
+	return frames_fragment(buf, room, whole, len, 0x0a0b0c0d, offset, size);
+}
+
+static void test_fragments(void **state)
+{
+	for (size_t i = 0; i < 2 * sizeof(CUTS) / sizeof(CUTS[0]); i++) {
+		const struct cut *c = &CUTS[i / 2];
+		bool v6 = i & 1;
+		uint8_t buf[256];
+		struct tripod_packet p;
+		size_t len = cut_frame(buf, sizeof(buf), v6, c->proto, c->offset, c->size);
+		if (c->at >= 0)
+			buf[L3 + (v6 ? 48 : 20) + c->at] = c->value;
+		int r = parse_exact(buf, len, &p), expected = v6 ? c->v6 : c->v4;
+		if (r != expected)
+			fail_msg("%s (%s): %s instead of %s", c->what, v6 ? "IPv6" : "IPv4",
+				result_name(r), result_name(expected));
+		assert_int_equal(p.l4, L3 + (v6 ? 48 : 20));
+		if (r == PARSE_FLOW) {
+			assert_int_equal(p.fragment, TRIPOD_FRAGMENT_FIRST);
+			assert_int_equal(p.payload_len, c->size - 8);
+			assert_int_equal(p.tuple.kind, TRIPOD_KIND_CONNECTION);
+			assert_int_not_equal(p.tuple.sport, 0);
+		} else if (r == PARSE_FRAGMENT) {
+			assert_int_equal(p.fragment, TRIPOD_FRAGMENT_LATER);
+			assert_int_equal(p.tuple.kind, TRIPOD_KIND_FRAGMENT);
+			assert_int_equal(ntohs(p.tuple.dport), 0x0c0d);
+			assert_int_equal(ntohs(p.tuple.sport), v6 ? 0x0a0b : 0);
+		}
+		if (r < 0)
+			assert_int_equal(p.hash, toeplitz_tuple(&p.tuple));
+	}
+}
+
+// All fragments of a datagram have one key, whatever is in them; of no other datagram.
+static void test_fragment_key(void **state)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		uint8_t buf[256];
+		struct tripod_packet p;
+		size_t len = cut_frame(buf, sizeof(buf), v6, IPPROTO_UDP, 0, 40);
+		assert_result(PARSE_FLOW, parse_exact(buf, len, &p));
+		p.data = buf;
+		struct tripod_tuple key = parse_fragment_key(&p, &p.tuple);
+		for (unsigned offset = 40; offset < 88; offset += 16) {
+			len = cut_frame(buf, sizeof(buf), v6, IPPROTO_UDP, offset, 16);
+			assert_result(PARSE_FRAGMENT, parse_exact(buf, len, &p));
+			assert_true(tripod_tuple_equal(&p.tuple, &key));
+			buf[L3 + (v6 ? 47 : 5)]++; // identification
+			frames_fix(buf, len);
+			assert_result(PARSE_FRAGMENT, parse_exact(buf, len, &p));
+			assert_false(tripod_tuple_equal(&p.tuple, &key));
+		}
+		len = cut_frame(buf, sizeof(buf), v6, IPPROTO_ICMP, 40, 16);
+		assert_result(PARSE_FRAGMENT, parse_exact(buf, len, &p));
+		assert_false(tripod_tuple_equal(&p.tuple, &key));
+	}
+}
+
+static void test_fragment_limits(void **state)
+{
+	uint8_t buf[1700];
+	struct tripod_packet p;
+	for (int v6 = 0; v6 < 2; v6++) {
+		unsigned at = L3 + (v6 ? 42 : 6);
+		// Behind the last byte that a datagram can have.
+		size_t len = cut_frame(buf, sizeof(buf), v6, IPPROTO_UDP, 80, 8);
+		for (int more = 0; more < 2; more++) {
+			unsigned field =
+				v6 ? (unsigned)(0xfff8 - 8 * more) : 0x1ffdu - (unsigned)more;
+			buf[at] = (uint8_t)(field >> 8);
+			buf[at + 1] = (uint8_t)field;
+			frames_fix(buf, len);
+			assert_result(
+				more ? PARSE_FRAGMENT : C_drop_fragment, parse_exact(buf, len, &p));
+		}
+		len = cut_frame(buf, sizeof(buf), v6, IPPROTO_UDP, 40, 8);
+		buf[L3 + (v6 ? 8 : 12)] = v6 ? 0xff : 127; // source
+		frames_fix(buf, len);
+		assert_result(C_drop_ip_address, parse_exact(buf, len, &p));
+	}
+}
+
+// IPv6 with a fragment header, and not cut: as without it (RFC 6946).
+static void test_atomic_fragments(void **state)
+{
+	static const struct {
+		uint8_t proto, checksum, flags, spoil; // spoil: of the first byte
+		int expected;
+	} CASES[] = {{IPPROTO_TCP, 16, TRIPOD_TCP_SYN, 0, PARSE_FLOW},
+		{IPPROTO_TCP, 16, TRIPOD_TCP_SYN, 1, C_drop_l4_checksum},
+		{IPPROTO_UDP, 6, 0, 0, PARSE_FLOW}, {IPPROTO_ICMP, 2, 0, 0, PARSE_FLOW},
+		{IPPROTO_ICMP, 2, 0, 1, C_drop_l4_checksum}, {132, 0, 0, 0, C_drop_protocol}};
+	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+		uint8_t whole[256], buf[256];
+		struct tripod_packet p, q;
+		struct frame_spec s = spec(V6, CASES[i].proto);
+		s.tcp_flags = CASES[i].flags;
+		s.payload_len = 30;
+		size_t len = frames_build(whole, sizeof(whole), &s);
+		int r = parse_exact(whole, len, &q);
+		len = frames_fragment(buf, sizeof(buf), whole, len, 7, 0, len - L3 - 40);
+		buf[L3 + 48] ^= CASES[i].spoil;
+		assert_result(CASES[i].expected, parse_exact(buf, len, &p));
+		if (p.fragment != TRIPOD_WHOLE)
+			fail_msg("not whole");
+		if (CASES[i].expected == PARSE_FLOW) {
+			assert_result(PARSE_FLOW, r);
+			assert_true(tripod_tuple_equal(&p.tuple, &q.tuple));
+			assert_int_equal(p.payload_len, 30);
+			uint16_t field;
+			memcpy(&field, buf + p.l4 + CASES[i].checksum, 2);
+			p.data = buf;
+			assert_int_equal(checksum_l4(&p), field);
+		}
+		for (size_t cut = L3 + 40; cut < L3 + 48; cut++) { // inside the fragment header
+			buf[L3 + 5] = (uint8_t)(cut - L3 - 40);
+			assert_result(C_drop_truncated, parse_exact(buf, cut, &p));
+		}
+	}
+	// Neighbour discovery has no such header (RFC 6980).
+	uint8_t whole[256], buf[256];
+	struct tripod_packet p;
+	size_t len = frames_nd(whole, sizeof(whole), 135, FRAMES_SRC_MAC, "2001:db8::2",
+		"2001:db8::1", "2001:db8::1");
+	assert_result(PARSE_ND, parse_exact(whole, len, &p));
+	len = frames_fragment(buf, sizeof(buf), whole, len, 7, 0, len - L3 - 40);
+	assert_result(C_drop_fragment, parse_exact(buf, len, &p));
 }
 
 static void test_nic_has_verified(void **state)
@@ -603,6 +772,10 @@ int main(void)
 		cmocka_unit_test(test_truncated_transport),
 		cmocka_unit_test(test_padding_is_tolerated),
 		cmocka_unit_test(test_patches),
+		cmocka_unit_test(test_fragments),
+		cmocka_unit_test(test_fragment_key),
+		cmocka_unit_test(test_fragment_limits),
+		cmocka_unit_test(test_atomic_fragments),
 		cmocka_unit_test(test_nic_has_verified),
 		cmocka_unit_test(test_ethertypes),
 		cmocka_unit_test(test_mtu),

@@ -397,7 +397,7 @@ struct tripod_packet *tripod_packet_new(
 {
 	struct shard *s = call->shard;
 	uint16_t l4_size = p->tuple.proto == IPPROTO_TCP ? 20 : 8;
-	uint16_t head = (uint16_t)(p->l4 + l4_size);
+	uint16_t head = (uint16_t)(p->l3 + (p->v6 ? 40 : 20) + l4_size);
 	struct frame f;
 
 	run_emit_end(s);
@@ -418,11 +418,10 @@ struct tripod_packet *tripod_packet_new(
 	q->buf = f.buf;
 	q->room = f.room;
 	q->len = (uint16_t)(head + size);
-	q->payload = head;
 	q->payload_len = size;
 	q->ttl = 64;
 	q->flags = 0;
-	memcpy(q->data, p->data, head);
+	packet_head(q, p, l4_size);
 	memset(q->data + q->payload, 0, size);
 	if (p->tuple.proto == IPPROTO_TCP)
 		q->data[q->l4 + 12] = 5 << 4; // no options

@@ -139,7 +139,7 @@ static void fabric(struct shard *s, struct tripod_packet *p)
 		shard_done(s, p->buf);
 }
 
-// Sorts a frame by VLAN and kind. true: p is a packet of a flow, to be looked up here.
+// Sorts a frame by VLAN and kind. true: p is a packet of a flow, or a later fragment, to be looked up here.
 static bool classify(struct shard *s, const struct frame *f, struct tripod_packet *p)
 {
 	const struct node_conf *conf = s->conf;
@@ -191,13 +191,14 @@ static bool classify(struct shard *s, const struct frame *f, struct tripod_packe
 		shard_drop(s, p, kind >= 0 ? kind : C_drop_not_for_us);
 		return false;
 	}
-	if (kind != PARSE_FLOW && kind != PARSE_ICMP_ERROR) {
+	if (kind != PARSE_FLOW && kind != PARSE_ICMP_ERROR && kind != PARSE_FRAGMENT) {
 		shard_done(s, p->buf);
 		return false;
 	}
 	if (kind == PARSE_ICMP_ERROR)
 		p->hash = toeplitz_tuple(&p->tuple);
-	else if (p->tuple.proto != IPPROTO_TCP && p->tuple.proto != IPPROTO_UDP && local_echo(s, p))
+	else if (kind == PARSE_FLOW && p->tuple.proto != IPPROTO_TCP &&
+		 p->tuple.proto != IPPROTO_UDP && local_echo(s, p))
 		return false;
 	unsigned worker = toeplitz_worker(p->hash, conf->workers);
 	if (worker != s->worker && !(p->flags & TRIPOD_PKT_HANDED)) {
@@ -308,6 +309,9 @@ static void ring_message(struct shard *s, unsigned from, const struct ring_messa
 		break;
 	case RING_KIND:
 		kind_ring(s, from, m);
+		break;
+	case RING_FRAGMENT:
+		fragment_ring(s, m);
 		break;
 	case RING_INDEX:
 	case RING_INDEX_FLUSH:
@@ -504,6 +508,7 @@ static void tick(struct shard *s)
 	next = min64(next, sync_tick(s));
 	next = min64(next, request_tick(s));
 	next = min64(next, kind_tick(s));
+	next = min64(next, fragment_tick(s));
 	next = min64(next, predict_tick(s));
 	next = min64(next, neigh_tick(&s->neigh, s->step, &s->counters[C_drop_neighbour_timeout]));
 	if (s->worker == 0) {
@@ -567,6 +572,7 @@ void shard_step(struct shard *s, struct step *step)
 	index_step(s);
 	kind_step(s);
 	run_again(s);
+	fragment_step(s);
 	if (s->ask_first != 0)
 		pull_send(s);
 	pull_none_flush(s);

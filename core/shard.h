@@ -7,6 +7,7 @@
 //   chain_set.c      the versions of the chain that this node holds
 //   run.c            a packet through the chain; the calls of the NF API
 //   forward.c        routes, next hops, hop limits, relay; everything that leaves goes through here
+//   fragment.c       later fragments of datagrams
 //   census.c         how many there are of what
 //   local.c          what is meant for the gateway itself: ARP, ND, echo, BFD
 //   hpsms/control.c  control messages in, heartbeats, who is alive
@@ -32,6 +33,7 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 
+#include "core/fragment.h"
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
 #include "core/hpsms/fetch.h"
@@ -73,6 +75,7 @@ enum ring_type {
 	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
 	RING_INDEX_FLUSHED, // ... it has
 	RING_KIND, // an item of a KIND message, between workers of one node
+	RING_FRAGMENT, // the first fragment of a datagram has been forwarded
 };
 
 struct ring_message {
@@ -104,6 +107,7 @@ struct ring_message {
 		struct {
 			uint8_t size, bytes[WIRE_KIND_SMALL];
 		} kind;
+		struct wire_fragment fragment;
 	};
 };
 
@@ -287,11 +291,15 @@ struct shard {
 	struct requests requests;
 	struct kinds kinds;
 	unsigned trims; // copies whose end may still be asked for in this tick
+	unsigned compares; // connections that may still be asked for in this tick (compare.c)
+	bool comparing; // ... in this walk through the table
+	uint64_t compare_ns; // ... and again in a walk that begins after this
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
 	uint32_t repair_owed; // records of that kind found in this round
 	uint64_t relay_tokens_ns;
+	struct fragments fragments;
 
 	struct neigh_table neigh;
 	uint64_t next_tick_ns;
@@ -597,10 +605,14 @@ void packet_swap(struct tripod_packet *p);
 void packet_finish(struct tripod_packet *p);
 void forward_reset(struct shard *s, struct tripod_packet *p); // RST for an unknown TCP packet
 
+// The headers of p, up to n bytes of the transport's, in q->data: of a packet that is no fragment,
+// whatever p is. q is a copy of p but for its buffer.
+void packet_head(struct tripod_packet *q, const struct tripod_packet *p, unsigned n);
+
 // ---- local.c ----
 void local_resolve(struct shard *s, struct tripod_packet *p, enum neigh_net net);
 bool local_owns(const struct shard *s, enum tripod_direction side, const struct tripod_addr *a);
-bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered
+bool local_echo(struct shard *s, struct tripod_packet *p); // true: answered, or dropped
 void local_bfd(struct shard *s, struct tripod_packet *p);
 uint64_t local_tick(struct shard *s); // worker 0: BFD; returns when next
 void local_learned(struct shard *s, enum neigh_net net, const struct tripod_addr *a,
@@ -739,6 +751,14 @@ void trim_begin(struct shard *s); // of a walk
 void trim_look(
 	struct shard *s, uint32_t i); // has record i, mastered here, more copies than it needs?
 void trim_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+// These have copies of record i and no place among its holders: they are to forget them.
+void trim_dismiss(struct shard *s, uint32_t i, uint64_t nodes);
+// These, and those that write a part of record i, get a place among its holders, if need be others'.
+void trim_list(struct shard *s, uint32_t i, uint64_t nodes);
+
+// ---- hpsms/compare.c ----
+void compare_begin(struct shard *s); // of a tick, or of a walk
+void compare_look(struct shard *s, uint32_t i); // has a node record i that is no holder?
 
 // ---- hpsms/place.c ----
 // Holders of record i, this node not counted, that should keep their copies: those to which its packets would go, and
@@ -780,6 +800,7 @@ void index_init(struct index *ix, struct arena *a, const struct node_conf *conf)
 void index_shard_init(struct shard *s, struct arena *a);
 // Record i may have to be announced: when it is no longer young, or when somebody asks.
 void index_young(struct shard *s, uint32_t i);
+void index_at_once(struct shard *s, uint32_t i); // ... now, if the budget allows
 // Record i goes. false: the ring to worker 0 is full; try again later.
 bool index_forget(struct shard *s, uint32_t i);
 void index_ring(struct shard *s, unsigned from, const struct ring_message *m);
@@ -879,6 +900,8 @@ static inline void kind_review(struct shard *s, uint32_t i)
 
 static inline void forward_out(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
+	if (__builtin_expect(p->fragment, 0))
+		fragment_first(s, p, i, dir);
 	if (__builtin_expect(store_conn(&s->store, i)->flags & CONN_SYNCING, 0) &&
 		sync_wait_out(s, p, i, dir, true))
 		return;

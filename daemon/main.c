@@ -23,6 +23,7 @@
 #include "config/help.h"
 #include "config/keys.h"
 #include "config/rack.h"
+#include "core/fragment.h"
 #include "daemon/boot.h"
 #include "daemon/chains.h"
 #include "daemon/control.h"
@@ -276,7 +277,7 @@ static void port_conf_fill(const struct tripodd *t, struct port_conf *pc)
 		.workers = conf->workers,
 		.mtu = conf->side[0].mtu > conf->side[1].mtu ? conf->side[0].mtu
 							     : conf->side[1].mtu,
-		.held = conf->waiting + conf->sync_packets,
+		.held = conf->waiting + conf->sync_packets + FRAGMENT_WAITS,
 	};
 	if (pc->mtu < 1500)
 		pc->mtu = 1500; // control messages

@@ -234,6 +234,8 @@ static void each_held(struct shard *s, void (*fn)(struct world *w, void *buf), s
 		fn(w, s->waiting[k].frame.buf);
 	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
 		fn(w, sync_buffer(s, k));
+	for (uint32_t k = 0; k < FRAGMENT_WAITS; k++)
+		fn(w, fragment_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {

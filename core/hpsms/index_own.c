@@ -499,6 +499,13 @@ void index_young(struct shard *s, uint32_t i)
 		count(s, C_index_full);
 }
 
+void index_at_once(struct shard *s, uint32_t i)
+{
+	// Where it is queued, nothing is left to be done for it.
+	if (index_on(s) && stands(s, i, true))
+		announce(s, i);
+}
+
 bool index_forget(struct shard *s, uint32_t i)
 {
 	struct index_shard *x = &s->index;

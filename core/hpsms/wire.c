@@ -34,7 +34,8 @@ static bool header_valid(const struct wire_header *h)
 		      h->type == WIRE_ASK || h->type == WIRE_PREDICATE;
 	bool to_one = h->type == WIRE_LOG || h->type == WIRE_LACK || h->type == WIRE_REQUEST ||
 		      h->type == WIRE_APPLIED || h->type == WIRE_CONFIRM || h->type == WIRE_KIND ||
-		      h->type == WIRE_FORGET || h->type == WIRE_FORGOT; // worker
+		      h->type == WIRE_FORGET || h->type == WIRE_FORGOT ||
+		      h->type == WIRE_FRAGMENT; // worker
 	if (h->length < WIRE_HEADER_SIZE + WIRE_TAG_SIZE || h->length > WIRE_MESSAGE_MAX ||
 		h->boot == 0)
 		return false;
@@ -63,6 +64,7 @@ static bool header_valid(const struct wire_header *h)
 	case WIRE_KIND:
 	case WIRE_FORGET:
 	case WIRE_FORGOT:
+	case WIRE_FRAGMENT:
 	case WIRE_CONFIRM:
 		return h->count > 0 && h->seq == 0;
 	case WIRE_PREDICATE:

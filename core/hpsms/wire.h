@@ -41,7 +41,8 @@ enum wire_type {
 	WIRE_KIND = 17, // state of other keys than a connection's: questions, answers and copies
 	WIRE_FORGET = 18, // to holders: copies that are not needed any more
 	WIRE_FORGOT = 19, // answer: they are gone
-	WIRE_TYPE_MAX = WIRE_FORGOT,
+	WIRE_FRAGMENT = 20, // datagrams in fragments: with which addresses the first has left
+	WIRE_TYPE_MAX = WIRE_FRAGMENT,
 };
 
 struct wire_header {
@@ -212,6 +213,15 @@ struct wire_forget {
 };
 int wire_put_forget(uint8_t *buf, size_t size, const struct wire_forget *f);
 int wire_get_forget(const uint8_t *buf, size_t len, struct wire_forget *f);
+
+// ---- wire_fragment.c ----
+struct wire_fragment {
+	struct tripod_tuple key; // of the kind TRIPOD_KIND_FRAGMENT, as its fragments arrive
+	struct tripod_addr src, dst; // as they leave; of the same family
+};
+#define WIRE_FRAGMENT_MAX 80 // bytes of the largest
+int wire_put_fragment(uint8_t *buf, size_t size, const struct wire_fragment *f);
+int wire_get_fragment(const uint8_t *buf, size_t len, struct wire_fragment *f);
 
 // ---- wire_kind.c ----
 enum wire_kind_op {

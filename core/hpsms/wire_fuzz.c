@@ -37,6 +37,7 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		struct wire_applied applied;
 		struct wire_kind kind;
 		struct wire_forget forget;
+		struct wire_fragment fragment;
 		struct wire_predicate predicate;
 		struct wire_confirm confirm;
 		uint64_t hash;
@@ -72,6 +73,10 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 	case WIRE_FORGOT:
 		n = wire_get_forget(data, len, &u.forget);
 		put = n < 0 ? n : wire_put_forget(again, sizeof(again), &u.forget);
+		break;
+	case WIRE_FRAGMENT:
+		n = wire_get_fragment(data, len, &u.fragment);
+		put = n < 0 ? n : wire_put_fragment(again, sizeof(again), &u.fragment);
 		break;
 	case WIRE_KIND:
 		n = wire_get_kind(data, len, &u.kind);

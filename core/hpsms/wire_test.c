@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -462,6 +463,66 @@ static void forget__bytes_as_documented(void **state)
 	assert_memory_equal(&got, &f, sizeof(f));
 }
 
+static void fragment__bytes_as_documented(void **state)
+{
+	static const uint8_t want[] = {
+		0x10, 17, 0, 0, 0x12, 0x34, 10, 1, 0, 9, 198, 51, 100, 7, 1, 203, 0, 113, 99};
+	struct wire_fragment f = {0}, got;
+	uint8_t b[WIRE_FRAGMENT_MAX];
+
+	f.key = (struct tripod_tuple){.proto = 17,
+		.kind = TRIPOD_KIND_FRAGMENT,
+		.direction = TRIPOD_OUTGOING,
+		.dport = htons(0x1234)};
+	tripod_addr_parse(&f.key.src, "10.1.0.9");
+	tripod_addr_parse(&f.key.dst, "198.51.100.7");
+	tripod_addr_parse(&f.src, "203.0.113.99");
+	f.dst = f.key.dst;
+	assert_int_equal(wire_put_fragment(b, sizeof(b), &f), sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+	for (size_t len = 0; len < sizeof(want); len++) {
+		assert_int_equal(wire_put_fragment(b, len, &f), -ENOSPC);
+		assert_int_equal(wire_get_fragment(want, len, &got), -EINVAL);
+	}
+	assert_int_equal(wire_get_fragment(want, sizeof(want), &got), sizeof(want));
+	assert_memory_equal(&got, &f, sizeof(f));
+	memcpy(b, want, sizeof(want));
+	b[14] = 2; // says that the destination is another one
+	assert_int_equal(wire_get_fragment(b, sizeof(want), &got), sizeof(want));
+	memcpy(b + 15, want + 10, 4); // and it is the same
+	assert_int_equal(wire_get_fragment(b, sizeof(want), &got), -EINVAL);
+	b[14] = 5;
+	assert_int_equal(wire_get_fragment(b, sizeof(want), &got), -EINVAL);
+	tripod_addr_parse(&f.src, "2001:db8::1");
+	assert_int_equal(wire_put_fragment(b, sizeof(b), &f), -EINVAL);
+}
+
+static struct wire_fragment some_fragment(struct rng *r)
+{
+	bool v6 = rng_below(r, 2);
+	struct wire_fragment f = {.key = wire_random_tuple(r, v6)};
+
+	f.key.kind = TRIPOD_KIND_FRAGMENT;
+	f.src = rng_below(r, 2) ? f.key.src : wire_random_tuple(r, v6).src;
+	f.dst = rng_below(r, 2) ? f.key.dst : wire_random_tuple(r, v6).dst;
+	return f;
+}
+
+static void prop__fragments(void **state)
+{
+	struct rng r = {SEED};
+	for (unsigned i = 0; i < 20000; i++) {
+		struct wire_fragment f = some_fragment(&r), got;
+		uint8_t b[WIRE_FRAGMENT_MAX];
+		int n = wire_put_fragment(b, sizeof(b), &f);
+		assert_in_range(n, 15, WIRE_FRAGMENT_MAX);
+		for (int len = 0; len < n; len++)
+			assert_int_equal(wire_get_fragment(b, (size_t)len, &got), -EINVAL);
+		assert_int_equal(wire_get_fragment(b, sizeof(b), &got), n);
+		assert_memory_equal(&got, &f, sizeof(f));
+	}
+}
+
 static void prop__requests(void **state)
 {
 	struct rng r = {SEED};
@@ -486,7 +547,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	struct wire_header h = some_header();
 	static const uint8_t types[] = {WIRE_HELLO, WIRE_LOG, WIRE_PULL, WIRE_NONE, WIRE_GREET,
 		WIRE_REFUSED, WIRE_INDEX, WIRE_SNAPSHOT, WIRE_ASK, WIRE_CHAIN_ASK, WIRE_CHAIN,
-		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND, WIRE_FORGET, WIRE_FORGOT};
+		WIRE_REQUEST, WIRE_APPLIED, WIRE_KIND, WIRE_FORGET, WIRE_FORGOT, WIRE_FRAGMENT};
 	h.type = types[rng_below(r, sizeof(types))];
 	h.seq = h.type == WIRE_LOG ? 1 + rng_below(r, 1000) : 0;
 	bool whole = h.type == WIRE_INDEX || h.type == WIRE_SNAPSHOT; // count is of fingerprints
@@ -528,7 +589,10 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 		struct wire_applied applied = {request.hash, request.incarnation, request.seq};
 		struct wire_kind kind =
 			wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
-		if (h.type == WIRE_HELLO)
+		struct wire_fragment fragment = some_fragment(r);
+		if (h.type == WIRE_FRAGMENT)
+			n = wire_put_fragment(b + len, room, &fragment);
+		else if (h.type == WIRE_HELLO)
 			n = wire_put_hello(b + len, room, &hello);
 		else if (h.type == WIRE_FORGET || h.type == WIRE_FORGOT)
 			n = wire_put_forget(b + len, room,
@@ -603,6 +667,8 @@ int main(void)
 		cmocka_unit_test(request__bytes_as_documented),
 		cmocka_unit_test(forget__bytes_as_documented),
 		cmocka_unit_test(prop__requests),
+		cmocka_unit_test(fragment__bytes_as_documented),
+		cmocka_unit_test(prop__fragments),
 		cmocka_unit_test(prop__fuzz_target),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -306,6 +306,76 @@ size_t frames_nd(uint8_t *buf, size_t room, uint8_t type, const uint8_t mac[6], 
 	return finish(&w, 2, false);
 }
 
+// ---- Fragments ----
+
+size_t frames_fragment(uint8_t *buf, size_t room, const uint8_t *whole, size_t len, uint32_t id,
+	size_t offset, size_t size)
+{
+	struct writer w = {.buf = buf, .room = room, .v6 = get16(whole + 12) == 0x86dd};
+	const uint8_t *l3 = whole + FRAMES_L3;
+	size_t header = w.v6 ? 40 : 20;
+	bool more = FRAMES_L3 + header + offset + size < len;
+
+	check(offset % 8 == 0 && FRAMES_L3 + header + offset + size <= len, "no such fragment");
+	put_bytes(&w, whole, FRAMES_L3 + header);
+	w.l3 = FRAMES_L3;
+	w.l4 = w.len;
+	if (w.v6) {
+		put8(&w, l3[6]);
+		put8(&w, 0);
+		put16(&w, (uint16_t)(offset | more));
+		put32(&w, id);
+		buf[FRAMES_L3 + 6] = IPPROTO_FRAGMENT;
+	} else {
+		set16(buf + FRAMES_L3 + 4, (uint16_t)id);
+		set16(buf + FRAMES_L3 + 6, (uint16_t)(offset / 8 | (more ? 0x2000 : 0)));
+		set16(buf + FRAMES_L3 + 10, 0);
+	}
+	put_bytes(&w, l3 + header + offset, size);
+	return finish(&w, -1, false);
+}
+
+bool frames_join(struct frames_join *j, const uint8_t *fragment, size_t len)
+{
+	const uint8_t *l3 = fragment + FRAMES_L3;
+	bool v6 = get16(fragment + 12) == 0x86dd;
+	size_t header = v6 ? 40 : 20, at = FRAMES_L3 + header + (v6 ? 8 : 0);
+	size_t field = v6 ? get16(l3 + 42) : get16(l3 + 6);
+	size_t first = v6 ? field / 8 : field & 0x1fff, units = (len - at + 7) / 8;
+	bool more = v6 ? field & 1 : field & 0x2000;
+
+	check(len > at && (!v6 || l3[6] == IPPROTO_FRAGMENT), "not a fragment");
+	check(v6 || sum_add(0, l3, 20) == 0xffff, "a fragment's header has a wrong checksum");
+	if (j->whole)
+		memset(j, 0, sizeof(*j));
+	for (size_t k = first; k < first + units; k++) {
+		j->units += !j->have[k];
+		j->have[k] = 1;
+	}
+	memcpy(j->bytes + FRAMES_L3 + header + first * 8, fragment + at, len - at);
+	if (first == 0)
+		memcpy(j->bytes, fragment, FRAMES_L3 + header);
+	if (!more) {
+		check(j->all == 0 || j->all == first + units, "a datagram with two ends");
+		j->all = first + units;
+		j->len = FRAMES_L3 + header + first * 8 + len - at;
+	}
+	if (j->all == 0 || j->units != j->all)
+		return false;
+	j->whole = true;
+	uint8_t *out = j->bytes + FRAMES_L3;
+	if (v6) {
+		out[6] = out[6] == IPPROTO_FRAGMENT ? l3[40] : out[6];
+		set16(out + 4, (uint16_t)(j->len - FRAMES_L3 - 40));
+	} else {
+		set16(out + 2, (uint16_t)(j->len - FRAMES_L3));
+		set16(out + 6, 0);
+		set16(out + 10, 0);
+		set16(out + 10, (uint16_t)~sum_add(0, out, 20));
+	}
+	return true;
+}
+
 void frames_packet(struct tripod_packet *p, uint8_t *buf, size_t len, size_t room, uint16_t vlan)
 {
 	check(len <= room && room <= UINT16_MAX, "len and room do not fit a packet");

@@ -67,6 +67,22 @@ void frames_packet(struct tripod_packet *p, uint8_t *buf, size_t len, size_t roo
 int frames_parse(struct tripod_packet *p, uint8_t *buf, size_t len, size_t room,
 	enum tripod_direction direction);
 
+// A fragment of an untagged IP frame: `size` bytes of what is behind its IP header, from `offset` on, of
+// which there must be as many.
+size_t frames_fragment(uint8_t *buf, size_t room, const uint8_t *whole, size_t len, uint32_t id,
+	size_t offset, size_t size);
+
+// A datagram that is put together again. Zeroed, or of the datagram before, and then begun anew.
+struct frames_join {
+	uint8_t bytes[FRAMES_L3 + 40 + 65535]; // the frame, without a fragment header
+	uint8_t have[8192]; // units of 8 bytes
+	size_t units, all; // that there are; that there will be, 0: not known yet
+	size_t len; // bytes of the frame, 0: not known yet
+	bool whole;
+};
+// true: with this fragment it is whole. What does not fit together aborts.
+bool frames_join(struct frames_join *j, const uint8_t *fragment, size_t len);
+
 // Makes the checksums right again after a test has changed bytes, as far as the lengths in the bytes
 // allow. A zero UDP checksum stays; what is no untagged IP frame is left alone.
 void frames_fix(uint8_t *frame, size_t len);

@@ -25,12 +25,14 @@ struct flight { // a frame on its way to a node
 	uint64_t at_ns;
 	uint16_t vlan, len;
 	uint8_t *bytes;
+	unsigned queue; // 1 + worker that receives it; 0: any
 };
 
 struct member_state {
 	struct node *node;
 	void *mem;
 	bool frozen, port_forced, port_up;
+	unsigned queue; // of frames from now on
 	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
 	const struct chain *chain; // current when it starts
@@ -166,10 +168,11 @@ static void side(struct side_conf *c, uint16_t vlan, const uint8_t mac[6], const
 		.relay_vlan = (uint16_t)(vlan + 1),
 		.mtu = 1500,
 		.gateway_v4 = addr(gateway, 0),
-		.n_routes = 1,
+		.n_routes = 2,
 	};
 	memcpy(c->gateway_mac, mac, 6);
 	tripod_prefix_parse(&c->route[0].to, "0.0.0.0/0");
+	tripod_prefix_parse(&c->route[1].to, "::/0"); // on link
 }
 
 // ---- Nodes ----
@@ -237,6 +240,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.pulls = r->conf.pulls ? r->conf.pulls : 512,
 		.pull_per_s = r->conf.pull_per_s ? r->conf.pull_per_s : 50000,
 		.relay_per_s = 100000,
+		.fragments = r->conf.fragments ? r->conf.fragments : 64,
 		.timers = r->conf.timers ? r->conf.timers : 64,
 		.nf_state_bytes = r->conf.nf_state_bytes,
 		.unknown_tcp_reset = r->conf.reset,
@@ -262,6 +266,8 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 	c.self.net[NEIGH_OUTSIDE].v4 = addr("203.0.113.%u", 11 + i);
 	c.self.net[NEIGH_INSIDE].vlan = 20;
 	c.self.net[NEIGH_INSIDE].v4 = addr("10.1.0.%u", 11 + i);
+	c.self.net[NEIGH_OUTSIDE].v6 = addr("2001:db8:a::%x", 11 + i);
+	c.self.net[NEIGH_INSIDE].v6 = addr("2001:db8:b::%x", 11 + i);
 	c.self.net[NEIGH_FABRIC].vlan = 30;
 	for (unsigned n = 0; n < r->conf.nodes; n++)
 		c.member[n] = (struct member_conf){.present = true,
@@ -297,6 +303,8 @@ static void each_held(struct shard *s, void (*fn)(struct rack *r, void *buf), st
 		fn(r, s->waiting[k].frame.buf);
 	for (uint32_t k = 1; k <= s->conf->sync_packets; k++)
 		fn(r, sync_buffer(s, k));
+	for (uint32_t k = 0; k < FRAGMENT_WAITS; k++)
+		fn(r, fragment_buffer(s, k));
 	for (unsigned o = 0; o < s->conf->workers; o++) {
 		const struct ring *ring = s->in[o];
 		for (uint32_t at = ring->tail; at != ring->head; at++) {
@@ -469,6 +477,11 @@ void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain)
 		abort();
 }
 
+void rack_receives(struct rack *r, unsigned i, int worker)
+{
+	r->m[i].queue = (unsigned)(worker + 1);
+}
+
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled)
 {
 	r->m[i].stalled[worker] = stalled;
@@ -515,7 +528,7 @@ static void fly(struct rack *r, unsigned to, uint16_t vlan, const uint8_t *bytes
 	if (r->n_flight == FLIGHT)
 		abort();
 	struct flight *f = &r->flight[r->n_flight++];
-	*f = (struct flight){to, r->now_ns + delay_ns, vlan, len, malloc(len)};
+	*f = (struct flight){to, r->now_ns + delay_ns, vlan, len, malloc(len), r->m[to].queue};
 	memcpy(f->bytes, bytes, len);
 }
 
@@ -582,9 +595,18 @@ static void to_host(struct rack *r, unsigned node, enum tripod_direction s, cons
 		fly(r, node, f->vlan, buf, (uint16_t)len, STEP_NS);
 		return;
 	}
-	if (kind == PARSE_ARP || r->n_inbox[s] == INBOX)
+	if (kind == PARSE_ND && neigh_parse(&p, &m) == 0 && m.what == NEIGH_REQUEST) {
+		memcpy(buf, f->data, f->len);
+		frames_packet(&p, buf, f->len, sizeof(buf), f->vlan);
+		if (parse_frame(&p, &limits, s, 0) != PARSE_ND || !neigh_answer(&p, &m, HOST_MAC))
+			abort();
+		fly(r, node, f->vlan, buf, p.len, STEP_NS);
 		return;
-	if (!r->conf.dirty && kind == PARSE_FLOW && !frames_checksums_right(f->data, f->len))
+	}
+	if (kind == PARSE_ARP || kind == PARSE_ND || r->n_inbox[s] == INBOX)
+		return;
+	if (!r->conf.dirty && kind == PARSE_FLOW && p.fragment == TRIPOD_WHOLE &&
+		!frames_checksums_right(f->data, f->len))
 		abort();
 	struct rack_arrival *a = &r->inbox[s][r->n_inbox[s]++];
 	*a = (struct rack_arrival){
@@ -664,7 +686,8 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 		struct flight f = r->flight[k];
 		// Any worker may receive any frame; the seed draws which.
 		if (f.to != i || f.at_ns > r->now_ns ||
-			rng_below(&r->rng, r->conf.workers - w) > 0) {
+			(f.queue != 0 ? f.queue != w + 1
+				      : rng_below(&r->rng, r->conf.workers - w) > 0)) {
 			r->flight[kept++] = f;
 			continue;
 		}

@@ -12,7 +12,7 @@
 #include "core/node.h"
 #include "core/testing/frames.h"
 
-#define RACK_NODES 8
+#define RACK_NODES 24
 #define RACK_CHAINS 16
 
 struct rack_conf {
@@ -42,6 +42,7 @@ struct rack_conf {
 	uint32_t udp_ms; // 0: 300 s
 	uint32_t embryonic; // 0: as many as connections
 	uint32_t waiting, pulls; // 0: 512
+	uint32_t fragments; // 0: 64
 	uint32_t timers; // 0: 64
 	uint32_t repair_per_s; // 0: 100000
 	uint32_t nf_state_bytes; // 0: those of the chain
@@ -88,6 +89,8 @@ const struct chain *rack_chain(struct rack *r); // the first one of all nodes
 
 // One worker of a node stands still, or goes on.
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled);
+// Frames that are sent to a node from now on come to the queue of this worker; -1: of any.
+void rack_receives(struct rack *r, unsigned i, int worker);
 // The switch does (not) use the node, whatever its state.
 void rack_port(struct rack *r, unsigned i, bool up);
 // The switch's prediction groups do without these nodes: their failure lasts. unmarked: it writes no places.

@@ -27,8 +27,18 @@ enum tripod_packet_flag {
 	TRIPOD_PKT_RSS = 1 << 5, // hash came from the NIC
 	// came from another worker, by an alias: the record is here or nowhere
 	TRIPOD_PKT_ALIAS = 1 << 6,
-	TRIPOD_PKT_STALE =
-		1 << 7, // lay in a queue for longer than the switch is patient: opens nothing
+	// lay in a queue for longer than the switch is patient: opens nothing; a message: for so long that
+	// what it is of may have ended and been forgotten
+	TRIPOD_PKT_STALE = 1 << 7,
+};
+
+// A datagram that a host or router has cut. Only the first fragment passes the chain; the others follow
+// its addresses.
+enum tripod_fragment {
+	TRIPOD_WHOLE = 0,
+	// The whole transport header, and of the payload (and in payload_len) what is in this packet.
+	TRIPOD_FRAGMENT_FIRST,
+	TRIPOD_FRAGMENT_LATER, // no NF sees it: there is no transport header, and tuple is its datagram's
 };
 
 struct tripod_packet {
@@ -48,13 +58,24 @@ struct tripod_packet {
 	uint8_t v6; // 1: IPv6, 0: IPv4
 	uint16_t ip_len; // bytes of the IP packet, header included
 	uint32_t hash; // symmetric Toeplitz hash of tuple as it arrived (0x6d5a key; paper, III-A2)
-	uint32_t reserved;
+	uint8_t fragment; // enum tripod_fragment
+	uint8_t reserved[3];
 	struct tripod_tuple tuple; // as the packet stands now: setters change it
 };
 
 static inline enum tripod_direction tripod_packet_direction(const struct tripod_packet *p)
 {
 	return (enum tripod_direction)p->tuple.direction;
+}
+
+// The protocol behind the IP header, and behind an IPv6 fragment header, by the bytes.
+static inline uint8_t tripod_packet_proto(const struct tripod_packet *p)
+{
+	const uint8_t *l3 = p->data + p->l3;
+
+	if (!p->v6)
+		return l3[9];
+	return l3[6] == 44 ? l3[40] : l3[6];
 }
 
 static inline const uint8_t *tripod_packet_payload(const struct tripod_packet *p)

@@ -26,6 +26,8 @@ enum tripod_kind_of_key {
 	TRIPOD_KIND_CONNECTION = 0,
 	TRIPOD_KIND_SHARE =
 		1, // what several connections share (struct tripod_kind): a part of a tuple
+	// one datagram in fragments: the ports are the halves of its identification
+	TRIPOD_KIND_FRAGMENT = 2,
 };
 
 // The key of one direction of a connection: the 5-tuple of its packets as they arrive, with the
