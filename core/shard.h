@@ -14,7 +14,6 @@
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
-//   hpsms/repair.c   copies that were lost are made again
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/request.c  what another node is asked to change in the shared part
@@ -33,6 +32,7 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 
+#include "core/chain_set.h"
 #include "core/fragment.h"
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
@@ -44,6 +44,7 @@
 #include "core/hpsms/predict.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
+#include "core/hpsms/sync.h"
 #include "core/icmp.h"
 #include "core/lives.h"
 #include "core/node.h"
@@ -58,7 +59,6 @@
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define PULL_HASH 4096
-#define SYNC_HASH 1024
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 
@@ -154,19 +154,6 @@ enum pull_state {
 	PULL_ASKING, // nodes have been asked for it
 	PULL_ROUND, // they have it not: what says a round of index sets?
 	PULL_FAILED, // nobody has it
-};
-
-struct parked;
-struct sync_queue;
-// Packets that wait until their state is acknowledged (hpsms/sync.c).
-struct sync {
-	struct parked *parked;
-	struct sync_queue *queues;
-	uint32_t hash[SYNC_HASH]; // first queue of each list, 0: none
-	uint32_t free_parked, free_queue;
-	uint32_t oldest, newest, used;
-	uint32_t ready; // queues to be looked at in this step
-	uint64_t responsive; // members that answered when it was last looked at
 };
 
 struct pull {
@@ -333,22 +320,6 @@ struct shard {
 	_Atomic uint32_t keys_taken; // generation; worker: wo, control: ro
 	_Alignas(64) _Atomic(struct conn_query *) posted; // control: w, worker: takes
 	_Atomic uint32_t chains_seen; // generation adopted; worker: wo, control: ro
-};
-
-// The chains of a node. Slots are filled, chosen and emptied by the control thread; each change is a
-// generation, which every worker adopts at the start of a step.
-struct chain_set {
-	_Atomic(const struct chain *) chain[CHAINS_MAX]; // control: w, workers: ro
-	_Atomic uint8_t current, closing; // control: w, workers: ro
-	_Atomic uint8_t announced; // bit k: slot k is to be current soon; control: w, worker 0: ro
-	_Atomic uint32_t generation; // control: w, workers: ro; written last
-	_Atomic uint8_t wanted; // bit k: a live member names it; worker 0: wo, control: ro
-
-	// Control thread: a slot on its way out, and since when each has had no use.
-	enum { CHAIN_SET_STAYS, CHAIN_SET_CLOSING, CHAIN_SET_EMPTIED } phase;
-	uint8_t leaving;
-	const struct chain *left;
-	uint64_t idle_ns[CHAINS_MAX];
 };
 
 struct node {
