@@ -853,8 +853,9 @@ enum pull_how {
 };
 bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
 // The connection is known here, but may have gone on elsewhere: the packet waits for what all members
-// say. true: taken.
-bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key);
+// say. true: taken. chance: nothing says so, and without budget to spare it goes on as it is.
+bool pull_check(
+	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
