@@ -147,6 +147,36 @@ static void lives__a_syn_passes_when_budget_is_short(void **state)
 	rack_free(r);
 }
 
+// A server that is far away answers late, and while nothing moves that says nothing.
+static void lives__a_late_answer_in_quiet_times(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+	struct flow f = flow_of(0, "10.1.0.101");
+	struct conn_view v;
+
+	rack_run_ms(r, 11000);
+	for (unsigned n = 0; n < 2; n++) {
+		unsigned asked = (unsigned)rack_counter(r, -1, C_pulls_sent);
+		f = flow_of(n, "10.1.0.101");
+		unsigned node = rack_hash(r,
+			&(struct frame_spec){
+				.src = f.client, .dst = FLOWS_VIP, .sport = f.port, .dport = 80},
+			TRIPOD_INCOMING);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 400);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 20);
+		assert_true(rack_conn(r, node, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+		assert_int_equal(rack_counter(r, -1, C_pulls_sent), asked + n);
+		rack_kill(r, (node + 1) % 3); // the second time something has moved
+		rack_run_ms(r, 500);
+		rack_start(r, (node + 1) % 3);
+		rack_run_ms(r, 1000);
+	}
+	rack_free(r);
+}
+
 // Sends in both directions what opens a connection, or ends it, without delay.
 static void quickly(struct rack *r, struct flow *f, bool end)
 {
@@ -314,6 +344,7 @@ int main(void)
 		cmocka_unit_test(lives__absurd_numbers_move_nothing),
 		cmocka_unit_test(lives__a_syn_at_the_former_master_asks),
 		cmocka_unit_test(lives__a_syn_passes_when_budget_is_short),
+		cmocka_unit_test(lives__a_late_answer_in_quiet_times),
 		cmocka_unit_test(lives__each_life_is_asked_for),
 		cmocka_unit_test(lives__a_syn_at_an_early_copy_asks),
 		cmocka_unit_test(lives__answered_elsewhere),
