@@ -718,6 +718,10 @@ void trim_begin(struct shard *s); // of a walk
 void trim_look(
 	struct shard *s, uint32_t i); // has record i, mastered here, more copies than it needs?
 void trim_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+// These have copies of record i and no place among its holders: they are to forget them.
+void trim_dismiss(struct shard *s, uint32_t i, uint64_t nodes);
+// These, and those that write a part of record i, get a place among its holders, if need be others'.
+void trim_list(struct shard *s, uint32_t i, uint64_t nodes);
 
 // ---- hpsms/compare.c ----
 void compare_begin(struct shard *s); // of a tick, or of a walk

@@ -155,7 +155,7 @@ void check_step(struct world *w, unsigned i, unsigned worker, const struct step 
 		enum tripod_direction side = frame->vlan == 10 ? TRIPOD_INCOMING : TRIPOD_OUTGOING;
 		struct peek p;
 		if ((frame->vlan != 10 && frame->vlan != 20) ||
-			!peek(frame->data, frame->len, side, &p) || p.icmp_error ||
+			!peek(frame->data, frame->len, side, &p) || p.icmp_error || p.later ||
 			flood_owns(&p.tuple))
 			continue;
 		// The answer's tuple, as it would arrive from where this packet goes.

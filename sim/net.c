@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+#include "sim/hosts_packet.h"
+#include "sim/pieces.h"
 #include "sim/world.h"
 
 #define MILLION 1000000u
@@ -137,7 +139,8 @@ static void to_node(struct world *w, unsigned i, struct bytes *b, uint16_t vlan,
 	deliver(w, e, b, workload ? w->o.workload_loss : w->o.fabric_loss, i, p);
 }
 
-void net_from_hosts(struct world *w, enum tripod_direction side, const uint8_t *bytes, uint16_t len)
+static void from_hosts(
+	struct world *w, enum tripod_direction side, const uint8_t *bytes, uint16_t len)
 {
 	struct bytes *b = net_bytes(w, bytes, len);
 	uint64_t at_ns = pass(w, &w->host_link[side], w->now_ns, len, HOST_RATE_MBPS, false);
@@ -156,6 +159,21 @@ void net_from_hosts(struct world *w, enum tripod_direction side, const uint8_t *
 		to_node(w, bytes[5] - 1u, b, vlan, at_ns, NULL);
 	}
 	net_bytes_release(w, b);
+}
+
+void net_from_hosts(struct world *w, enum tripod_direction side, const uint8_t *bytes, uint16_t len)
+{
+	unsigned n = w->o.cut_bytes == 0 ? 1 : pieces_of(bytes, len, w->o.cut_bytes);
+	uint8_t piece[HOSTS_FRAME_SIZE];
+
+	if (n == 1) {
+		from_hosts(w, side, bytes, len);
+		return;
+	}
+	w->pieces_id++;
+	for (unsigned k = 0; k < n; k++)
+		from_hosts(w, side, piece,
+			pieces_cut(piece, bytes, len, w->o.cut_bytes, w->pieces_id, k));
 }
 
 // ---- From nodes ----

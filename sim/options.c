@@ -151,6 +151,7 @@ static void draw_network(struct options *o)
 	o->reorder = reorder ? draw_log(o, "reorder", 1000, 100000) : 0;
 	o->reorder_us = reorder ? draw_log(o, "reorder by", 10, 3000) : 0;
 	o->corrupt = options_fault(o, FAULT_CORRUPT) ? draw_log(o, "corrupt", 100, 10000) : 0;
+	o->cut_bytes = chance(o, "cut", 12) ? 8 * draw(o, "cut bytes", 60, 130) : 0;
 	o->slow_us = options_fault(o, FAULT_SLOW) ? draw_log(o, "slow", 250, 4000) : 0;
 	o->flood_per_s = options_fault(o, FAULT_FLOOD)
 				 ? draw_log(o, "flood", 2000, large ? 20000 : 100000)
@@ -289,9 +290,9 @@ void options_print(const struct options *o, FILE *to)
 			fprintf(to, " %s", fault_names[f]);
 	}
 	fprintf(to,
-		"%s, loss %u/%u ppm, latency %u us, flush %u us, heartbeat %u ms, "
+		"%s%s, loss %u/%u ppm, latency %u us, flush %u us, heartbeat %u ms, "
 		"bfd %u ms, opens %u/s, open %u\n",
-		o->tiny ? ", tiny limits" : "", o->workload_loss, o->fabric_loss,
-		o->latency_ns / 1000, o->flush_us, o->heartbeat_ms, o->bfd_ms, o->hosts.opens_per_s,
-		o->hosts.connections_max);
+		o->tiny ? ", tiny limits" : "", o->cut_bytes != 0 ? ", fragments" : "",
+		o->workload_loss, o->fabric_loss, o->latency_ns / 1000, o->flush_us,
+		o->heartbeat_ms, o->bfd_ms, o->hosts.opens_per_s, o->hosts.connections_max);
 }

@@ -73,6 +73,8 @@ struct options {
 	uint32_t latency_ns, jitter_ns, rate_mbps, queue_us;
 	uint32_t workload_loss, fabric_loss, dup, reorder, reorder_us, corrupt;
 	uint32_t slow_us; // at most, of FAULT_SLOW; 0: never
+	uint32_t
+		cut_bytes; // datagrams are cut into fragments of so many (pieces.h); 0: they are not
 	uint32_t flood_per_s; // packets, of FAULT_FLOOD; 0: never
 	unsigned flood_kind; // enum flood_kind; FLOOD_KINDS: each has its own
 

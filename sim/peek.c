@@ -37,7 +37,7 @@ bool peek(const uint8_t *frame, unsigned len, enum tripod_direction side, struct
 
 	memset(out, 0, sizeof(*out));
 	t->direction = side;
-	if (len < ETHERNET + 28)
+	if (len < ETHERNET + 20)
 		return false;
 	bool v6 = get16(frame + 12) == 0x86dd;
 	if (v6 && len >= ETHERNET + 48) {
@@ -46,6 +46,12 @@ bool peek(const uint8_t *frame, unsigned len, enum tripod_direction side, struct
 		memcpy(t->dst.b, l3 + 24, 16);
 		l4 = l3 + 40;
 		total = get16(l3 + 4);
+		if (t->proto == IPPROTO_FRAGMENT && total > 8) {
+			t->proto = l3[40];
+			l4 += 8;
+			total -= 8;
+			out->later = get16(l3 + 42) >> 3 != 0;
+		}
 	} else if (get16(frame + 12) == 0x0800 && l3[0] == 0x45) {
 		uint32_t a;
 		t->proto = l3[9];
@@ -55,9 +61,15 @@ bool peek(const uint8_t *frame, unsigned len, enum tripod_direction side, struct
 		t->dst = tripod_addr_v4(a);
 		l4 = l3 + 20;
 		total = get16(l3 + 2) - 20u;
+		out->later = (get16(l3 + 6) & 0x1fff) != 0;
 	} else {
 		return false;
 	}
+	if (!out->later && frame + len < l4 + 8)
+		return false;
+	if (out->later)
+		return t->proto == IPPROTO_UDP || t->proto == IPPROTO_ICMP ||
+		       t->proto == IPPROTO_ICMPV6;
 	if (t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6)
 		return icmp(l4, v6, out);
 	if (t->proto != IPPROTO_TCP && t->proto != IPPROTO_UDP)

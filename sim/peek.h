@@ -11,8 +11,9 @@ struct peek {
 	uint16_t payload_len;
 	uint8_t tcp_flags;
 	bool icmp_error;
+	bool later; // fragment: no ports, and nothing but the tuple is set
 };
 
-// false: no IPv4 or IPv6 packet of TCP, UDP or ICMP. ICMP echo: both ports are the identifier; other
+// false: no IPv4 or IPv6 packet of TCP, UDP or ICMP. First fragments are like any packet. ICMP echo: both ports are the identifier; other
 // ICMP: no ports.
 bool peek(const uint8_t *frame, unsigned len, enum tripod_direction side, struct peek *out);

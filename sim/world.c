@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "sim/pieces.h"
+
 #define BEGIN_NS (100 * SEC) // nodes have been able to forget what was before
 #define WALK_NS (250 * MS)
 #define START_MAX_NS                                                                               \
@@ -88,8 +90,14 @@ static void to_hosts(struct world *w, const struct event *e)
 	}
 	w->totals.frames_to_hosts++;
 	if (w->hosts != NULL) {
-		hosts_rx(w->hosts, side, e->frame->data, e->frame->len, w->now_ns);
-		hosts_changed(w);
+		uint16_t len = e->frame->len;
+		const uint8_t *whole = w->pieces == NULL
+					       ? e->frame->data
+					       : pieces_join(w->pieces, e->frame->data, &len);
+		if (whole != NULL) {
+			hosts_rx(w->hosts, side, whole, len, w->now_ns);
+			hosts_changed(w);
+		}
 	}
 	net_bytes_release(w, e->frame);
 }
@@ -103,7 +111,7 @@ static void to_node(struct world *w, const struct event *e)
 		peek(e->frame->data, e->frame->len, inside ? TRIPOD_OUTGOING : TRIPOD_INCOMING,
 			&p)) {
 		trace_packet(&w->trace, w->now_ns, TRACE_RX, e->node, e->vlan % 10 == 1, &p);
-		if (e->vlan % 10 == 0 && !flood_owns(&p.tuple))
+		if (e->vlan % 10 == 0 && !flood_owns(&p.tuple) && !p.later)
 			check_pull_begins(w, e->node, &p);
 	}
 	node_run_arrive(w, e->node, e->worker, e->frame, e->vlan);
@@ -169,6 +177,7 @@ struct world *world_new(const struct options *o, FILE *trace)
 	w->mistaken.seed++;
 	w->now_ns = BEGIN_NS;
 	w->hosts_due_ns = UINT64_MAX;
+	w->pieces = o->cut_bytes != 0 ? pieces_new() : NULL;
 	struct rng mix = {.state = o->seed};
 	struct rng *all[] = {&w->net_rng, &w->fault_rng, &w->run_rng, &w->tie_rng, &w->node_rng,
 		&w->move_rng, &w->flood.rng};
@@ -200,6 +209,7 @@ void world_free(struct world *w)
 		free(b);
 	}
 	hosts_free(w->hosts);
+	pieces_free(w->pieces);
 	check_free(w);
 	trace_free(&w->trace);
 	for (unsigned v = 0; v < SIM_VERSIONS; v++)

@@ -118,6 +118,8 @@ struct world {
 	uint32_t slow_us; // so much longer takes what nodes tell each other
 	bool healed; // links are perfect from now on
 
+	struct pieces *pieces; // NULL: nothing is cut
+	uint32_t pieces_id;
 	struct hosts *hosts;
 	uint64_t hosts_due_ns;
 	uint32_t hosts_serial;

@@ -52,6 +52,9 @@ void compare_look(struct shard *s, uint32_t i)
 		return;
 	s->compares--;
 	count(s, C_copies_compared);
+	// There is no place for what is there. Who takes it for its own does not forget, and answers.
+	if (__builtin_popcountll(r->holders) == HOLDERS_MAX)
+		trim_dismiss(s, i, nodes);
 	for (; nodes != 0; nodes &= nodes - 1) {
 		if (!ask(s, (unsigned)__builtin_ctzll(nodes), key))
 			return; // the rest in the next walk

@@ -12,7 +12,7 @@
 #include "core/node.h"
 #include "core/testing/frames.h"
 
-#define RACK_NODES 8
+#define RACK_NODES 24
 #define RACK_CHAINS 16
 
 struct rack_conf {
