@@ -42,6 +42,7 @@
 #include "core/hpsms/member.h"
 #include "core/hpsms/place.h"
 #include "core/hpsms/predict.h"
+#include "core/hpsms/pull.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
 #include "core/hpsms/sync.h"
@@ -58,7 +59,6 @@
 #define MS 1000000ull // nanoseconds
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
-#define PULL_HASH 4096
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 
@@ -147,36 +147,6 @@ struct waiting {
 	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
 	uint32_t round; // of a packet that waits for a round of index sets
 	uint32_t fp; // ... the fingerprint of its tuple
-};
-
-enum pull_state {
-	PULL_FREE = 0,
-	PULL_ASKING, // nodes have been asked for it
-	PULL_ROUND, // they have it not: what says a round of index sets?
-	PULL_FAILED, // nobody has it
-};
-
-struct pull {
-	struct tripod_tuple key;
-	uint64_t hash;
-	uint64_t tried; // nodes asked so far
-	uint64_t denied; // of them, those that have said that they have it not
-	uint64_t awaited; // of them, those that have not answered
-	uint64_t started_ns, asked_ns;
-	uint32_t first, last; // waiting packets
-	uint32_t chain; // next in its hash list
-	uint8_t state; // enum pull_state
-	uint8_t n_waiting;
-	bool found; // somebody sent it, but may not have the newest
-	uint64_t found_ns; // ... when
-	bool ask; // stands in the list of what the next PULL messages ask for
-	bool checks; // the connection is known, and to be made sure of: everybody is asked
-	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
-	uint64_t life; // PULL_FAILED: what was here then
-	bool rounds; // when all asked have it not, a round may tell of others
-	uint32_t next_ask; // in that list
-	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
-	uint32_t fp;
 };
 
 struct node;
@@ -360,6 +330,8 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	// How often the switch's session with a node has changed, this one included, as far as is known.
+	_Atomic uint32_t port_changes; // worker 0: wo, workers: ro
 	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
 	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
@@ -822,14 +794,11 @@ bool ready_hearing(
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait
 // Algorithm 1 of the paper for a packet whose tuple is unknown here: it waits for the nodes that may
 // have the connection, or for a round of index sets. true: taken. false: nobody has it, go on.
-enum pull_how {
-	PULL_BLIND = 1, // members whose set is not here may have it
-	PULL_ROUNDS = 2, // members may have it and not have told yet
-};
 bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
 // The connection is known here, but may have gone on elsewhere: the packet waits for what all members
-// say. true: taken.
-bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key);
+// say. true: taken. chance: nothing says so, and without budget to spare it goes on as it is.
+bool pull_check(
+	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
