@@ -296,7 +296,7 @@ static void reopen__over_an_end_that_was_not_known(void **state)
 // Two nodes have opened one connection. The initiator takes the first answer that comes.
 static void reopen__opened_twice(void **state)
 {
-	enum { LATER, UNANSWERED, FIRST, NOT_HERE, NEXT_LIFE, GIVEN_UP, HOWS };
+	enum { LATER, UNANSWERED, FIRST, NEAR, NOT_HERE, NEXT_LIFE, GIVEN_UP, HOWS };
 	const uint8_t syn = TCP_DIR_SYN, answer = TCP_DIR_SYN | TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
@@ -322,8 +322,8 @@ static void reopen__opened_twice(void **state)
 			w.flags = 0;
 			w.dir[1].tcp_flags = 0;
 			w.dir[1].age_ms = how == UNANSWERED ? 20 : 0;
-		} else if (how == FIRST) {
-			w.dir[0].age_ms = w.dir[1].age_ms = 20;
+		} else if (how == FIRST || how == NEAR) {
+			w.dir[0].age_ms = how == FIRST ? 40 : 10; // 15 here
 		} else if (how == NOT_HERE) {
 			w.dir[0].age_ms = 40; // its SYN is older, too
 		}

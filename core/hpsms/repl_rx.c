@@ -8,6 +8,7 @@
 
 // So long an initiator may take to acknowledge the answer to its SYN, before that counts for nothing.
 #define OPENING_MS 1000
+#define NEWS_MS 10 // so old may be what a node hears of another
 
 static bool newer(const struct conn_version *a, const struct conn_version *b)
 {
@@ -283,12 +284,13 @@ static bool opened_twice(const struct shard *s, const struct conn *c, const stru
 	       (there || (here && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
 }
 
+// Both answered: the one whose SYN came first, by more than news take, or each node would hold its own for that.
 static bool has_first_answer(
 	const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
 	return (c->flags & CONN_ANSWERED) &&
 	       (!(w->flags & WIRE_RECORD_ANSWERED) ||
-		       repl_age_ms(s, c->dir[1].seen) > w->dir[1].age_ms);
+		       repl_age_ms(s, c->dir[0].seen) > w->dir[0].age_ms + NEWS_MS);
 }
 
 // What has been opened here and has had no answer, and of which nobody has been told, gives way to what
