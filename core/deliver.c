@@ -61,7 +61,10 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	bool opens;
 
 	if (p->flags & TRIPOD_PKT_RELAYED) {
-		shard_drop(s, p, C_drop_relay_loop);
+		// Who has relayed it has a record that names this node, which has restarted. Of stragglers there are few;
+		// fragments would be lost as long as they come.
+		if (!can_ask || !p->fragment || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
+			shard_drop(s, p, C_drop_relay_loop);
 		return;
 	}
 	switch (p->tuple.proto) {
@@ -166,7 +169,9 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	}
 	if (conn_masters(c, dir))
 		return true;
-	if (p->flags & TRIPOD_PKT_RELAYED) {
+	// A record that names this node from a former life: nobody has claimed it since, and what others relay comes
+	// here. It is taken over, or nobody would.
+	if ((p->flags & TRIPOD_PKT_RELAYED) && master != s->conf->id) {
 		shard_drop(s, p, C_drop_relay_loop);
 		return false;
 	}

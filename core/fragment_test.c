@@ -441,6 +441,34 @@ static void fragments__do_not_move_a_connection(void **state)
 	world_free(w);
 }
 
+// The master has restarted, and has forgotten all: records name it still, and fragments are relayed to it.
+static void fragments__reach_a_master_that_has_restarted(void **state)
+{
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct world *w = world_new((struct rack_conf){.nodes = 4, .seed = seed});
+		const struct way *way = &WAYS[0];
+		unsigned home = rack_hash(w->r, &way->s, way->from), other = (home + 1) % 4;
+
+		rack_send(w->r, way->from, &way->s);
+		rack_run_ms(w->r, 5);
+		struct datagram a = answer_to(w, &(struct datagram){.from = way->from}, 1, 100);
+		rack_inject(w->r, home, 20, a.bytes, a.len);
+		rack_run_ms(w->r, 500);
+		rack_kill(w->r, home);
+		rack_start(w->r, home);
+		rack_run_ms(w->r, 400);
+		struct datagram d;
+		for (uint32_t id = 1; id <= 3; id++) {
+			d = datagram_of(&way->s, way->from, id, 4000);
+			send_all(w, &d, IN_ORDER, other, 0, 4);
+			rack_run_ms(w->r, 60);
+		}
+		assert_in_range(w->whole, 2, 3); // the first may wait for longer than the others
+		assert_out(w, &d, way->src, way->dst);
+		world_free(w);
+	}
+}
+
 // A connection that nobody has told of yet, as it is young and quiet, is found all the same.
 static void fragments__ask_for_what_nobody_has_told(void **state)
 {
@@ -845,6 +873,7 @@ int main(void)
 		cmocka_unit_test(fragments__each_at_another_node_with_workers),
 		cmocka_unit_test(fragments__do_not_move_a_connection),
 		cmocka_unit_test(fragments__ask_for_what_nobody_has_told),
+		cmocka_unit_test(fragments__reach_a_master_that_has_restarted),
 		cmocka_unit_test(fragments__tell_of_what_they_open),
 		cmocka_unit_test(fragments__later_ones_without_the_first_are_dropped),
 		cmocka_unit_test(fragments__follow_a_refusal),
