@@ -25,6 +25,7 @@ static void count_mastered(struct shard *s, uint32_t i)
 void census_step(struct shard *s)
 {
 	trim_begin(s);
+	compare_begin(s);
 	for (unsigned n = 0; n < CENSUS_SCAN; n++) {
 		if (++s->census.at > s->store.highest) {
 			s->gauge.mastered = s->census.mastered;
@@ -39,6 +40,7 @@ void census_step(struct shard *s)
 		if (c->state == CONN_FREE)
 			continue;
 		kind_review(s, s->census.at); // should anything have gone by unseen
+		compare_look(s, s->census.at);
 		if (c->state == CONN_TOMBSTONE)
 			s->census.tombstones++;
 		else if (c->flags & (CONN_MASTER_0 | CONN_MASTER_1))

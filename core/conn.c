@@ -467,7 +467,7 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 		changed |= 1u << PART_SHARED;
 		kind_review(s, i);
 	}
-	conn_hold(s, r, 1ull << s->conf->id);
+	trim_list(s, i, 0);
 	c->flags |= CONN_REPLICATED;
 	// What moved once may be followed by more: UDP of unknown tuples asks before it opens.
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;

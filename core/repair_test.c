@@ -118,10 +118,13 @@ static void repair__a_hundred_thousand(void **state)
 
 // A peer that misses heartbeats when a connection is answered, and comes back before it counts as dead:
 // nothing has changed then, so that nobody would look for what lacks a copy.
-static void repair__answered_while_the_peer_is_late(void **state)
+static void answered_while_a_peer_is_late(unsigned nodes)
 {
-	struct rack *r =
-		rack_new(&(struct rack_conf){.nodes = 2, .workers = 1, .backups = 1, .seed = 6});
+	struct rack *r = rack_new(&(struct rack_conf){.nodes = nodes,
+		.workers = 1,
+		.backups = nodes - 1,
+		.predicted = nodes > 2,
+		.seed = 6});
 	struct flow f;
 	unsigned n = 0;
 
@@ -141,13 +144,24 @@ static void repair__answered_while_the_peer_is_late(void **state)
 	rack_run_ms(r, 4);
 	flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 4);
-	assert_int_equal(look(r).live, 1);
+	assert_int_equal(look(r).live, nodes - 1);
 	rack_thaw(r, 1);
 	rack_run_ms(r, 500);
 	assert_int_equal(rack_counter(r, 0, C_repairs), 0);
-	assert_int_equal(look(r).live, 2);
+	assert_int_equal(look(r).live, nodes);
 	assert_int_equal(look(r).unprotected, 0);
 	rack_free(r);
+}
+
+static void repair__answered_while_the_peer_is_late(void **state)
+{
+	answered_while_a_peer_is_late(2);
+}
+
+// ... where the other copies are placed with a batch.
+static void repair__answered_while_one_of_two_is_late(void **state)
+{
+	answered_while_a_peer_is_late(3);
 }
 
 // The lowest holder has restarted, has been served and counts with the others when the writer is found
@@ -356,6 +370,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(repair__a_hundred_thousand),
 		cmocka_unit_test(repair__answered_while_the_peer_is_late),
+		cmocka_unit_test(repair__answered_while_one_of_two_is_late),
 		cmocka_unit_test(repair__lowest_holder_has_just_joined),
 		cmocka_unit_test(repair__unanswered_life_is_told),
 		cmocka_unit_test(repair__holder_that_was_not_reached),

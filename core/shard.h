@@ -291,6 +291,9 @@ struct shard {
 	struct requests requests;
 	struct kinds kinds;
 	unsigned trims; // copies whose end may still be asked for in this tick
+	unsigned compares; // connections that may still be asked for in this tick (compare.c)
+	bool comparing; // ... in this walk through the table
+	uint64_t compare_ns; // ... and again in a walk that begins after this
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
@@ -746,6 +749,14 @@ void trim_begin(struct shard *s); // of a walk
 void trim_look(
 	struct shard *s, uint32_t i); // has record i, mastered here, more copies than it needs?
 void trim_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
+// These have copies of record i and no place among its holders: they are to forget them.
+void trim_dismiss(struct shard *s, uint32_t i, uint64_t nodes);
+// These, and those that write a part of record i, get a place among its holders, if need be others'.
+void trim_list(struct shard *s, uint32_t i, uint64_t nodes);
+
+// ---- hpsms/compare.c ----
+void compare_begin(struct shard *s); // of a tick, or of a walk
+void compare_look(struct shard *s, uint32_t i); // has a node record i that is no holder?
 
 // ---- hpsms/place.c ----
 // Holders of record i, this node not counted, that should keep their copies: those to which its packets would go, and

@@ -564,6 +564,9 @@ bool control_pass_on(struct shard *s, struct tripod_packet *p, unsigned worker)
 	if (worker == s->worker)
 		return false;
 	m.frame.flags |= TRIPOD_PKT_HANDED;
+	// The other worker has run meanwhile, and does not know for how long the message has lain here.
+	if (s->old_rx)
+		m.frame.flags |= TRIPOD_PKT_STALE;
 	if (!shard_post(s, worker, &m)) {
 		count(s, C_drop_ring_full);
 		shard_done(s, p->buf);
@@ -765,11 +768,13 @@ void control_rx(struct shard *s, struct tripod_packet *p)
 		message = whole;
 		head = WIRE_HEADER_SIZE;
 	}
-	bool believed = s->peer[h.from_node].boot == h.boot;
+	bool believed = s->peer[h.from_node].boot == h.boot, old_rx = s->old_rx;
+	s->old_rx |= (p->flags & TRIPOD_PKT_STALE) != 0;
 	if ((h.to_node != WIRE_ANY && h.to_boot != (uint32_t)s->conf->boot) ||
 		(!believed && !may_introduce(s, &h)))
 		count(s, C_drop_control_stale);
 	else if (believed ? session_open(s, &h, message) : session_proven(s, &h, message))
 		accepted(s, p, &h, message + head, (uint16_t)(h.length - head - WIRE_TAG_SIZE));
+	s->old_rx = old_rx;
 	shard_done(s, p->buf);
 }

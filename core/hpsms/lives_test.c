@@ -231,6 +231,55 @@ static void lives__answered_elsewhere(void **state)
 	rack_free(r);
 }
 
+static struct shard *owner_of(
+	struct rack *r, unsigned node, const struct tripod_tuple *key, uint32_t *i)
+{
+	for (unsigned w = 0; w < 2; w++) {
+		struct shard *s = node_shard(rack_node(r, node), w);
+		struct store_hit hit = store_find(&s->store, key, store_hash(&s->store, key));
+		*i = hit.index;
+		if (hit.what == STORE_CONN)
+			return s;
+	}
+	return NULL;
+}
+
+// One worker stands still for longer than tombstones last, and copies for the other lie before it. That one has
+// heard of the end since, and forgotten it.
+static void lives__copies_that_lay_before_another_worker(void **state)
+{
+	enum { N = 24 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2});
+	static struct flow f[N];
+	struct conn_view v;
+	uint32_t i;
+
+	ports(r, 2, 1u << 0);
+	assert_int_equal(flows_open(r, f, 0, N, "10.1.0.101"), N);
+	rack_run_ms(r, 100);
+	rack_stall(r, 1, 1, true);
+	rack_receives(r, 1, 1);
+	for (unsigned n = 0; n < N; n++) {
+		struct shard *s = owner_of(r, 0, &f[n].key, &i);
+		repl_changed(s, i, 1u << PART_SHARED); // a copy more of each, which lies there
+	}
+	rack_run_ms(r, 3);
+	rack_receives(r, 1, -1);
+	for (unsigned n = 0; n < N; n++) {
+		struct shard *s = owner_of(r, 0, &f[n].key, &i);
+		conn_close(s, i, TRIPOD_TERMINATED);
+	}
+	rack_run_ms(r, 6000);
+	uint64_t before = rack_counter(r, 1, C_log_records_rx);
+	rack_stall(r, 1, 1, false);
+	rack_run_ms(r, 500);
+	assert_true(rack_counter(r, 1, C_log_records_rx) > before);
+	for (unsigned n = 0; n < N; n++)
+		assert_false(rack_conn(r, 1, &f[n].key, &v) && v.state == CONN_LIVE);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +289,7 @@ int main(void)
 		cmocka_unit_test(lives__each_life_is_asked_for),
 		cmocka_unit_test(lives__a_syn_at_an_early_copy_asks),
 		cmocka_unit_test(lives__answered_elsewhere),
+		cmocka_unit_test(lives__copies_that_lay_before_another_worker),
 	};
 	return cmocka_run_group_tests_name("lives", tests, NULL, NULL);
 }

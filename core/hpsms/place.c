@@ -361,10 +361,15 @@ static void close_batch(struct shard *s)
 	count(s, C_placements);
 	p->closing = true;
 	for (unsigned n = 0; n < p->n; n++) {
+		const struct minchurn_item *item = &p->batch.item[n];
 		uint32_t i = p->conn[n];
-		if (p->batch.item[n].chosen == 0)
+		uint64_t chosen = item->chosen;
+		// Who misses heartbeats is not chosen, but better than nobody.
+		if (count_of(chosen) < item->add)
+			chosen |= place_missing(s, i);
+		if (chosen == 0)
 			continue;
-		conn_hold(s, store_repl(&s->store, i), p->batch.item[n].chosen);
+		conn_hold(s, store_repl(&s->store, i), chosen);
 		store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 		repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 	}

@@ -537,6 +537,30 @@ static void predict__recorded_questions(void **state)
 	rack_free(r);
 }
 
+// A router in the switch's place puts its own MAC on what it passes on, and takes one from its hop limit.
+static void predict__through_a_router(void **state)
+{
+	static struct tap t;
+	t = (struct tap){.lose = true};
+	struct rack *r = tapped(&t, 25);
+	uint64_t bad = counted(r, C_drop_control_bad);
+
+	assert_int_equal(counted(r, C_predicates_rx), 0);
+	for (unsigned i = 0; i < t.n; i++) {
+		unsigned to = (t.bytes[i][11] - 1u + 1) % 5; // not the asker
+		assert_int_equal(t.bytes[i][22], 2);
+		t.bytes[i][22]--;
+		memcpy(t.bytes[i], (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(to + 1)}, 6);
+		memcpy(t.bytes[i] + 6, (uint8_t[]){2, 0, 0, 0, 0x0a, 2}, 6);
+		frames_fix(t.bytes[i], t.kept[i].len);
+		rack_inject(r, to, t.kept[i].vlan, t.bytes[i], t.kept[i].len);
+	}
+	rack_run_ms(r, 50);
+	assert_int_equal(counted(r, C_drop_control_bad), bad);
+	assert_int_equal(counted(r, C_predicates_rx), t.n);
+	rack_free(r);
+}
+
 static void predict__changed_questions(void **state)
 {
 	static struct tap t;
@@ -653,6 +677,7 @@ int main(void)
 		cmocka_unit_test(predict__affinity_unknown),
 		cmocka_unit_test(predict__recorded_questions),
 		cmocka_unit_test(predict__changed_questions),
+		cmocka_unit_test(predict__through_a_router),
 		cmocka_unit_test(predict__late_answers),
 		cmocka_unit_test(predict__one_answer),
 		cmocka_unit_test(predict__bounded),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Ports that are opened anew as soon as they are closed, on nodes of which one knows the end of the life
 // before and another the beginning of the next.
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -337,38 +338,112 @@ static void reopen__opened_twice(void **state)
 	}
 }
 
+// The same of a request that TCP does not carry. No time limits that, and the last packet tells nothing.
+static void reopen__opened_twice_udp(void **state)
+{
+	for (unsigned answered = 0; answered < 2; answered++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct frame_spec ask = {.proto = IPPROTO_UDP,
+			.src = "198.18.0.1",
+			.dst = FLOWS_VIP,
+			.sport = 1000,
+			.dport = 80};
+		struct frame_spec answer = {.proto = IPPROTO_UDP,
+			.src = "10.1.0.101",
+			.dst = "198.18.0.1",
+			.sport = 8080,
+			.dport = 1000};
+		struct conn_view v;
+
+		w.key.proto = w.reversed.proto = IPPROTO_UDP;
+		only(r, 0);
+		rack_send(r, TRIPOD_INCOMING, &ask);
+		rack_run_ms(r, 100);
+		if (answered)
+			rack_send(r, TRIPOD_OUTGOING, &answer);
+		rack_run_ms(r, answered ? 500 : 5);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags = answered ? 0 : WIRE_RECORD_ANSWERED;
+		w.dir[0].age_ms = w.dir[1].age_ms = answered ? 0 : 500;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, answered);
+		assert_int_equal(v.incarnation == w.incarnation, !answered);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// A SYN from inside. Returns the port of the NAT under which it has come to the server.
+static uint16_t syn_from_inside(struct rack *r)
+{
+	struct rack_arrival a[8];
+
+	rack_arrivals(r, TRIPOD_INCOMING, a, 8);
+	rack_send(r, TRIPOD_OUTGOING,
+		&(struct frame_spec){.src = "10.1.0.5",
+			.dst = "198.18.0.9",
+			.sport = 40000,
+			.dport = 443,
+			.tcp_flags = TRIPOD_TCP_SYN,
+			.seq = FIN});
+	rack_run_ms(r, 1);
+	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 8), 1);
+	return ntohs(a[0].tuple.sport);
+}
+
+// Its answer. Returns how many have come to the client.
+static unsigned answer_to(struct rack *r, uint16_t port)
+{
+	struct rack_arrival a[8];
+
+	rack_send(r, TRIPOD_INCOMING,
+		&(struct frame_spec){.src = "198.18.0.9",
+			.dst = "192.0.2.1",
+			.sport = 443,
+			.dport = port,
+			.tcp_flags = TRIPOD_TCP_SYN | TRIPOD_TCP_ACK,
+			.seq = NEXT + port,
+			.ack = FIN + 1});
+	rack_run_ms(r, 2);
+	return rack_arrivals(r, TRIPOD_OUTGOING, a, 8);
+}
+
 // The first node's answer comes when the initiator has long been answered by way of a second. It would be one of
 // an older life, and end nowhere.
 static void reopen__late_answer(void **state)
 {
-	for (unsigned how = 0; how < 3; how++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1), late;
-		struct conn_view first, v;
-		struct rack_arrival a[8];
+	enum { ELSEWHERE, SOON, NOBODY, HOWS };
+	struct tripod_tuple key = {
+		.sport = htons(40000), .dport = htons(443), .proto = IPPROTO_TCP, .direction = 1};
 
-		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
-		rack_run_ms(r, how == 1 ? 10 : 300);
-		assert_true(rack_conn(r, 0, &f.key, &first));
-		late = f;
-		if (how == 0) {
+	tripod_addr_parse(&key.src, "10.1.0.5");
+	tripod_addr_parse(&key.dst, "198.18.0.9");
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct conn_view first, v;
+
+		only(r, 0);
+		uint16_t port = syn_from_inside(r);
+		assert_true(rack_conn(r, 0, &key, &first));
+		rack_run_ms(r, how == SOON ? 10 : 300);
+		if (how == ELSEWHERE) {
 			rack_tap(r, lose_logs, NULL);
 			logs_lost = true;
 			only(r, 2);
-			f.seq--;
-			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
-			rack_step(r);
-			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
-			rack_step(r);
+			uint16_t other = syn_from_inside(r);
+			assert_int_not_equal(other, port);
+			assert_int_equal(answer_to(r, other), 1);
 			logs_lost = false;
 			only(r, 0);
 		}
-		rack_arrivals(r, TRIPOD_INCOMING, a, 8);
-		flow_from_server(r, &late, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
-		rack_run_ms(r, 2);
-		assert_true(rack_conn(r, 0, &f.key, &v));
-		assert_int_equal(v.incarnation > first.incarnation, how == 0);
-		assert_int_equal(rack_counter(r, 0, C_pulls_sent), how != 1);
+		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
+		assert_int_equal(answer_to(r, port), how != ELSEWHERE);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent) - asked, how != SOON);
+		assert_true(rack_conn(r, 0, &key, &v));
+		assert_int_equal(v.incarnation > first.incarnation, how == ELSEWHERE);
 		assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
 		rack_check(r);
 		rack_free(r);
@@ -431,6 +506,7 @@ int main(void)
 		cmocka_unit_test(reopen__what_was_asked_before_the_end),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__opened_twice),
+		cmocka_unit_test(reopen__opened_twice_udp),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
 	};

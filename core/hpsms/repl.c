@@ -305,24 +305,30 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	return false;
 }
 
-// A node has a copy of record i, or is about to. Whoever writes a part must know, or the copy would
-// miss what is written from now on.
-void repl_hold(struct shard *s, uint32_t i, unsigned node)
+// Whoever writes a part must know of a copy, or that would miss what is written from now on.
+void repl_introduce(struct shard *s, uint32_t i, unsigned node)
 {
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t writers = 0, bit = 1ull << node;
 
-	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
-	if (r->holders & bit)
-		return;
-	conn_hold(s, r, bit);
-	for (unsigned p = 0; p < PARTS; p++)
-		writers |= 1ull << r->part[p].writer;
-	writers &= s->live & ~repl_self(s) & ~bit;
+	conn_hold(s, r, 1ull << node);
+	trim_list(s, i, 0);
+	uint64_t writers = repl_writers(r) & s->live & ~repl_self(s) & ~(1ull << node);
 	if (writers == 0)
 		return;
-	conn_hold(s, r, writers);
-	repl_changed(s, i, 1u << PART_SHARED);
+	if (repl_writers(r) & repl_self(s)) {
+		repl_changed(s, i, 1u << PART_SHARED);
+		return;
+	}
+	holders_unmark(r, HOLDER_ACKED, writers);
+	holders_unmark(r, HOLDER_KNOWN, writers);
+	repl_queue_all(s, i, writers);
+}
+
+void repl_hold(struct shard *s, uint32_t i, unsigned node)
+{
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	if (!(store_repl(&s->store, i)->holders & 1ull << node))
+		repl_introduce(s, i, node);
 }
 
 struct settled {

@@ -29,6 +29,13 @@ static inline uint64_t repl_takers(const struct shard *s, uint32_t i)
 	return shard_takers(s) & s->chain_nodes[store_conn(&s->store, i)->chain];
 }
 
+// Nodes that write a part of it.
+static inline uint64_t repl_writers(const struct conn_repl *r)
+{
+	return 1ull << r->part[0].writer | 1ull << r->part[1].writer |
+	       1ull << r->part[PART_SHARED].writer;
+}
+
 // What a node has acknowledged of this record counts no more.
 static inline void repl_forget(struct conn_repl *r, unsigned node)
 {
@@ -45,7 +52,9 @@ void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone);
 void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);
 // Sends record i to the holders that lack it; more_copies: and to others, until there are enough.
 void repl_give(struct shard *s, uint32_t i, bool more_copies);
+// A node has a copy of record i, or is about to. introduce: and it was not known to.
 void repl_hold(struct shard *s, uint32_t i, unsigned node);
+void repl_introduce(struct shard *s, uint32_t i, unsigned node);
 
 // ---- repair.c ----
 // Does this node look after the copies of record i?

@@ -114,7 +114,8 @@ enum shared {
 	SHARED_UNREAD, // newer, and of a chain that this node cannot read
 };
 
-static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_record *w)
+static enum shared merge_shared(
+	struct shard *s, uint32_t i, const struct wire_record *w, unsigned from)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -122,6 +123,12 @@ static enum shared merge_shared(struct shard *s, uint32_t i, const struct wire_r
 	const struct chain *chain = conn_chain(s, c), *read = record_chain(s, w, chain);
 	uint8_t nf[CHAIN_STATE_MAX];
 
+	// The writer's list, when it is full: who is not on it is to forget its copy.
+	if (__builtin_popcountll(w->holders) >= HOLDERS_MAX &&
+		w->version[PART_SHARED].writer == from && !newer(mine, &w->version[PART_SHARED])) {
+		uint64_t masters = 1ull << r->part[0].writer | 1ull << r->part[1].writer;
+		holders_remove(r, ~(w->holders | masters | repl_self(s)));
+	}
 	conn_hold(s, r, w->holders);
 	if (!newer(&w->version[PART_SHARED], mine))
 		return SHARED_MERGED;
@@ -158,10 +165,8 @@ static enum durability durability_of(const struct wire_record *w)
 static void tell_writers(struct shard *s, uint32_t i, unsigned from)
 {
 	struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t writers = 0;
+	uint64_t writers = repl_writers(r);
 
-	for (unsigned p = 0; p < PARTS; p++)
-		writers |= 1ull << r->part[p].writer;
 	if (writers & 1ull << from)
 		return;
 	conn_hold(s, r, writers & s->live);
@@ -252,14 +257,6 @@ static bool follows_end(const struct conn *c, const struct wire_record *w)
 	return conn_tcp_at(c, TCP_CLOSING) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
 }
 
-// Opened twice before there was an answer: the one that has been answered stands, whatever the numbers. (A SYN
-// opens anew while the old connection lives, so of TCP this tells nothing, once it is established.)
-static bool answered_first(const struct conn *c, const struct wire_record *w)
-{
-	return c->dir[0].key.proto != IPPROTO_TCP && (c->flags & CONN_ANSWERED) &&
-	       w->op == WIRE_PUT && !(w->flags & WIRE_RECORD_ANSWERED);
-}
-
 static enum tcp_state tcp_state_of(const struct wire_record *w)
 {
 	const struct tcp_dir dir[2] = {
@@ -273,13 +270,17 @@ static bool is_opening(const struct conn *c)
 	return c->dir[0].key.proto == IPPROTO_TCP && !conn_tcp_at(c, TCP_ESTABLISHED);
 }
 
-// Two nodes have opened it, for one SYN or for a repeated one, and one of them at least has let an answer
-// pass, which the initiator has had no time to acknowledge: it takes the first that comes.
+// Two nodes have opened it, and one of them at least has let an answer pass: under that one it goes on, whatever
+// the numbers, and whoever has seen a packet last. Of TCP as long as the initiator has had no time to acknowledge
+// the answer, of which it takes the first that comes; later a SYN opens the next life.
 static bool opened_twice(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
+	bool here = c->flags & CONN_ANSWERED, there = w->flags & WIRE_RECORD_ANSWERED;
+
+	if (c->dir[0].key.proto != IPPROTO_TCP)
+		return here != there;
 	return is_opening(c) && w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
-	       (w->flags & WIRE_RECORD_ANSWERED ||
-		       (c->flags & CONN_ANSWERED && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
+	       (there || (here && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
 }
 
 static bool has_first_answer(
@@ -304,15 +305,12 @@ static bool opened_after(const struct shard *s, const struct conn *c, const stru
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
-	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
-
 	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0) ||
 		follows_end(c, w))
 		return false;
 	if (opened_twice(s, c, w))
 		return has_first_answer(s, c, w);
-	return age_ms < w->dir[0].age_ms || opened_after(s, c, w) ||
-	       (age_ms < STRAGGLER_MS && answered_first(c, w));
+	return repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms || opened_after(s, c, w);
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
@@ -500,19 +498,18 @@ static bool unread(
 
 // Members with a copy that the sender, who writes a part, does not count among the holders: they would
 // miss what it writes. Whoever writes a part, or has until now, names all to whom it gives copies; who
-// has never, those that it has heard say so. A sender whose list is full is not told.
+// has never, those that it has heard say so. Of lists that are full, that of the shared part's writer counts.
 static uint64_t unlisted(
 	const struct shard *s, uint32_t i, const struct wire_record *w, unsigned from, bool wrote)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t known = wrote ? r->holders : holders_with(r, HOLDER_KNOWN);
-	bool sender_writes = false;
+	bool sender_writes = repl_writers(r) >> from & 1;
 
-	for (unsigned p = 0; p < PARTS; p++)
-		sender_writes |= r->part[p].writer == from;
-	if (!(w->parts & 1u << PART_SHARED) || !sender_writes ||
-		__builtin_popcountll(w->holders) >= HOLDERS_MAX)
+	if (!(w->parts & 1u << PART_SHARED) || !sender_writes)
 		return 0;
+	if (__builtin_popcountll(w->holders) >= HOLDERS_MAX)
+		return r->part[PART_SHARED].writer == s->conf->id ? w->holders ^ r->holders : 0;
 	return known & s->live & ~w->holders & ~repl_self(s) & ~(1ull << from);
 }
 
@@ -538,6 +535,31 @@ static void tell_grown(struct shard *s, uint32_t i, unsigned grown)
 		repl_changed(s, i, (grown & mine) | REPL_QUIET);
 }
 
+// Claims of one epoch (tied), or of an older one: the sender's has lost, and it may not know.
+static bool has_lost(
+	const struct conn_repl *r, const struct wire_record *w, unsigned from, bool *tied)
+{
+	bool lost = false;
+
+	*tied = false;
+	for (unsigned p = 0; p < PARTS; p++) {
+		bool its = (w->parts & 1u << p) && w->version[p].writer == from &&
+			   r->part[p].writer != from;
+		lost |= its;
+		*tied |= its && w->version[p].epoch == r->part[p].epoch;
+	}
+	return lost;
+}
+
+// The sender has a copy. Who takes for its own what it has lost by a hair would not forget it.
+static void list_sender(struct shard *s, uint32_t i, unsigned from, uint64_t held, bool tied)
+{
+	store_conn(&s->store, i)->flags |= CONN_REPLICATED;
+	if (!(held & 1ull << from))
+		repl_introduce(s, i, from);
+	trim_list(s, i, tied ? 1ull << from : 0);
+}
+
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
 static bool merge(
 	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
@@ -546,9 +568,10 @@ static bool merge(
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 	bool stale = false, had_more = c->flags & CONN_ANSWERED;
-	uint64_t before = r->holders | 1ull << from;
+	const uint64_t held = r->holders, before = held | 1ull << from;
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
-	const bool wrote = mastered || r->part[PART_SHARED].writer == s->conf->id;
+	const bool wrote_shared = r->part[PART_SHARED].writer == s->conf->id;
+	const bool wrote = mastered || wrote_shared;
 	uint8_t more = 0; // TCP flags that the sender has not
 	unsigned grown = 0; // directions with flags that this node had not
 
@@ -564,7 +587,8 @@ static bool merge(
 	}
 	stale |= (w->parts & 1u << PART_SHARED) && behind(r, PART_SHARED, w, from) &&
 		 r->part[PART_SHARED].writer == s->conf->id;
-	enum shared shared = w->parts & 1u << PART_SHARED ? merge_shared(s, i, w) : SHARED_MERGED;
+	enum shared shared =
+		w->parts & 1u << PART_SHARED ? merge_shared(s, i, w, from) : SHARED_MERGED;
 	if (shared == SHARED_UNREAD)
 		return unread(s, i, w, source);
 	if (shared == SHARED_DIFFERS) {
@@ -581,16 +605,14 @@ static bool merge(
 	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from &&
 		!newer(&r->part[PART_SHARED], &w->version[PART_SHARED]))
 		holders_mark(r, HOLDER_KNOWN, 1ull << from);
-	// Claims of one epoch: the sender's has lost, and it may not know.
-	bool lost = false;
-	for (unsigned p = 0; p < PARTS; p++)
-		lost |= (w->parts & 1u << p) && w->version[p].writer == from &&
-			r->part[p].writer != from;
+	bool tied, lost = has_lost(r, w, from, &tied);
 	if (w->flags & WIRE_RECORD_PINNED)
 		c->flags |= CONN_PINNED;
 	if ((w->flags & WIRE_RECORD_ANSWERED) && !had_more)
 		conn_answered(s, i);
-	repl_hold(s, i, from);
+	list_sender(s, i, from, held, tied);
+	if (wrote_shared)
+		trim_dismiss(s, i, before & ~r->holders);
 	tell_grown(s, i, grown);
 	// A new holder was sent what this node writes as the sender knew it.
 	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||

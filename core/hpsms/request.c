@@ -11,7 +11,7 @@
 //
 // When is it over? Seeing the mark in the copy here is not enough: the writer may have died before
 // another copy had it. So the writer says APPLIED when every live holder has acknowledged its newest
-// state; or the copy here shows the mark while the same writer has lived on for much longer than a log
+// state, and none was lost within a second; or the copy here shows the mark while the same writer has lived on for much longer than a log
 // takes that is lost and sent again (a shared part that never rests is never acknowledged as a whole).
 //
 // To end a connection takes no mark: it has ended, or it has not.
@@ -22,6 +22,7 @@
 #define REPEAT_NS (10 * MS)
 #define REPEAT_DOUBLINGS 4 // to 160 ms
 #define SETTLED_NS (500 * MS)
+#define LOST_NS (1000 * MS)
 
 void request_init(struct shard *s, struct arena *a)
 {
@@ -235,6 +236,19 @@ static bool everywhere(const struct shard *s, uint32_t i)
 	const struct conn_repl *r = store_repl(&s->store, i);
 
 	return (r->holders & s->live & ~repl_self(s) & ~holders_with(r, HOLDER_ACKED)) == 0;
+}
+
+// A holder has been lost a moment ago. It may be alive, and only not be heard here: then packets go there, and it
+// may take over with what it had before.
+static bool lost_lately(const struct shard *s, uint32_t i)
+{
+	uint64_t left = store_repl(&s->store, i)->holders & ~s->live;
+
+	for (; left != 0; left &= left - 1) {
+		if (s->now_ns - s->peer[__builtin_ctzll(left)].lost_ns < LOST_NS)
+			return true;
+	}
+	return false;
 }
 
 // ---- Asking ----
@@ -461,7 +475,7 @@ static void asked(struct shard *s, const struct wire_request *w, const struct wi
 		conn_close(s, i, TRIPOD_TERMINATED);
 	else if (!marked(s, c, who, w->seq))
 		apply(s, i, w, who);
-	else if (everywhere(s, i))
+	else if (everywhere(s, i) && !lost_lately(s, i))
 		say_applied(s, w, from, h->from_worker);
 }
 

@@ -387,6 +387,38 @@ static void request__goes_with_a_raised_life(void **state)
 	sums_done(r);
 }
 
+// The writer does not hear a holder and takes it for dead, and the switch moves the direction there, where
+// what was asked for has not come.
+static void request__of_a_writer_that_hears_badly(void **state)
+{
+	struct rack *r = sums_rack((struct rack_conf){0});
+	unsigned n = sums_split(r), other = sums_other(r, n), writer = sums_writer(r, n), third = 0;
+	struct shard *s = node_shard(rack_node(r, writer), 0);
+
+	sums_open(r, n + 1);
+	while (third == writer || third == other || sums_at(r, third, n) == UINT32_MAX)
+		third++;
+	struct ring_message dead = {.type = RING_PEER,
+		.node = (uint8_t)third,
+		.workers = 1,
+		.hello = WIRE_HELLO_READY,
+		.chains = 1};
+	control_peer(s, &dead);
+	sums_server(r, n, SUMS_VALUE);
+	rack_run_ms(r, 40);
+	assert_int_equal(sums_at(r, other, n), SUMS_VALUE);
+	assert_int_equal(sums_at(r, third, n), 0);
+	assert_int_equal(sums_under_way(r), 1);
+	for (unsigned i = 0; i < RACK_NODES; i++)
+		rack_port(r, i, i == third);
+	sums_client(r, n, 1);
+	rack_run_ms(r, 400);
+	assert_int_equal(sums_at(r, third, n), SUMS_VALUE);
+	assert_int_equal(sums_at(r, other, n), SUMS_VALUE);
+	rack_run_ms(r, 600);
+	sums_done(r);
+}
+
 // What was accepted before is applied before the end.
 static void request__asks_and_terminates(void **state)
 {
@@ -464,6 +496,7 @@ int main(void)
 		cmocka_unit_test(request__terminate_tcp),
 		cmocka_unit_test(request__asks_and_terminates),
 		cmocka_unit_test(request__goes_with_a_raised_life),
+		cmocka_unit_test(request__of_a_writer_that_hears_badly),
 		cmocka_unit_test(request__terminate_survives_the_writer),
 		cmocka_unit_test(request__ends_with_its_connection),
 	};

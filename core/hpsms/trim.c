@@ -7,6 +7,9 @@
 // says that it has forgotten (FORGOT), and then only if nothing has changed since it asked: otherwise there may
 // be a copy again, which would be kept up to date by nobody. A holder that has taken anything over, or heard of
 // another writer, does not forget.
+//
+// Nor can a connection have more holders than are listed (HOLDERS_MAX). Who writes a part has a place, and
+// takes that of one who writes none; whoever has a copy and no place is asked to forget it.
 #include <netinet/in.h>
 
 #include "core/hpsms/repl.h"
@@ -52,6 +55,22 @@ static void tell(struct shard *s, enum wire_type type, unsigned node,
 	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
 }
 
+// A message about what record i is here now, to a node.
+static void ask(struct shard *s, uint32_t i, unsigned node)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	struct wire_forget w = {
+		.hash = store_hash(&s->store, &c->dir[0].key),
+		.incarnation = c->incarnation,
+		.stamp = c->stamp,
+	};
+
+	for (unsigned p = 0; p < PARTS; p++)
+		w.epoch[p] = r->part[p].epoch;
+	tell(s, WIRE_FORGET, node, &c->dir[0].key, &w);
+}
+
 void trim_begin(struct shard *s)
 {
 	s->trims = calm(s) ? TRIMS_MAX : 0;
@@ -59,7 +78,6 @@ void trim_begin(struct shard *s)
 
 void trim_look(struct shard *s, uint32_t i)
 {
-	const struct conn *c = store_conn(&s->store, i);
 	const struct conn_repl *r = store_repl(&s->store, i);
 	unsigned k = s->conf->backups;
 
@@ -70,18 +88,38 @@ void trim_look(struct shard *s, uint32_t i)
 	uint64_t surplus = r->holders & s->live & acked & ~keep & ~repl_self(s);
 	if (surplus == 0 || (keep & ~acked) != 0 || (unsigned)__builtin_popcountll(keep) < k)
 		return;
-	struct wire_forget w = {
-		.hash = store_hash(&s->store, &c->dir[0].key),
-		.incarnation = c->incarnation,
-		.stamp = c->stamp,
-	};
-	for (unsigned p = 0; p < PARTS; p++)
-		w.epoch[p] = r->part[p].epoch;
 	s->trims--;
-	tell(s, WIRE_FORGET, (unsigned)__builtin_ctzll(surplus), &c->dir[0].key, &w);
+	ask(s, i, (unsigned)__builtin_ctzll(surplus));
 }
 
-// Is what is here a copy of what the sender writes, and nothing else?
+void trim_dismiss(struct shard *s, uint32_t i, uint64_t nodes)
+{
+	for (nodes &= s->live & ~repl_self(s); nodes != 0; nodes &= nodes - 1)
+		ask(s, i, (unsigned)__builtin_ctzll(nodes));
+}
+
+void trim_list(struct shard *s, uint32_t i, uint64_t nodes)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = repl_self(s) | ((repl_writers(r) | nodes) & s->live), gone = 0;
+
+	if ((writers & ~r->holders) == 0)
+		return;
+	conn_hold(s, r, writers);
+	for (uint64_t left = writers & ~r->holders; left != 0; left &= left - 1) {
+		uint64_t others = r->holders & ~writers, surplus = others & ~place_keep(s, i);
+		others = surplus != 0 ? surplus : others;
+		gone |= others & -others;
+		holders_remove(r, others & -others);
+		holders_add(r, left & -left);
+	}
+	if (gone == 0 || r->part[PART_SHARED].writer != s->conf->id)
+		return;
+	trim_dismiss(s, i, gone);
+	repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET); // this list is what counts
+}
+
+// Is what is here a copy of what the sender writes, or of what has gone on elsewhere, and nothing else?
 static bool plain_copy(
 	const struct shard *s, uint32_t i, const struct wire_forget *w, unsigned from)
 {
@@ -89,11 +127,14 @@ static bool plain_copy(
 	const struct conn_repl *r = store_repl(&s->store, i);
 
 	for (unsigned p = 0; p < PARTS; p++) {
-		if (r->part[p].writer != from || r->part[p].epoch != w->epoch[p])
+		int16_t above = (int16_t)(w->epoch[p] - r->part[p].epoch);
+		unsigned writer = r->part[p].writer;
+		bool its = p == PART_SHARED ? writer == from : writer != s->conf->id;
+		if (above < 0 || (above == 0 && !its))
 			return false;
 	}
 	return c->state == CONN_LIVE && c->incarnation == w->incarnation &&
-	       !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1 | CONN_SYNCING | CONN_HELD));
+	       !(c->flags & (CONN_SYNCING | CONN_HELD));
 }
 
 static void forget(struct shard *s, const struct wire_forget *w, unsigned from)

@@ -25,12 +25,14 @@ struct flight { // a frame on its way to a node
 	uint64_t at_ns;
 	uint16_t vlan, len;
 	uint8_t *bytes;
+	unsigned queue; // 1 + worker that receives it; 0: any
 };
 
 struct member_state {
 	struct node *node;
 	void *mem;
 	bool frozen, port_forced, port_up;
+	unsigned queue; // of frames from now on
 	bool wanted; // it wants traffic, as far as the switch knows
 	bool stalled[WORKERS_MAX];
 	const struct chain *chain; // current when it starts
@@ -475,6 +477,11 @@ void rack_reconfigure(struct rack *r, unsigned i, const struct chain *chain)
 		abort();
 }
 
+void rack_receives(struct rack *r, unsigned i, int worker)
+{
+	r->m[i].queue = (unsigned)(worker + 1);
+}
+
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled)
 {
 	r->m[i].stalled[worker] = stalled;
@@ -521,7 +528,7 @@ static void fly(struct rack *r, unsigned to, uint16_t vlan, const uint8_t *bytes
 	if (r->n_flight == FLIGHT)
 		abort();
 	struct flight *f = &r->flight[r->n_flight++];
-	*f = (struct flight){to, r->now_ns + delay_ns, vlan, len, malloc(len)};
+	*f = (struct flight){to, r->now_ns + delay_ns, vlan, len, malloc(len), r->m[to].queue};
 	memcpy(f->bytes, bytes, len);
 }
 
@@ -679,7 +686,8 @@ static void fill(struct rack *r, unsigned i, unsigned w, struct step *step)
 		struct flight f = r->flight[k];
 		// Any worker may receive any frame; the seed draws which.
 		if (f.to != i || f.at_ns > r->now_ns ||
-			rng_below(&r->rng, r->conf.workers - w) > 0) {
+			(f.queue != 0 ? f.queue != w + 1
+				      : rng_below(&r->rng, r->conf.workers - w) > 0)) {
 			r->flight[kept++] = f;
 			continue;
 		}

@@ -12,7 +12,7 @@
 #include "core/node.h"
 #include "core/testing/frames.h"
 
-#define RACK_NODES 8
+#define RACK_NODES 24
 #define RACK_CHAINS 16
 
 struct rack_conf {
@@ -89,6 +89,8 @@ const struct chain *rack_chain(struct rack *r); // the first one of all nodes
 
 // One worker of a node stands still, or goes on.
 void rack_stall(struct rack *r, unsigned i, unsigned worker, bool stalled);
+// Frames that are sent to a node from now on come to the queue of this worker; -1: of any.
+void rack_receives(struct rack *r, unsigned i, int worker);
 // The switch does (not) use the node, whatever its state.
 void rack_port(struct rack *r, unsigned i, bool up);
 // The switch's prediction groups do without these nodes: their failure lasts. unmarked: it writes no places.

@@ -20,7 +20,9 @@ static unsigned conn_of(const struct tripod_call *c)
 
 static int request(struct tripod_call *c, uint32_t value)
 {
+	const struct shard *s = c->shard;
 	unsigned n = conn_of(c), before = sums.runs;
+	uint32_t under_way = s->requests.used;
 	at_once = true;
 	int error = tripod_request(c, &value, sizeof(value));
 	at_once = false;
@@ -28,9 +30,11 @@ static int request(struct tripod_call *c, uint32_t value)
 	sums.seen[n].busy += error == -EBUSY;
 	sums.seen[n].full += error == -ENOSPC;
 	sums.here += sums.runs > before;
+	if (sums.runs > before && s->requests.used > under_way)
+		sums.seen[n].adopted += value;
 	if (error == 0 && sums.runs == before) {
 		sums.seen[n].accepted += value;
-		sums.seen[n].at |= 1ull << ((const struct shard *)c->shard)->conf->id;
+		sums.seen[n].at |= 1ull << s->conf->id;
 	}
 	return error;
 }

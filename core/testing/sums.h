@@ -24,6 +24,8 @@ struct sums {
 	struct { // by connection (the initiator's port)
 		uint32_t accepted; // sum of what was accepted and did not run at once
 		uint64_t at; // nodes that accepted some
+		// of what ran at once where the writer had died: asked for again if that is lost
+		uint32_t adopted;
 		unsigned busy, full, odd;
 	} seen[SUMS_CONNS];
 	unsigned runs, here; // on_request() calls; those within the call that asked

@@ -27,8 +27,9 @@ enum tripod_packet_flag {
 	TRIPOD_PKT_RSS = 1 << 5, // hash came from the NIC
 	// came from another worker, by an alias: the record is here or nowhere
 	TRIPOD_PKT_ALIAS = 1 << 6,
-	TRIPOD_PKT_STALE =
-		1 << 7, // lay in a queue for longer than the switch is patient: opens nothing
+	// lay in a queue for longer than the switch is patient: opens nothing; a message: for so long that
+	// what it is of may have ended and been forgotten
+	TRIPOD_PKT_STALE = 1 << 7,
 };
 
 // A datagram that a host or router has cut. Only the first fragment passes the chain; the others follow
