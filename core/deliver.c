@@ -46,7 +46,13 @@ static bool may_ask(const struct shard *s, const struct tripod_packet *p)
 // They are, and the packet waits; false: it goes on as it is.
 static bool asks(struct shard *s, struct tripod_packet *p)
 {
-	return may_ask(s, p) && pull_check(s, p, &p->tuple);
+	return may_ask(s, p) && pull_check(s, p, &p->tuple, false);
+}
+
+// The same on mere chance: as far as real questions leave room.
+static bool wonders(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key)
+{
+	return !(p->flags & TRIPOD_PKT_RELAYED) && may_ask(s, p) && pull_check(s, p, key, true);
 }
 
 // A first fragment of UDP: where the switch sends what is not cut of its connection, if that can be computed, or
@@ -235,10 +241,12 @@ static bool answered_elsewhere(const struct conn *c, const struct tripod_packet 
 	       (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_ACK;
 }
 
-// The first answer is so late that the SYN may have been sent again meanwhile, to a node that has been answered.
+// The first answer is so late that the SYN may have been sent again meanwhile, to a node that has been answered:
+// something moves. (Else there are only servers that are far away.)
 static bool answered_late(const struct shard *s, const struct conn *c, unsigned dir)
 {
 	return dir == 1 && c->dir[0].key.proto == IPPROTO_TCP && !(c->flags & CONN_ANSWERED) &&
+	       shard_unsettled(s) &&
 	       (int32_t)(s->now - c->dir[0].seen) > (int32_t)ticks_of_ms(SYN_AGAIN_MS);
 }
 
@@ -251,9 +259,9 @@ static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	bool unsure = conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE);
 	if ((!conn_masters(c, dir) || unsure) && !claim(s, p, i, dir))
 		return false;
-	if (answered_elsewhere(c, p, dir) && !(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
+	if (answered_elsewhere(c, p, dir) && wonders(s, p, &c->dir[0].key))
 		return false;
-	if (answered_late(s, c, dir) && may_ask(s, p) && pull_check(s, p, &c->dir[0].key))
+	if (answered_late(s, c, dir) && wonders(s, p, &c->dir[0].key))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
 	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
@@ -311,7 +319,7 @@ static bool track(
 		closed(s, p, i);
 		return false;
 	case TCP_SYN_AGAIN:
-		return (p->flags & TRIPOD_PKT_RELAYED) || !asks(s, p);
+		return !wonders(s, p, &p->tuple);
 	}
 	return true;
 }

@@ -14,7 +14,6 @@
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
-//   hpsms/repair.c   copies that were lost are made again
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/request.c  what another node is asked to change in the shared part
@@ -33,6 +32,7 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 
+#include "core/chain_set.h"
 #include "core/fragment.h"
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
@@ -42,8 +42,10 @@
 #include "core/hpsms/member.h"
 #include "core/hpsms/place.h"
 #include "core/hpsms/predict.h"
+#include "core/hpsms/pull.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
+#include "core/hpsms/sync.h"
 #include "core/icmp.h"
 #include "core/lives.h"
 #include "core/node.h"
@@ -57,8 +59,6 @@
 #define MS 1000000ull // nanoseconds
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
-#define PULL_HASH 4096
-#define SYNC_HASH 1024
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 
@@ -147,49 +147,6 @@ struct waiting {
 	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
 	uint32_t round; // of a packet that waits for a round of index sets
 	uint32_t fp; // ... the fingerprint of its tuple
-};
-
-enum pull_state {
-	PULL_FREE = 0,
-	PULL_ASKING, // nodes have been asked for it
-	PULL_ROUND, // they have it not: what says a round of index sets?
-	PULL_FAILED, // nobody has it
-};
-
-struct parked;
-struct sync_queue;
-// Packets that wait until their state is acknowledged (hpsms/sync.c).
-struct sync {
-	struct parked *parked;
-	struct sync_queue *queues;
-	uint32_t hash[SYNC_HASH]; // first queue of each list, 0: none
-	uint32_t free_parked, free_queue;
-	uint32_t oldest, newest, used;
-	uint32_t ready; // queues to be looked at in this step
-	uint64_t responsive; // members that answered when it was last looked at
-};
-
-struct pull {
-	struct tripod_tuple key;
-	uint64_t hash;
-	uint64_t tried; // nodes asked so far
-	uint64_t denied; // of them, those that have said that they have it not
-	uint64_t awaited; // of them, those that have not answered
-	uint64_t started_ns, asked_ns;
-	uint32_t first, last; // waiting packets
-	uint32_t chain; // next in its hash list
-	uint8_t state; // enum pull_state
-	uint8_t n_waiting;
-	bool found; // somebody sent it, but may not have the newest
-	uint64_t found_ns; // ... when
-	bool ask; // stands in the list of what the next PULL messages ask for
-	bool checks; // the connection is known, and to be made sure of: everybody is asked
-	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
-	uint64_t life; // PULL_FAILED: what was here then
-	bool rounds; // when all asked have it not, a round may tell of others
-	uint32_t next_ask; // in that list
-	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
-	uint32_t fp;
 };
 
 struct node;
@@ -335,22 +292,6 @@ struct shard {
 	_Atomic uint32_t chains_seen; // generation adopted; worker: wo, control: ro
 };
 
-// The chains of a node. Slots are filled, chosen and emptied by the control thread; each change is a
-// generation, which every worker adopts at the start of a step.
-struct chain_set {
-	_Atomic(const struct chain *) chain[CHAINS_MAX]; // control: w, workers: ro
-	_Atomic uint8_t current, closing; // control: w, workers: ro
-	_Atomic uint8_t announced; // bit k: slot k is to be current soon; control: w, worker 0: ro
-	_Atomic uint32_t generation; // control: w, workers: ro; written last
-	_Atomic uint8_t wanted; // bit k: a live member names it; worker 0: wo, control: ro
-
-	// Control thread: a slot on its way out, and since when each has had no use.
-	enum { CHAIN_SET_STAYS, CHAIN_SET_CLOSING, CHAIN_SET_EMPTIED } phase;
-	uint8_t leaving;
-	const struct chain *left;
-	uint64_t idle_ns[CHAINS_MAX];
-};
-
 struct node {
 	struct node_conf conf;
 	uint64_t started_ns;
@@ -389,6 +330,8 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	// How often the switch's session with a node has changed, this one included, as far as is known.
+	_Atomic uint32_t port_changes; // worker 0: wo, workers: ro
 	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
 	struct fetch fetch; // worker 0: rw, but for what the control thread is handed
@@ -840,14 +783,11 @@ bool ready_hearing(
 void pull_init(struct shard *s, struct arena *a); // and the packets that wait
 // Algorithm 1 of the paper for a packet whose tuple is unknown here: it waits for the nodes that may
 // have the connection, or for a round of index sets. true: taken. false: nobody has it, go on.
-enum pull_how {
-	PULL_BLIND = 1, // members whose set is not here may have it
-	PULL_ROUNDS = 2, // members may have it and not have told yet
-};
 bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
 // The connection is known here, but may have gone on elsewhere: the packet waits for what all members
-// say. true: taken.
-bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key);
+// say. true: taken. chance: nothing says so, and without budget to spare it goes on as it is.
+bool pull_check(
+	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).

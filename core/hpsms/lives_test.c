@@ -120,6 +120,63 @@ static void lives__a_syn_at_the_former_master_asks(void **state)
 	rack_free(r);
 }
 
+// A SYN that somebody sends into a connection takes no budget from real questions: if there is none to
+// spare it passes, for the receiver to challenge.
+static void lives__a_syn_passes_when_budget_is_short(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .pull_per_s = 15});
+	struct rack_arrival a[64];
+	struct flow f;
+	bool passed = false;
+
+	ports(r, 3, 1u << 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	rack_run_ms(r, 300);
+	rack_arrivals(r, TRIPOD_OUTGOING, a, 64);
+	f.seq += 1u << 24;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 5);
+	unsigned n = rack_arrivals(r, TRIPOD_OUTGOING, a, 64);
+	for (unsigned k = 0; k < n; k++)
+		passed |= a[k].tcp_flags == TRIPOD_TCP_SYN;
+	assert_true(passed);
+	assert_int_equal(rack_counter(r, 0, C_pulls_limited), 1);
+	assert_int_equal(rack_counter(r, 0, C_pulls_sent), 0);
+	assert_int_equal(rack_counter(r, 0, C_drop_wait_full), 0);
+	rack_check(r);
+	rack_free(r);
+}
+
+// A server that is far away answers late, and while nothing moves that says nothing.
+static void lives__a_late_answer_in_quiet_times(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+	struct flow f = flow_of(0, "10.1.0.101");
+	struct conn_view v;
+
+	rack_run_ms(r, 11000);
+	for (unsigned n = 0; n < 2; n++) {
+		unsigned asked = (unsigned)rack_counter(r, -1, C_pulls_sent);
+		f = flow_of(n, "10.1.0.101");
+		unsigned node = rack_hash(r,
+			&(struct frame_spec){
+				.src = f.client, .dst = FLOWS_VIP, .sport = f.port, .dport = 80},
+			TRIPOD_INCOMING);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 400);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 20);
+		assert_true(rack_conn(r, node, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+		assert_int_equal(rack_counter(r, -1, C_pulls_sent), asked + n);
+		rack_kill(r, (node + 1) % 3); // the second time something has moved
+		rack_run_ms(r, 500);
+		rack_start(r, (node + 1) % 3);
+		rack_run_ms(r, 1000);
+	}
+	rack_free(r);
+}
+
 // Sends in both directions what opens a connection, or ends it, without delay.
 static void quickly(struct rack *r, struct flow *f, bool end)
 {
@@ -286,6 +343,8 @@ int main(void)
 		cmocka_unit_test(lives__later_is_higher),
 		cmocka_unit_test(lives__absurd_numbers_move_nothing),
 		cmocka_unit_test(lives__a_syn_at_the_former_master_asks),
+		cmocka_unit_test(lives__a_syn_passes_when_budget_is_short),
+		cmocka_unit_test(lives__a_late_answer_in_quiet_times),
 		cmocka_unit_test(lives__each_life_is_asked_for),
 		cmocka_unit_test(lives__a_syn_at_an_early_copy_asks),
 		cmocka_unit_test(lives__answered_elsewhere),

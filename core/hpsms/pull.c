@@ -264,7 +264,8 @@ static uint64_t life_here(const struct shard *s, const struct tripod_tuple *key,
 	return c->incarnation << 3 | tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 }
 
-bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key)
+bool pull_check(
+	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance)
 {
 	uint64_t hash = store_hash(&s->store, key);
 	uint32_t i = find(s, key, hash);
@@ -277,9 +278,11 @@ bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tu
 		i = 0;
 	}
 	if (i == 0)
-		i = begin(s, key, hash, s->live & ~(1ull << s->conf->id), false);
+		i = begin(s, key, hash, s->live & ~(1ull << s->conf->id), chance);
 	if (i == 0) {
 		count(s, C_pulls_limited);
+		if (chance)
+			return false;
 		shard_drop(s, p, C_drop_wait_full);
 		return true;
 	}
