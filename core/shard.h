@@ -32,6 +32,7 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 
+#include "core/chain_set.h"
 #include "core/fragment.h"
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
@@ -44,6 +45,7 @@
 #include "core/hpsms/pull.h"
 #include "core/hpsms/request.h"
 #include "core/hpsms/session.h"
+#include "core/hpsms/sync.h"
 #include "core/icmp.h"
 #include "core/lives.h"
 #include "core/node.h"
@@ -57,7 +59,6 @@
 #define MS 1000000ull // nanoseconds
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
-#define SYNC_HASH 1024
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
 
@@ -146,19 +147,6 @@ struct waiting {
 	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
 	uint32_t round; // of a packet that waits for a round of index sets
 	uint32_t fp; // ... the fingerprint of its tuple
-};
-
-struct parked;
-struct sync_queue;
-// Packets that wait until their state is acknowledged (hpsms/sync.c).
-struct sync {
-	struct parked *parked;
-	struct sync_queue *queues;
-	uint32_t hash[SYNC_HASH]; // first queue of each list, 0: none
-	uint32_t free_parked, free_queue;
-	uint32_t oldest, newest, used;
-	uint32_t ready; // queues to be looked at in this step
-	uint64_t responsive; // members that answered when it was last looked at
 };
 
 struct node;
@@ -304,22 +292,6 @@ struct shard {
 	_Atomic uint32_t chains_seen; // generation adopted; worker: wo, control: ro
 };
 
-// The chains of a node. Slots are filled, chosen and emptied by the control thread; each change is a
-// generation, which every worker adopts at the start of a step.
-struct chain_set {
-	_Atomic(const struct chain *) chain[CHAINS_MAX]; // control: w, workers: ro
-	_Atomic uint8_t current, closing; // control: w, workers: ro
-	_Atomic uint8_t announced; // bit k: slot k is to be current soon; control: w, worker 0: ro
-	_Atomic uint32_t generation; // control: w, workers: ro; written last
-	_Atomic uint8_t wanted; // bit k: a live member names it; worker 0: wo, control: ro
-
-	// Control thread: a slot on its way out, and since when each has had no use.
-	enum { CHAIN_SET_STAYS, CHAIN_SET_CLOSING, CHAIN_SET_EMPTIED } phase;
-	uint8_t leaving;
-	const struct chain *left;
-	uint64_t idle_ns[CHAINS_MAX];
-};
-
 struct node {
 	struct node_conf conf;
 	uint64_t started_ns;
@@ -358,6 +330,8 @@ struct node {
 	_Atomic uint64_t suspect_ns; // worker 0: wo, workers: ro
 	// Members that have missed heartbeats and do not count as dead yet: nobody waits for them.
 	_Atomic uint64_t suspects; // worker 0: wo, workers: ro
+	// How often the switch's session with a node has changed, this one included, as far as is known.
+	_Atomic uint32_t port_changes; // worker 0: wo, workers: ro
 	struct index *index; // worker 0: rw, others as its fields say
 	struct chain_set chains;
 	struct fetch fetch; // worker 0: rw, but for what the control thread is handed

@@ -8,10 +8,8 @@
 // The answers of a time when the switch did what no node could know of are not held against them.
 static bool honest(const struct world *w)
 {
-	bool stalls = options_fault(&w->o, FAULT_STALL) && w->o.ecmp.model == ECMP_RESILIENT;
-
 	return !options_fault(&w->o, FAULT_FLAP) && !options_fault(&w->o, FAULT_FLUTTER) &&
-	       !stalls && w->o.prediction != PREDICTION_MISTAKEN;
+	       w->o.prediction != PREDICTION_MISTAKEN;
 }
 
 static void check_key(

@@ -463,6 +463,7 @@ void control_hello(const struct shard *s, struct wire_hello *hello)
 		.flags = ready_hello(s),
 		.live = s->node->members.live,
 		.lives = conn_lives(s),
+		.port_changes = (uint8_t)s->node->bfd.changes,
 	};
 	memcpy(hello->mac, s->conf->self.mac, 6);
 	hello_chains(s, hello);
@@ -546,6 +547,8 @@ uint64_t control_tick(struct shard *s)
 		tell_peer(s, node, s->peer[node].mac);
 	}
 	ready_tick(s);
+	atomic_store_explicit(&s->node->port_changes,
+		members->port_changes + (uint32_t)s->node->bfd.changes, memory_order_relaxed);
 	if (members_hello_due(members, s->now_ns)) {
 		hello_send(s);
 		tell_joining(s);

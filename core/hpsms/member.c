@@ -54,6 +54,8 @@ bool members_hello(
 	p->chains_used = h->chains_used;
 	memcpy(p->chain, h->chain, sizeof(p->chain));
 	p->sees = h->live;
+	m->port_changes += p->live && !reborn && p->port_changes != h->port_changes;
+	p->port_changes = h->port_changes;
 	p->ready = h->flags & WIRE_HELLO_READY;
 	p->draining = h->flags & WIRE_HELLO_DRAINING;
 	p->asking = h->flags & WIRE_HELLO_ASKING;

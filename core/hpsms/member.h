@@ -19,6 +19,7 @@ struct member {
 	uint64_t chain[CHAINS_MAX]; // ids of the chains that it holds; the first is current there
 	uint64_t boot_before; // never believed again: a late message, or a process that was frozen
 	uint64_t sees; // members that it hears
+	uint8_t port_changes; // as in struct wire_hello
 	uint64_t heard_ns;
 	uint64_t deaths;
 	// Since it was first heard: how long that is, and for how long of it there was no life, unless it had said
@@ -34,6 +35,7 @@ struct members {
 	uint64_t heartbeat_ns, dead_after_ns;
 	uint64_t next_hello_ns;
 	uint64_t changed_ns; // when live or a boot last changed
+	uint32_t port_changes; // times that a member has told of some
 	uint64_t last_tick_ns;
 	struct member m[MEMBERS_MAX];
 };

@@ -175,8 +175,9 @@ static void look_at_ports(struct shard *s)
 {
 	struct predict *p = &s->predict;
 
+	uint32_t changes = atomic_load_explicit(&s->node->port_changes, memory_order_relaxed);
 	p->heard |= s->live;
-	if (s->ports == p->ports && coming(s) == p->coming) {
+	if (s->ports == p->ports && coming(s) == p->coming && changes == p->port_changes) {
 		bool settles = p->unsettled && s->now_ns - p->changed_ns >= SETTLE_NS;
 		p->epoch += settles;
 		p->unsettled &= !settles;
@@ -189,6 +190,7 @@ static void look_at_ports(struct shard *s)
 	p->unsettled = true;
 	p->ports = s->ports;
 	p->coming = coming(s);
+	p->port_changes = changes;
 	p->changed_ns = s->now_ns;
 	p->epoch++;
 	p->walk_due = true;

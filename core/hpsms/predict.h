@@ -51,6 +51,8 @@ struct predict {
 	uint64_t all; // ports of the switch: every configured node
 	uint64_t heard; // of them, heard once
 	uint64_t ports, coming; // as of this epoch
+	uint32_t
+		port_changes; // as of this epoch: of some nobody knows but the node whose port it is
 	uint32_t epoch;
 	uint64_t changed_ns; // when they last changed
 	bool unsettled; // ... which the switch may see a little later

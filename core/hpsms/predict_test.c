@@ -229,6 +229,26 @@ static void predict__a_failure_lasts(void **state)
 	}
 }
 
+// A port that is down for a moment, at the switch alone: what is asked meanwhile is wrong for good, unless the node
+// whose port it was tells the others.
+static void predict__a_port_that_nobody_missed(void **state)
+{
+	struct rack_conf conf = {
+		.seed = 26, .nodes = 5, .workers = 2, .backups = 1, .split = true, .probed = true};
+	struct flow f[N];
+	struct rack *r = rack_of(conf);
+
+	rack_port(r, 1, false);
+	establish(r, f);
+	rack_port(r, 1, true);
+	rack_run_ms(r, 2000);
+	assert_true(mispredicted(r, &conf, f, 1) > N / 10);
+	rack_node(r, 1)->bfd.changes += 2;
+	rack_run_ms(r, 2000);
+	assert_int_equal(mispredicted(r, &conf, f, 1), 0);
+	rack_free(r);
+}
+
 // Who comes back has copies of what it will get before its port is up. Behind two stages nobody is sure
 // which connections those are, but that they are some.
 static void predict__a_joiner_needs_no_pull(void **state)
@@ -666,6 +686,7 @@ int main(void)
 		cmocka_unit_test(predict__loss),
 		cmocka_unit_test(predict__after_a_failure),
 		cmocka_unit_test(predict__a_failure_lasts),
+		cmocka_unit_test(predict__a_port_that_nobody_missed),
 		cmocka_unit_test(predict__a_joiner_needs_no_pull),
 		cmocka_unit_test(predict__unmarked),
 		cmocka_unit_test(predict__falls_back),

@@ -9,7 +9,7 @@
 
 #define MAGIC 0x5450 // "TP"
 #define MAGIC_SHORT 0x5470 // "Tp"
-#define HELLO_FIXED 34 // and 8 bytes a chain
+#define HELLO_FIXED 35 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
 #define HELLO_FLAGS                                                                                \
 	(WIRE_HELLO_READY | WIRE_HELLO_LEAVING | WIRE_HELLO_DRAINING | WIRE_HELLO_ASKING)
@@ -241,6 +241,7 @@ static uint8_t *put_hello(uint8_t *b, const struct wire_hello *h)
 	b = wire_put64(b + sizeof(h->mac), h->live);
 	b = wire_put64(b, hello_loads(h));
 	b = wire_put64(b, h->lives);
+	*b++ = h->port_changes;
 	for (unsigned i = 0; i < h->n_chains; i++)
 		b = wire_put64(b, h->chain[i]);
 	for (unsigned i = 0; i < 64; i++)
@@ -263,6 +264,7 @@ static int get_hello(const uint8_t *b, size_t len, struct wire_hello *h)
 		.chains_used = b[3],
 		.live = wire_get64(b + 10),
 		.lives = wire_get64(b + 26),
+		.port_changes = b[34],
 	};
 	memcpy(h->mac, b + 4, sizeof(h->mac));
 	for (unsigned i = 0; i < h->n_chains; i++)

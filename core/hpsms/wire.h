@@ -90,6 +90,7 @@ struct wire_hello {
 	uint64_t live; // members that the sender hears
 	uint64_t
 		lives; // what the sender's next incarnation would begin with, WIRE_LIVES_MAX at most
+	uint8_t port_changes; // times that its session with the switch has changed, modulo 256
 	uint64_t chain[CHAINS_MAX]; // ids of those that the sender holds; first, what new ones get
 	// What its connections would make each node fetch after failures (minchurn_pack()); 0s are not sent.
 	uint16_t load[64];

@@ -200,36 +200,38 @@ static void hello__round_trip_and_ranges(void **state)
 				       .mac = {2, 3, 4, 5, 6, 7},
 				       .live = UINT64_MAX - 5,
 				       .lives = 0x0001020304050607,
+				       .port_changes = 200,
 				       .chain = {42, 43},
 				       .load = {[3] = 7, [63] = 0xfffe},
 			       };
-	uint8_t b[34 + 8 * CHAINS_MAX + 4];
-	assert_int_equal(wire_put_hello(b, 54, &h), 54);
-	assert_int_equal(wire_put_hello(b, 53, &h), -ENOSPC);
-	assert_int_equal(wire_get_hello(b, 53, &got), -EINVAL);
-	assert_int_equal(wire_get_hello(b, 54, &got), 54);
+	uint8_t b[35 + 8 * CHAINS_MAX + 4];
+	assert_int_equal(wire_put_hello(b, 55, &h), 55);
+	assert_int_equal(wire_put_hello(b, 54, &h), -ENOSPC);
+	assert_int_equal(wire_get_hello(b, 54, &got), -EINVAL);
+	assert_int_equal(wire_get_hello(b, 55, &got), 55);
 	assert_int_equal(got.workers, 16);
 	assert_int_equal(got.flags, 9);
 	assert_memory_equal(got.mac, h.mac, 6);
 	assert_true(got.n_chains == 2 && got.chains_used == 3);
 	assert_true(got.chain[0] == 42 && got.chain[1] == 43 && got.live == UINT64_MAX - 5);
 	assert_true(got.lives == h.lives);
+	assert_int_equal(got.port_changes, 200);
 	assert_memory_equal(got.load, h.load, sizeof(h.load));
 	static const struct {
 		uint8_t at, value;
 	} bad[] = {{0, 0}, {0, 17}, {1, 4}, {1, 16}, {1, 0x80}, {2, 0}, {2, 1}, {2, 9}, {2, 3},
-		{3, 4}, {4, 3}, {41, 0}, {49, 0}, {51, 0}, {25, 9}, {26, 1}};
+		{3, 4}, {4, 3}, {42, 0}, {50, 0}, {52, 0}, {25, 9}, {26, 1}};
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t was = b[bad[i].at];
 		b[bad[i].at] = bad[i].value;
-		assert_int_equal(wire_get_hello(b, 54, &got), -EINVAL);
+		assert_int_equal(wire_get_hello(b, 55, &got), -EINVAL);
 		b[bad[i].at] = was;
 	}
 	h.n_chains = CHAINS_MAX;
 	for (unsigned i = 0; i < CHAINS_MAX; i++)
 		h.chain[i] = i + 1;
-	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 34 + 8 * CHAINS_MAX + 4);
-	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 34 + 8 * CHAINS_MAX + 4);
+	assert_int_equal(wire_put_hello(b, sizeof(b), &h), 35 + 8 * CHAINS_MAX + 4);
+	assert_int_equal(wire_get_hello(b, sizeof(b), &got), 35 + 8 * CHAINS_MAX + 4);
 	assert_true(got.chain[CHAINS_MAX - 1] == CHAINS_MAX);
 }
 
@@ -298,31 +300,32 @@ static void greet__round_trip_and_ranges(void **state)
 				       .mac = {2, 3, 4, 5, 6, 7},
 				       .live = 3,
 				       .lives = 0x41,
+				       .port_changes = 3,
 				       .chain = {9}},
 				  .echo = 0x1112131415161718,
 				  .challenge = 0x2122232425262728,
 				  .floor = 0x31323334353637},
 			  got;
-	static const uint8_t want[66] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x41, 0, 0, 0, 0, 0, 0, 0, 9, 0x11, 0x12,
+	static const uint8_t want[67] = {2, 5, 1, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x41, 3, 0, 0, 0, 0, 0, 0, 0, 9, 0x11, 0x12,
 		0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
 		0, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37};
-	uint8_t b[66];
-	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 66);
+	uint8_t b[67];
+	assert_int_equal(wire_put_greet(b, sizeof(b), &g), 67);
 	assert_memory_equal(b, want, sizeof(want));
-	assert_int_equal(wire_put_greet(b, 65, &g), -ENOSPC);
-	assert_int_equal(wire_get_greet(b, 65, &got), -EINVAL);
-	assert_int_equal(wire_get_greet(b, 66, &got), 66);
+	assert_int_equal(wire_put_greet(b, 66, &g), -ENOSPC);
+	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 67, &got), 67);
 	assert_true(got.echo == g.echo && got.challenge == g.challenge && got.floor == g.floor);
 	assert_int_equal(got.hello.flags, g.hello.flags);
 	b[1] = 64;
-	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
+	assert_int_equal(wire_get_greet(b, 67, &got), -EINVAL);
 	b[1] = 5;
-	memset(b + 58, 0xff, 8); // a floor above which nothing could come
-	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
+	memset(b + 59, 0xff, 8); // a floor above which nothing could come
+	assert_int_equal(wire_get_greet(b, 67, &got), -EINVAL);
 	memcpy(b, want, sizeof(want));
-	memset(b + 50, 0, 8); // no challenge
-	assert_int_equal(wire_get_greet(b, 66, &got), -EINVAL);
+	memset(b + 51, 0, 8); // no challenge
+	assert_int_equal(wire_get_greet(b, 67, &got), -EINVAL);
 	g.challenge = 0;
 	assert_int_equal(wire_put_greet(b, sizeof(b), &g), -EINVAL);
 }
