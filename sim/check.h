@@ -59,6 +59,8 @@ struct check_conn {
 	uint64_t parts, parts_before; // sums over its records, this walk and the last
 	uint32_t older_walk; // number of the last walk that found a record of an older life
 	uint8_t copies, wrong; // of this walk
+	uint8_t silent; // copies of silent_walk that a master would have ended by now
+	uint32_t silent_walk;
 	bool mastered; // of this walk: by a node that has a record
 	bool failed; // of this walk: all that have one have failed before
 	uint8_t open_requests; // walks in a row that found a request without effect

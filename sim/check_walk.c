@@ -69,8 +69,12 @@ static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t r
 			"node %u: %s is there again, after it was gone", i, text_of(&keys[0]));
 	known->seen = k->walk;
 	check_requests(w, i, s, record, known);
-	if (overdue(w, s, c))
+	if (overdue(w, s, c)) {
+		// Not told of the last activity, which is told every quarter of the time-out: a copy still.
+		known->silent = known->silent_walk == k->walk ? known->silent + 1 : 1;
+		known->silent_walk = k->walk;
 		return;
+	}
 	if (known->walk != k->walk) {
 		known->walk = k->walk;
 		known->parts_before = known->parts;
@@ -213,7 +217,8 @@ static void check_quiet(struct world *w)
 			k->zombies++;
 			continue;
 		}
-		bool few = c->copies < wanted && !w->o.tiny && w->o.durability != DURABILITY_NONE;
+		unsigned copies = c->copies + (c->silent_walk == k->walk ? c->silent : 0u);
+		bool few = copies < wanted && !w->o.tiny && w->o.durability != DURABILITY_NONE;
 		bool older = c->older_walk == k->walk;
 		bool wrong = (c->wrong != 0 || few || older) && c->parts == c->parts_before;
 		c->quiet = wrong ? c->quiet + 1 : 0;
@@ -225,7 +230,7 @@ static void check_quiet(struct world *w)
 				w, "replicas", &c->key, 1, "copies of %s differ", text_of(&c->key));
 		else
 			check_violation(w, "copies", &c->key, 1, "%s has %u copies of %u",
-				text_of(&c->key), c->copies, wanted);
+				text_of(&c->key), copies, wanted);
 	}
 }
 

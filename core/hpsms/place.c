@@ -276,8 +276,7 @@ uint64_t place_now(struct shard *s, uint32_t i)
 			return missing;
 		if (p->n == 0)
 			p->since_ns = s->now_ns;
-		p->conn[p->n] = i;
-		p->incarnation[p->n++] = c->incarnation;
+		p->conn[p->n++] = i;
 	}
 	uint64_t first = best_of(&l.item, missing & ~l.must, 1);
 	return (missing & l.must) | (first != 0 ? first : missing);
@@ -331,7 +330,9 @@ static void fill_batch(struct shard *s)
 		const struct conn *c = store_conn(&s->store, i);
 		const struct conn_repl *r = store_repl(&s->store, i);
 		struct look l;
-		if (c->state != CONN_LIVE || c->incarnation != p->incarnation[n] ||
+		// The record may be another's by now: that one lacks copies, or it does not.
+		if (c->state != CONN_LIVE || !(c->flags & CONN_ANSWERED) ||
+			conn_durability(c) == DURABILITY_NONE ||
 			r->part[PART_SHARED].writer != s->conf->id)
 			continue;
 		look_at(s, i, &l);

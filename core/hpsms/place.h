@@ -25,7 +25,6 @@ struct placing {
 	uint64_t since_ns; // of the first
 	bool closing; // what is queued now has waited since then
 	uint32_t conn[MINCHURN_BATCH];
-	uint64_t incarnation[MINCHURN_BATCH];
 	struct minchurn batch;
 };
 

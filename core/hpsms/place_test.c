@@ -257,6 +257,36 @@ static void place__loads_are_told(void **state)
 	rack_free(r);
 }
 
+// A connection waits for its batch, and is found to have another life elsewhere: it goes on above that, and
+// has its copies all the same.
+static void place__raised_while_it_waits(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 6, .backups = 3});
+	struct tripod_tuple key = key_of(0);
+	unsigned waited = 0;
+
+	send_one(r, 0, TRIPOD_INCOMING, TRIPOD_TCP_SYN, 100);
+	rack_run_ms(r, 60);
+	send_one(r, 0, TRIPOD_OUTGOING, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 101);
+	for (unsigned steps = 0; steps < 20 && waited == 0; steps++) {
+		rack_step(r);
+		for (unsigned i = 0; i < 6; i++) {
+			struct shard *s = node_shard(rack_node(r, i), 0);
+			if (s->placing->n == 0)
+				continue;
+			waited++;
+			struct conn *c = store_conn(&s->store, s->placing->conn[0]);
+			c->incarnation += INCARNATION_NODE + 1;
+			repl_changed(s, s->placing->conn[0], 1u << PART_SHARED);
+		}
+	}
+	assert_int_equal(waited, 1);
+	rack_run_ms(r, 100);
+	assert_int_equal(rack_copies(r, &key), 4);
+	assert_int_equal(rack_counter(r, -1, C_repairs), 0);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +296,7 @@ int main(void)
 		cmocka_unit_test(place__in_batches),
 		cmocka_unit_test(place__first_copy_does_not_wait),
 		cmocka_unit_test(place__loads_are_told),
+		cmocka_unit_test(place__raised_while_it_waits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

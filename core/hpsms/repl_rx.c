@@ -148,6 +148,12 @@ static enum shared merge_shared(
 	// What is soft here goes with the direction that is handled here, whoever writes the rest.
 	chain_update(chain, nf, c->nf);
 	*mine = w->version[PART_SHARED];
+	if (former) { // it is this node that has to tell of it: others may have what was before
+		c->stamp++;
+		holders_mark_only(r, HOLDER_ACKED, repl_self(s) | 1ull << from);
+		holders_mark_only(r, HOLDER_KNOWN, repl_self(s) | 1ull << from);
+		repl_queue_all(s, i, r->holders);
+	}
 	mine->handed = (uint8_t)c->stamp;
 	r->former = former;
 	kind_review(s, i);
