@@ -388,7 +388,8 @@ static void checked(struct shard *s, struct pull *p, bool found)
 	for (unsigned part = 0; part < PARTS; part++)
 		shared |= r->part[part].writer != s->conf->id;
 	uint64_t had = r->holders & ~shard_self(s);
-	if (!found && shared && conn_forgettable(s, c) && !is_last(s, c, had, p->denied)) {
+	if (!found && shared && conn_forgettable(s, c) && !r->alone &&
+		!is_last(s, c, had, p->denied)) {
 		count(s, C_copies_forsaken);
 		if (!conn_free(s, hit.index))
 			look_later(s, hit.index);

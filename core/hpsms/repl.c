@@ -159,6 +159,8 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 		if (more != 0 && conn_forgettable(s, c) && pull_validate(s, i))
 			return;
 		if (more != 0) {
+			r->alone |= conn_forgettable(s, c) &&
+				    (r->holders & s->live & ~repl_self(s)) == 0;
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
 			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
@@ -413,6 +415,7 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 	// if there was none, that has been said, or will be.
 	if (newest && holder_is(r, HOLDER_KNOWN, x->node)) {
 		holders_mark(r, HOLDER_ACKED, bit);
+		r->alone = 0;
 		if (holders_all(r, HOLDER_ACKED))
 			r->changed = 0;
 	}
