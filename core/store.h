@@ -122,6 +122,9 @@ struct conn_repl {
 	// goes one epoch higher.
 	uint8_t former : 1;
 	uint8_t tells : 1; // of a tombstone: it is this node that sees to it that the holders know
+	// Those of its holders that live were made so when none did that had a copy, and have acknowledged
+	// none yet: that they have it not says nothing.
+	uint8_t alone : 1;
 };
 _Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 

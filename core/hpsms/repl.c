@@ -155,10 +155,9 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 		// Batches are for who writes the shared part, and goes on to.
 		bool mine = r->part[PART_SHARED].writer == s->conf->id;
 		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
-		// Who has a copy is asked before others are to get one: these could not know.
-		if (more != 0 && conn_forgettable(s, c) && pull_validate(s, i))
-			return;
 		if (more != 0) {
+			r->alone |= conn_forgettable(s, c) &&
+				    (r->holders & s->live & ~repl_self(s)) == 0;
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
 			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
@@ -413,6 +412,7 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 	// if there was none, that has been said, or will be.
 	if (newest && holder_is(r, HOLDER_KNOWN, x->node)) {
 		holders_mark(r, HOLDER_ACKED, bit);
+		r->alone = 0;
 		if (holders_all(r, HOLDER_ACKED))
 			r->changed = 0;
 	}
