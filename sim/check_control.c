@@ -18,16 +18,17 @@ uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_
 	return (beats + 3 * ROUNDS_PER_S * others) * ns / SEC + PER_PACKET * valid_packets;
 }
 
-// What this node has done of its own accord: of copies that were lost, and for who asks the switch. Both
-// have budgets of their own.
-static uint64_t work_of(const struct sim_node *n)
+// What this node has done of its own accord: of copies that were lost, of copies that nobody tells of, and
+// for who asks the switch. Each has a budget of its own.
+static uint64_t work_of(const struct world *w, const struct sim_node *n)
 {
 	uint64_t counters[COUNTERS];
 
 	if (n->node == NULL)
 		return 0;
 	node_counters(n->node, -1, counters);
-	return counters[C_repairs] + counters[C_predicates_rx];
+	return counters[C_repairs] + counters[C_copies_compared] * (w->o.nodes - 1) +
+	       counters[C_predicates_rx];
 }
 
 void check_control(struct world *w)
@@ -41,7 +42,7 @@ void check_control(struct world *w)
 	uint64_t most = check_control_bound(w, ns, t.packets - c->packets);
 	for (unsigned i = 0; i < w->o.nodes; i++) {
 		struct sim_node *n = &w->node[i];
-		uint64_t sent = n->control - n->control_before, work = work_of(n);
+		uint64_t sent = n->control - n->control_before, work = work_of(w, n);
 		// Since it was last looked at, or since it started.
 		uint64_t done = work >= n->work_before ? work - n->work_before : work;
 		n->control_before = n->control;
