@@ -169,11 +169,15 @@ void conn_delete(struct shard *s, uint32_t i)
 	store_conn_free(&s->store, i);
 }
 
-// Opened by an answer whose connection was not known here.
-static bool is_of_answer(const struct conn *c, const struct store_hit *hit)
+// Opened by an answer whose connection was not known here. Nobody else has it, though it may have been offered.
+static bool is_of_answer(const struct shard *s, const struct store_hit *hit)
 {
+	const struct conn *c = store_conn(&s->store, hit->index);
+	uint64_t others = store_repl(&s->store, hit->index)->holders & ~shard_self(s);
+
 	return hit->dir == 0 && c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
-	       !(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD));
+	       !(c->flags & (CONN_ANSWERED | CONN_HELD)) &&
+	       (others == 0 || !(c->flags & CONN_REPLICATED));
 }
 
 void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered)
@@ -186,7 +190,7 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool an
 	bool ended = c->state == CONN_TOMBSTONE || conn_tcp_at(c, TCP_CLOSED);
 	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1)) {
 		conn_free(s, hit.index);
-	} else if (answered && is_of_answer(c, &hit)) {
+	} else if (answered && is_of_answer(s, &hit)) {
 		run_close(s, hit.index, TRIPOD_TERMINATED);
 		if (!conn_free(s, hit.index))
 			conn_bury(s, hit.index, TRIPOD_TERMINATED); // until there is room in a ring

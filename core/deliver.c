@@ -55,6 +55,26 @@ static bool wonders(struct shard *s, struct tripod_packet *p, const struct tripo
 	return !(p->flags & TRIPOD_PKT_RELAYED) && may_ask(s, p) && pull_check(s, p, key, true);
 }
 
+// A first fragment of UDP: where the switch sends what is not cut of its connection, if that can be computed, or
+// this node.
+static unsigned belongs_to(const struct shard *s, const struct tripod_packet *p)
+{
+	int to = p->fragment && p->tuple.proto == IPPROTO_UDP ? predict_computed(s, &p->tuple)
+							      : NEXT_HOP_UNKNOWN;
+
+	return to >= 0 && (s->ports & 1ull << to) ? (unsigned)to : s->conf->id;
+}
+
+// Another node has relayed the packet, and would have to do so again; unless it is a first fragment that
+// has come to where it belongs.
+static bool was_relayed(const struct shard *s, const struct tripod_packet *p)
+{
+	bool belongs = p->fragment && p->tuple.proto == IPPROTO_UDP &&
+		       predict_computed(s, &p->tuple) == s->conf->id;
+
+	return (p->flags & TRIPOD_PKT_RELAYED) && !belongs;
+}
+
 // No record here. TCP opens with a SYN, everything else with its first packet, unless the
 // connection may be known elsewhere: then the packet waits for what the peers say.
 static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
@@ -66,8 +86,16 @@ static void miss(struct shard *s, struct tripod_packet *p, uint64_t hash)
 	unsigned how = moving ? PULL_BLIND | PULL_ROUNDS : 0;
 	bool opens;
 
-	if (p->flags & TRIPOD_PKT_RELAYED) {
-		shard_drop(s, p, C_drop_relay_loop);
+	unsigned to = belongs_to(s, p);
+	if (to != s->conf->id && !(p->flags & (TRIPOD_PKT_RELAYED | TRIPOD_PKT_WAITED))) {
+		forward_relay(s, p, to);
+		return;
+	}
+	if (was_relayed(s, p)) {
+		// Who has relayed it has a record that names this node, which has restarted. Of stragglers there are few;
+		// fragments would be lost as long as they come.
+		if (!can_ask || !p->fragment || !pull_unknown(s, p, hash, PULL_BLIND | PULL_ROUNDS))
+			shard_drop(s, p, C_drop_relay_loop);
 		return;
 	}
 	switch (p->tuple.proto) {
@@ -172,7 +200,9 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	}
 	if (conn_masters(c, dir))
 		return true;
-	if (p->flags & TRIPOD_PKT_RELAYED) {
+	// A record that names this node from a former life: nobody has claimed it since, and what others relay comes
+	// here. It is taken over, or nobody would.
+	if (master != s->conf->id && was_relayed(s, p)) {
 		shard_drop(s, p, C_drop_relay_loop);
 		return false;
 	}

@@ -185,6 +185,35 @@ static void repair__lowest_holder_has_just_joined(void **state)
 	rack_free(r);
 }
 
+// Of what was heard while others were away nobody knows whether it has ended; then the last of those that had it
+// dies. Who is given a copy, and has never had one, denies it: that says nothing.
+static void repair__of_the_last_copy(void **state)
+{
+	enum { N = 20 };
+	struct rack *r =
+		rack_new(&(struct rack_conf){.nodes = 4, .workers = 1, .backups = 1, .seed = 8});
+	struct flow f[N];
+
+	rack_run_ms(r, 300);
+	rack_freeze(r, 2);
+	rack_freeze(r, 3);
+	rack_run_ms(r, 3000); // more than half of what a tombstone stays
+	rack_port(r, 1, false);
+	assert_int_equal(flows_open(r, f, 0, N, "10.1.0.101"), N);
+	rack_thaw(r, 2);
+	rack_thaw(r, 3);
+	rack_run_ms(r, 100);
+	rack_kill(r, 0);
+	rack_run_ms(r, 3000);
+	assert_int_equal(rack_counter(r, 1, C_copies_forsaken), 0);
+	for (unsigned k = 0; k < N; k++)
+		assert_true(rack_copies(r, &f[k].key) >= 2);
+	rack_port(r, 1, true);
+	assert_int_equal(flows_exchange(r, f, N), N);
+	rack_check(r);
+	rack_free(r);
+}
+
 static bool lose_fabric(void *ctx, unsigned from, const struct frame *f)
 {
 	return f->vlan == 30 && *(const bool *)ctx;
@@ -372,6 +401,7 @@ int main(void)
 		cmocka_unit_test(repair__answered_while_the_peer_is_late),
 		cmocka_unit_test(repair__answered_while_one_of_two_is_late),
 		cmocka_unit_test(repair__lowest_holder_has_just_joined),
+		cmocka_unit_test(repair__of_the_last_copy),
 		cmocka_unit_test(repair__unanswered_life_is_told),
 		cmocka_unit_test(repair__holder_that_was_not_reached),
 		cmocka_unit_test(repair__who_hears_nobody_claims_nothing),

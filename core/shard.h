@@ -721,17 +721,6 @@ uint64_t place_rendezvous(
 
 uint64_t place_by_hash(uint64_t hash, uint64_t among, unsigned n); // the same, of any key
 
-// ---- hpsms/fetch.c ----
-void fetch_init(struct fetch *f, struct arena *a, uint32_t room);
-// A peer has a chain that this node may lack.
-void fetch_want(struct shard *s, uint64_t id, unsigned node);
-void fetch_hello(struct shard *s, unsigned node, const struct wire_hello *h);
-// Worker 0: a member has connections under a chain that this node lacks and may still get.
-bool fetch_pending(const struct shard *s);
-uint64_t fetch_tick(struct shard *s); // worker 0; returns when next
-void fetch_rx(struct shard *s, unsigned from, const struct wire_chain *c);
-void fetch_serve(struct shard *s, unsigned node, const struct wire_chain_ask *a);
-
 // ---- hpsms/index_own.c ----
 static inline bool index_on(const struct shard *s)
 {

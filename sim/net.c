@@ -150,7 +150,13 @@ static void from_hosts(
 	if (at_ns == 0) {
 		lost(w, 255, NULL);
 	} else if (memcmp(bytes, RACKFILE_GATEWAY_MAC[side], 6) == 0) {
-		int port = peek(bytes, len, side, &p) ? ecmp_next(&w->o.ecmp, &p.tuple, w->up) : -1;
+		int port = -1;
+		if (peek(bytes, len, side, &p)) {
+			struct tripod_tuple seen = p.tuple;
+			if (p.first && w->o.cut_blind)
+				seen.sport = seen.dport = 0;
+			port = ecmp_next(&w->o.ecmp, &seen, w->up);
+		}
 		if (port >= 0)
 			to_node(w, (unsigned)port, b, vlan, at_ns, &p);
 		else

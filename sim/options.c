@@ -152,6 +152,10 @@ static void draw_network(struct options *o)
 	o->reorder_us = reorder ? draw_log(o, "reorder by", 10, 3000) : 0;
 	o->corrupt = options_fault(o, FAULT_CORRUPT) ? draw_log(o, "corrupt", 100, 10000) : 0;
 	o->cut_bytes = chance(o, "cut", 12) ? 8 * draw(o, "cut bytes", 60, 130) : 0;
+	// Where nodes cannot compute its hash, the first exchange would depend on luck.
+	o->cut_blind =
+		o->cut_bytes != 0 && chance(o, "cut blind", 50) &&
+		(o->prediction == PREDICTION_COMPUTED || o->prediction == PREDICTION_CHECKED);
 	o->slow_us = options_fault(o, FAULT_SLOW) ? draw_log(o, "slow", 250, 4000) : 0;
 	o->flood_per_s = options_fault(o, FAULT_FLOOD)
 				 ? draw_log(o, "flood", 2000, large ? 20000 : 100000)
@@ -292,7 +296,10 @@ void options_print(const struct options *o, FILE *to)
 	fprintf(to,
 		"%s%s, loss %u/%u ppm, latency %u us, flush %u us, heartbeat %u ms, "
 		"bfd %u ms, opens %u/s, open %u\n",
-		o->tiny ? ", tiny limits" : "", o->cut_bytes != 0 ? ", fragments" : "",
+		o->tiny ? ", tiny limits" : "",
+		o->cut_blind        ? ", fragments without ports"
+		: o->cut_bytes != 0 ? ", fragments"
+				    : "",
 		o->workload_loss, o->fabric_loss, o->latency_ns / 1000, o->flush_us,
 		o->heartbeat_ms, o->bfd_ms, o->hosts.opens_per_s, o->hosts.connections_max);
 }

@@ -75,6 +75,7 @@ struct options {
 	uint32_t slow_us; // at most, of FAULT_SLOW; 0: never
 	uint32_t
 		cut_bytes; // datagrams are cut into fragments of so many (pieces.h); 0: they are not
+	bool cut_blind; // the switch sees no ports in first fragments either
 	uint32_t flood_per_s; // packets, of FAULT_FLOOD; 0: never
 	unsigned flood_kind; // enum flood_kind; FLOOD_KINDS: each has its own
 

@@ -51,6 +51,7 @@ bool peek(const uint8_t *frame, unsigned len, enum tripod_direction side, struct
 			l4 += 8;
 			total -= 8;
 			out->later = get16(l3 + 42) >> 3 != 0;
+			out->first = get16(l3 + 42) == 1;
 		}
 	} else if (get16(frame + 12) == 0x0800 && l3[0] == 0x45) {
 		uint32_t a;
@@ -62,6 +63,7 @@ bool peek(const uint8_t *frame, unsigned len, enum tripod_direction side, struct
 		l4 = l3 + 20;
 		total = get16(l3 + 2) - 20u;
 		out->later = (get16(l3 + 6) & 0x1fff) != 0;
+		out->first = get16(l3 + 6) == 0x2000;
 	} else {
 		return false;
 	}

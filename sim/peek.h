@@ -12,6 +12,7 @@ struct peek {
 	uint8_t tcp_flags;
 	bool icmp_error;
 	bool later; // fragment: no ports, and nothing but the tuple is set
+	bool first; // fragment
 };
 
 // false: no IPv4 or IPv6 packet of TCP, UDP or ICMP. First fragments are like any packet. ICMP echo: both ports are the identifier; other

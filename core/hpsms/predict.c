@@ -203,6 +203,13 @@ static bool calm(const struct shard *s)
 	       s->live == shard_responsive(s);
 }
 
+int predict_computed(const struct shard *s, const struct tripod_tuple *t)
+{
+	if (predict_how(s) != PREDICT_COMPUTED)
+		return NEXT_HOP_UNKNOWN;
+	return s->conf->next_hop(s->conf->next_hop_ctx, t, s->ports);
+}
+
 static bool computes_self(const struct shard *s, const struct tripod_tuple *key, uint64_t ports)
 {
 	return s->conf->next_hop(s->conf->next_hop_ctx, key, ports) == s->conf->id;

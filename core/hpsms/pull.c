@@ -291,6 +291,29 @@ bool pull_check(
 	return true;
 }
 
+// Nobody is left who could know of what is here: for a while it is taken for certain, as if all had been asked.
+// Who is given a copy meanwhile denies it, and that says nothing.
+static void note_sure(struct shard *s, const struct tripod_tuple *key, uint64_t hash)
+{
+	uint32_t i = find(s, key, hash);
+
+	if (i == 0 && (i = allocate(s)) != 0) {
+		s->pulls[i] = (struct pull){
+			.key = *key,
+			.hash = hash,
+			.fp = index_print(hash, key->direction),
+			.state = PULL_FAILED,
+			.chain = *bucket(s, hash),
+		};
+		*bucket(s, hash) = i;
+	}
+	if (i == 0 || s->pulls[i].state != PULL_FAILED)
+		return;
+	s->pulls[i].sure = true;
+	s->pulls[i].started_ns = s->now_ns;
+	s->pulls[i].life = life_here(s, key, hash);
+}
+
 bool pull_validate(struct shard *s, uint32_t i)
 {
 	const struct tripod_tuple *key = &store_conn(&s->store, i)->dir[0].key;
@@ -298,8 +321,10 @@ bool pull_validate(struct shard *s, uint32_t i)
 	uint64_t nodes = store_repl(&s->store, i)->holders & s->live & ~shard_self(s);
 	uint32_t at = find(s, key, hash);
 
-	if (nodes == 0)
+	if (nodes == 0) {
+		note_sure(s, key, hash);
 		return false;
+	}
 	if (at != 0 && s->pulls[at].sure && s->now_ns - s->pulls[at].started_ns < SURE_NS)
 		return false;
 	if (at != 0 && s->pulls[at].state == PULL_FAILED &&
@@ -375,6 +400,8 @@ static void checked(struct shard *s, struct pull *p, bool found)
 	holders_unmark(r, HOLDER_KNOWN, p->denied & r->holders);
 	if (c->flags & CONN_REPLICATED)
 		repl_queue_all(s, hit.index, r->holders);
+	if (conn_forgettable(s, c))
+		look_later(s, hit.index); // it may lack copies
 	conn_rewheel(s, hit.index);
 }
 

@@ -376,6 +376,53 @@ static void reopen__opened_twice_udp(void **state)
 	}
 }
 
+// The other's answer has passed before this node has opened it, so it has the lower number.
+static void reopen__gives_way(void **state)
+{
+	enum { ANSWERED, UDP, ANSWERED_HERE, UNANSWERED, ESTABLISHED, LONG_AGO, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v, first;
+
+		if (how == UDP) {
+			w.key.proto = w.reversed.proto = IPPROTO_UDP;
+			rack_send(r, TRIPOD_INCOMING,
+				&(struct frame_spec){.proto = IPPROTO_UDP,
+					.src = "198.18.0.1",
+					.dst = FLOWS_VIP,
+					.sport = 1000,
+					.dport = 80});
+			rack_run_ms(r, 100);
+		} else {
+			w.dir[0].tcp_flags = how == ESTABLISHED ? syn | ack : syn;
+			w.dir[1].tcp_flags = syn | ack;
+			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+			rack_run_ms(r, 1);
+		}
+		if (how == ANSWERED_HERE) {
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_run_ms(r, 1);
+		}
+		assert_true(rack_conn(r, 0, &w.key, &first));
+		w.incarnation = first.incarnation - 64 * 100;
+		w.dir[0].age_ms = w.dir[1].age_ms = how == LONG_AGO ? 1100 : 500;
+		if (how == UNANSWERED) {
+			w.flags = 0;
+			w.dir[1].tcp_flags = 0;
+		}
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		bool gives = how == ANSWERED || how == UDP;
+		assert_true(v.incarnation == (gives ? w.incarnation : first.incarnation));
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // A SYN from inside. Returns the port of the NAT under which it has come to the server.
 static uint16_t syn_from_inside(struct rack *r)
 {
@@ -507,6 +554,7 @@ int main(void)
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__opened_twice),
 		cmocka_unit_test(reopen__opened_twice_udp),
+		cmocka_unit_test(reopen__gives_way),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
 	};

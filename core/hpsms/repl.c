@@ -155,6 +155,9 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 		// Batches are for who writes the shared part, and goes on to.
 		bool mine = r->part[PART_SHARED].writer == s->conf->id;
 		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
+		// Who has a copy is asked before others are to get one: these could not know.
+		if (more != 0 && conn_forgettable(s, c) && pull_validate(s, i))
+			return;
 		if (more != 0) {
 			r->alone |= conn_forgettable(s, c) &&
 				    (r->holders & s->live & ~repl_self(s)) == 0;

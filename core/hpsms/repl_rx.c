@@ -297,6 +297,16 @@ static bool has_first_answer(
 		       repl_age_ms(s, c->dir[1].seen) > w->dir[1].age_ms);
 }
 
+// What has been opened here and has had no answer, and of which nobody has been told, gives way to what
+// another node has opened and let an answer pass of, though that has the lower number.
+static bool gives_way(const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	if (c->state != CONN_LIVE || (c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) ||
+		w->op != WIRE_PUT || !opened_twice(s, c, w))
+		return false;
+	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;
+}
+
 // Has the connection here been opened a moment ago, and w tells of one that has come to its end? Who opened
 // it had not heard of that one, or it would have the higher number.
 static bool opened_after(const struct shard *s, const struct conn *c, const struct wire_record *w)
@@ -432,7 +442,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
 
-	if (w->incarnation < c->incarnation) {
+	if (w->incarnation < c->incarnation && !gives_way(s, c, w)) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
 		repl_hold(s, i, from->node);
