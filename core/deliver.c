@@ -298,6 +298,11 @@ static bool track(
 	if (__builtin_expect(flags & TCP_DIR_FIN_SEEN, 0) && tcp_beyond_end(&c->dir[dir].tcp, p) &&
 		!(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
 		return false;
+	// The connection of the SYN before may have been taken over and have ended elsewhere, of which this node has
+	// not heard: then this one opens the next life, and is not to pass as one of the life before.
+	if (__builtin_expect(dir == 0 && is_syn(p), 0) &&
+		tcp_other_syn(&c->dir[0].tcp, &c->dir[1].tcp, p) && wonders(s, p, &p->tuple))
+		return false;
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;

@@ -268,6 +268,12 @@ static bool acks_syn(const struct tcp_dir *to, uint32_t ack)
 	return ack == to->end || (to->end - ack <= UINT16_MAX && (uint16_t)ack == to->acked_low);
 }
 
+// Is it the SYN that has been seen already, or one with data that was sent along?
+static bool is_number_of(const struct tcp_dir *from, const struct segment *g)
+{
+	return from->end - (g->seq + 1) <= UINT16_MAX;
+}
+
 static void sync_learn(struct tcp_dir *from, struct tcp_dir *to, const struct segment *g)
 {
 	bool to_learned = to->flags & TCP_DIR_LEARNED;
@@ -288,7 +294,7 @@ static enum tcp_verdict sync(
 		return TCP_OUT_OF_WINDOW;
 
 	bool learned = from->flags & TCP_DIR_LEARNED;
-	bool same = learned && from->end - (g->seq + 1) <= UINT16_MAX;
+	bool same = learned && is_number_of(from, g);
 	if (!learned || (!same && state == TCP_SYN_SENT)) {
 		sync_learn(from, to, g); // a SYN with another number replaces an unanswered one
 	} else if (same) {
@@ -511,6 +517,16 @@ bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p)
 
 	return (from->flags & TCP_DIR_FIN_SEEN) && !(p->tcp_flags & TRIPOD_TCP_SYN) &&
 	       segment_read(p, &g) && after(g.end, from->end);
+}
+
+bool tcp_other_syn(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p)
+{
+	struct segment g;
+
+	return (p->tcp_flags & TRIPOD_TCP_SYN) && !(p->tcp_flags & TRIPOD_TCP_ACK) &&
+	       (from->flags & TCP_DIR_LEARNED) && tcp_state(from, to) < TCP_ESTABLISHED &&
+	       segment_read(p, &g) && !is_number_of(from, &g);
 }
 
 bool tcp_of_next(

@@ -75,6 +75,11 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 bool tcp_of_next(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
 
+// true: p is a SYN with another number than that of its direction `from`, which has come to no more yet than a
+// SYN here. What came of that may be known elsewhere, its end, too.
+bool tcp_other_syn(
+	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
+
 // true: p comes behind the FIN of its direction `from`: it is not of this connection.
 bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p);
 

@@ -252,6 +252,59 @@ static void lives__a_syn_at_an_early_copy_asks(void **state)
 	rack_free(r);
 }
 
+static bool lose_logs_of_1(void *ctx, unsigned from, const struct frame *f)
+{
+	return from == 1 && lose_logs(ctx, from, f);
+}
+
+// The same at the former master, which knows of a SYN alone, or of its answer, too. The same SYN once more is none of
+// a next life.
+static void lives__a_syn_at_an_early_master_asks(void **state)
+{
+	enum { ANSWERED, UNANSWERED, SAME, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+		struct flow f = flow_of(0, "10.1.0.101");
+		struct conn_view old, v;
+
+		rack_tap(r, lose_logs_of_1, NULL);
+		ports(r, 3, 1u << 0);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 20);
+		logs_lost = how == UNANSWERED;
+		ports(r, 3, how == UNANSWERED ? 1u << 1 : 1u << 0);
+		uint32_t seq = f.seq;
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 20);
+		logs_lost = true;
+		ports(r, 3, 1u << 1);
+		if (how != SAME) {
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+			rack_run_ms(r, 1);
+			flows_close(r, &f, 1);
+			assert_true(rack_conn(r, 1, &f.key, &old));
+			assert_int_equal(old.tcp, TCP_CLOSED);
+		}
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.tcp, how == UNANSWERED ? TCP_SYN_SENT : TCP_SYN_RECEIVED);
+		assert_int_equal(v.master[0], 0);
+		old = how == SAME ? v : old;
+		ports(r, 3, 1u << 0);
+		logs_lost = false;
+		f.seq = how == SAME ? seq - 1 : f.seq + (1u << 24);
+		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 2);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent) - asked, how != SAME);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > old.incarnation, how != SAME);
+		assert_int_equal(v.tcp, how == SAME ? TCP_SYN_RECEIVED : TCP_SYN_SENT);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // The first SYN is not answered in time, the second goes to another node, and what follows to the first again.
 static void lives__answered_elsewhere(void **state)
 {
@@ -347,6 +400,7 @@ int main(void)
 		cmocka_unit_test(lives__a_late_answer_in_quiet_times),
 		cmocka_unit_test(lives__each_life_is_asked_for),
 		cmocka_unit_test(lives__a_syn_at_an_early_copy_asks),
+		cmocka_unit_test(lives__a_syn_at_an_early_master_asks),
 		cmocka_unit_test(lives__answered_elsewhere),
 		cmocka_unit_test(lives__copies_that_lay_before_another_worker),
 	};

@@ -338,7 +338,79 @@ static void reopen__opened_twice(void **state)
 	}
 }
 
-// The same of a request that TCP does not carry. No time limits that, and the last packet tells nothing.
+// The first answer was lost, and the second SYN went to another node. The initiator has sent its FIN with the
+// acknowledgement of the first node's next answer, when that node hears of the second's.
+static void reopen__half_closed_when_opened_twice(void **state)
+{
+	enum { SYNC, ASYNC, LATER, BOTH_ENDS, RESET, ESTABLISHED, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.sync = how != ASYNC});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 10);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 100);
+		rack_run_ms(r, 10);
+		if (how == BOTH_ENDS)
+			flow_from_server(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 0);
+		else if (how == RESET)
+			flow_from_server(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_RST, 0);
+		rack_run_ms(r, 10);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.tcp, how == RESET ? TCP_CLOSED : TCP_CLOSING);
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags |= how == ASYNC ? 0 : WIRE_RECORD_SYNC;
+		w.dir[0].tcp_flags = how == ESTABLISHED ? syn | ack : syn;
+		w.dir[1].tcp_flags = syn | ack;
+		w.dir[0].age_ms = how == LATER ? 5 : 40;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, how == SYNC);
+		assert_int_equal(v.tcp, how == SYNC          ? TCP_CLOSING
+					: how == ESTABLISHED ? TCP_ESTABLISHED
+							     : TCP_SYN_RECEIVED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// And the second node hears of the first's.
+static void reopen__the_other_is_half_closed(void **state)
+{
+	enum { SYNC, ASYNC, EARLIER, BOTH_ENDS, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.sync = how != ASYNC});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 10);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags |= how == ASYNC ? 0 : WIRE_RECORD_SYNC;
+		w.dir[0].age_ms = how == EARLIER ? 40 : 5;
+		if (how == BOTH_ENDS)
+			w.dir[1].tcp_flags |= TCP_DIR_FIN;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation == w.incarnation, how == SYNC);
+		assert_int_equal(v.tcp, how == SYNC ? TCP_CLOSING : TCP_SYN_RECEIVED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// Two of a request that TCP does not carry. No time limits that, and the last packet tells nothing.
 static void reopen__opened_twice_udp(void **state)
 {
 	for (unsigned answered = 0; answered < 2; answered++) {
@@ -553,6 +625,8 @@ int main(void)
 		cmocka_unit_test(reopen__what_was_asked_before_the_end),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__opened_twice),
+		cmocka_unit_test(reopen__half_closed_when_opened_twice),
+		cmocka_unit_test(reopen__the_other_is_half_closed),
 		cmocka_unit_test(reopen__opened_twice_udp),
 		cmocka_unit_test(reopen__gives_way),
 		cmocka_unit_test(reopen__late_answer),

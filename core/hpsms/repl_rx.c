@@ -309,6 +309,14 @@ static bool gives_way(const struct shard *s, const struct conn *c, const struct 
 	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;
 }
 
+// One side has ended, and the other goes on. Of sync, nothing passes before all holders know it: the initiator has
+// not seen the other end, and has opened nothing since its last packet.
+static bool half_closed(enum durability level, unsigned initiator, unsigned responder)
+{
+	return level == DURABILITY_SYNC && !((initiator | responder) & TCP_DIR_RST) &&
+	       ((initiator ^ responder) & TCP_DIR_FIN);
+}
+
 // Has the connection here been opened a moment ago, and w tells of one that has come to its end? Who opened
 // it had not heard of that one, or it would have the higher number.
 static bool opened_after(const struct shard *s, const struct conn *c, const struct wire_record *w)
@@ -316,19 +324,25 @@ static bool opened_after(const struct shard *s, const struct conn *c, const stru
 	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_RST;
 
 	return is_opening(c) && repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
-	       ((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
+	       ((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends) &&
+	       !half_closed(durability_of(w), w->dir[0].tcp_flags, w->dir[1].tcp_flags);
 }
 
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
-	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0) ||
-		follows_end(c, w))
+	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
+
+	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0))
 		return false;
+	if (follows_end(c, w))
+		return w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
+		       half_closed(conn_durability(c), c->dir[0].tcp.flags, c->dir[1].tcp.flags) &&
+		       age_ms <= w->dir[0].age_ms;
 	if (opened_twice(s, c, w))
 		return has_first_answer(s, c, w);
-	return repl_age_ms(s, c->dir[0].seen) < w->dir[0].age_ms || opened_after(s, c, w);
+	return age_ms < w->dir[0].age_ms || opened_after(s, c, w);
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
