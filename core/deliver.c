@@ -144,6 +144,19 @@ static void ask_or_drop(struct shard *s, struct tripod_packet *p)
 		shard_drop(s, p, C_drop_tcp_closed);
 }
 
+// A packet that would open the next life of what has ended here must not: it has been handled elsewhere, or
+// sent again. It is taken then.
+static bool opens_in_vain(struct shard *s, struct tripod_packet *p)
+{
+	if (p->flags & TRIPOD_PKT_RELAYED)
+		shard_drop(s, p, C_drop_tcp_closed);
+	else if (is_stale(s, p))
+		shard_drop(s, p, C_drop_stale);
+	else
+		return false;
+	return true;
+}
+
 // A packet of a connection that has ended here.
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
@@ -158,11 +171,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 	count(s, C_tombstone_hits);
 	if (!opens)
 		ask_or_drop(s, p);
-	else if (p->flags & TRIPOD_PKT_RELAYED)
-		shard_drop(s, p, C_drop_tcp_closed);
-	else if (is_stale(s, p))
-		shard_drop(s, p, C_drop_stale);
-	else if (!conn_may_open(s, p))
+	else if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
@@ -315,6 +324,9 @@ static bool track(
 		ask_or_drop(s, p);
 		return false;
 	case TCP_REOPEN:
+		// Nor does it end this life then: of this one's last packets some may be on their way still.
+		if (opens_in_vain(s, p))
+			return false;
 		conn_close(s, i, TRIPOD_TCP_CLOSED);
 		closed(s, p, i);
 		return false;

@@ -542,6 +542,43 @@ static void reopen__where_directions_part(void **state)
 	rack_free(r);
 }
 
+// A SYN lay before a worker that stood still: it opens nothing. Nor does it end what has closed, whose last
+// acknowledgement may be lost, so that a FIN comes again.
+static void reopen__an_old_syn_ends_nothing(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.bfd = true});
+	const uint8_t fin = TRIPOD_TCP_FIN | TRIPOD_TCP_ACK;
+	struct rack_arrival a[8];
+	struct conn_view v;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	flows_close(r, &f, 1);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 5);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_int_equal(v.tcp, TCP_CLOSED);
+	rack_stall(r, 0, 0, true);
+	f.seq += NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	f.seq -= NEXT + 1;
+	rack_run_ms(r, 80); // more than the switch waits, less than members do
+	rack_stall(r, 0, 0, false);
+	rack_run_ms(r, 5);
+	assert_int_equal(rack_counter(r, 0, C_drop_stale), 1);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_int_equal(v.state, CONN_LIVE);
+	rack_arrivals(r, TRIPOD_INCOMING, a, 8);
+	f.ack--;
+	flow_from_server(r, &f, fin, 0);
+	rack_run_ms(r, 5);
+	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 8), 1);
+	assert_int_equal(a[0].tcp_flags, fin);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -557,6 +594,7 @@ int main(void)
 		cmocka_unit_test(reopen__gives_way),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
+		cmocka_unit_test(reopen__an_old_syn_ends_nothing),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
 }
