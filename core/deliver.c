@@ -296,6 +296,17 @@ static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uin
 			: tcp_state(other, &was) == tcp_state(other, now);
 }
 
+// A reset that has waited here, of a direction whose windows are not known, and of a life that has begun a
+// moment ago: it may be of the life before, whose initiator resets what still comes.
+static bool resets_in_doubt(
+	const struct shard *s, const struct conn *c, unsigned dir, const struct tripod_packet *p)
+{
+	uint64_t began = incarnation_life(c->incarnation) + (STRAGGLER_MS * MS >> LIVES_SHIFT);
+
+	return (p->tcp_flags & TRIPOD_TCP_RST) && (p->flags & TRIPOD_PKT_WAITED) &&
+	       !(c->dir[dir].tcp.flags & TCP_DIR_LEARNED) && conn_lives(s) < began;
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
@@ -307,6 +318,8 @@ static bool track(
 	if (__builtin_expect(flags & TCP_DIR_FIN_SEEN, 0) && tcp_beyond_end(&c->dir[dir].tcp, p) &&
 		!(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
 		return false;
+	if (resets_in_doubt(s, c, dir, p))
+		return true; // as it is, for the receiver to challenge (RFC 5961, 3.2)
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
