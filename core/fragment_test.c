@@ -243,6 +243,42 @@ static void fragments__open_where_the_rest_comes(void **state)
 	datagrams_end(w);
 }
 
+// Where some nodes have come not to believe what they compute: the fragments meet there all the same, at a node
+// that has a copy, and are relayed once more to the master.
+static void fragments__meet_where_not_all_believe(void **state)
+{
+	struct world *w = datagrams_begin((struct rack_conf){.nodes = 6, .predicted = true});
+	const struct way *way = &WAYS[2];
+	unsigned home = rack_hash(w->r, &way->s, way->from);
+
+	rack_run_ms(w->r, 12000); // nothing moves
+	struct datagram d = datagram_of(&way->s, way->from, 2, 4000);
+	datagram_send_all(w, &d, IN_ORDER, home, 0, 6);
+	rack_port(w->r, home, false);
+	struct frame_spec small = way->s;
+	small.payload_len = 10;
+	rack_send(w->r, way->from, &small);
+	rack_run_ms(w->r, 20);
+	assert_int_equal(rack_counter(w->r, -1, C_takeovers), 1);
+	rack_port(w->r, home, true);
+	rack_run_ms(w->r, 20);
+	for (unsigned doubts = 0; doubts < 6; doubts++) {
+		node_shard(rack_node(w->r, doubts), 0)->predict.computed.lost = true;
+		for (unsigned other = 0; other < 6; other++) {
+			unsigned whole = w->whole;
+			d.id++;
+			datagram_send_all(w, &d, IN_ORDER, other, 0, 6);
+			assert_int_equal(w->whole, whole + 1);
+		}
+		// Beside each that comes behind it, the one where they meet goes on doubting.
+		node_shard(rack_node(w->r, doubts), 0)->predict.computed.lost = doubts == home;
+	}
+	assert_int_equal(rack_counter(w->r, -1, C_drop_relay_loop), 0);
+	assert_int_equal(rack_counter(w->r, -1, C_takeovers), 1);
+	assert_int_equal(rack_counter(w->r, -1, C_connections_opened), 1);
+	datagrams_end(w);
+}
+
 // ---- What is lost ----
 
 static unsigned home_of(struct world *w, const struct datagram *d, unsigned node)
@@ -600,6 +636,7 @@ int main(void)
 		cmocka_unit_test(fragments__reach_a_master_that_has_restarted),
 		cmocka_unit_test(fragments__tell_of_what_they_open),
 		cmocka_unit_test(fragments__open_where_the_rest_comes),
+		cmocka_unit_test(fragments__meet_where_not_all_believe),
 		cmocka_unit_test(fragments__later_ones_without_the_first_are_dropped),
 		cmocka_unit_test(fragments__follow_a_refusal),
 		cmocka_unit_test(fragments__home_dies),

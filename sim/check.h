@@ -74,7 +74,7 @@ struct check_conn {
 };
 
 struct check_failure {
-	uint64_t at_ns, end_ns; // end_ns: of a partition
+	uint64_t at_ns, end_ns; // end_ns 0: not over, or the node has forgotten everything
 	uint8_t node, kind;
 };
 #define CHECK_FAILURES 512
@@ -152,6 +152,7 @@ void check_node_started(struct world *w, unsigned i);
 void check_node_gone(struct world *w, unsigned i);
 void check_failure(struct world *w, unsigned i, enum fault_kind kind); // before it happens
 void check_partition_over(struct world *w);
+void check_awake(struct world *w, unsigned i); // it has failed, and goes on with what it remembers
 void check_step(struct world *w, unsigned i, unsigned worker, const struct step *step);
 void check_watch(
 	struct world *w, unsigned i); // tells when a node's record of the watched key changes

@@ -148,6 +148,19 @@ void check_partition_over(struct world *w)
 	}
 }
 
+void check_awake(struct world *w, unsigned i)
+{
+	struct checker *c = &w->check;
+
+	for (unsigned f = c->n_failures; f-- > 0 && f + CHECK_FAILURES >= c->n_failures;) {
+		struct check_failure *x = &c->failure[f % CHECK_FAILURES];
+		if (x->node != i || x->kind == FAULT_PARTITION)
+			continue;
+		x->end_ns = w->now_ns;
+		break;
+	}
+}
+
 // ---- Broken connections ----
 
 uint64_t check_window_ns(const struct world *w)

@@ -6,7 +6,8 @@
 #include "sim/check.h"
 #include "sim/world.h"
 
-#define ROUNDS_PER_S 1000 // questions for index sets; answers to them; messages of changes: each
+// Questions for index sets, answers to them, changes, and changes again for who has missed them: each.
+#define ROUNDS_PER_S 1000
 #define PER_PACKET 8 // messages of a node for each packet that hosts send or get, at most
 
 uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_packets)
@@ -15,7 +16,7 @@ uint64_t check_control_bound(const struct world *w, uint64_t ns, uint64_t valid_
 	uint64_t others = o->nodes - 1;
 	uint64_t beats = others * 1000 / o->heartbeat_ms + 1;
 
-	return (beats + 3 * ROUNDS_PER_S * others) * ns / SEC + PER_PACKET * valid_packets;
+	return (beats + 4 * ROUNDS_PER_S * others) * ns / SEC + PER_PACKET * valid_packets;
 }
 
 // What this node has done of its own accord: of copies that were lost, of copies that nobody tells of, and

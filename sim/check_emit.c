@@ -26,7 +26,9 @@ static bool calm(struct world *w)
 		return false; // who has no room for a copy does not hear of the newer life
 	for (unsigned f = w->check.n_failures; f-- > 0;) {
 		const struct check_failure *x = &w->check.failure[f % CHECK_FAILURES];
-		if (x->at_ns + 2 * SEC > w->now_ns || x->end_ns + 2 * SEC > w->now_ns)
+		// What stood still or lost frames for longer than that hears of it afterwards.
+		uint64_t hears_ns = x->kind == FAULT_PARTITION ? 2 * SEC : GRACE_NS;
+		if (x->at_ns + 2 * SEC > w->now_ns || x->end_ns + hears_ns > w->now_ns)
 			return false;
 		if (x->at_ns + 10 * SEC < w->now_ns)
 			break;

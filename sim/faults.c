@@ -74,6 +74,13 @@ static void back(struct world *w, unsigned i)
 	w->faults.node[i].back_ns = w->now_ns;
 }
 
+// What it has not heard meanwhile it hears from now on.
+static void awake(struct world *w, unsigned i)
+{
+	back(w, i);
+	check_awake(w, i);
+}
+
 // A node that is up and whole; -1: none of some tried.
 static int victim(struct world *w)
 {
@@ -340,11 +347,11 @@ static void end(struct world *w, struct fault *f)
 		break;
 	case FAULT_FREEZE:
 		node_run_freeze(w, i, false);
-		back(w, i);
+		awake(w, i);
 		break;
 	case FAULT_STALL:
 		node_run_stall(w, i, f->worker, false);
-		back(w, i);
+		awake(w, i);
 		break;
 	case FAULT_PARTITION:
 		end_partition(w, f);
@@ -356,7 +363,7 @@ static void end(struct world *w, struct fault *f)
 	case FAULT_LOSS:
 		w->port[i].loss = 0;
 		trace_note(&w->trace, w->now_ns, i, "loses no more");
-		back(w, i);
+		awake(w, i);
 		break;
 	case FAULT_FLUTTER:
 		end_flutter(w, f);

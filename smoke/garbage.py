@@ -227,7 +227,7 @@ def classes_outside():
         ("drop_control_bad", v4(30, ip4("10.255.0.2", "10.255.0.1", 17,
                                         udp("10.255.0.2", "10.255.0.1", 7117, bytes(56))))),
         ("drop_control_bad", v4(30, ip4("10.255.0.2", "10.255.0.1", 17,
-                                        udp("10.255.0.2", "10.255.0.1", 7117, b"TP\1\2" * 300)))),
+                                        udp("10.255.0.2", "10.255.0.1", 7117, b"TP\1\3" * 300)))),
         ("drop_l4_checksum", v4(30, ip4("10.255.0.2", "10.255.0.1", 17,
                                         b"\x1b\xcd\x1b\xcd\0\x0c\1\1TP\1\2"))),
         ("drop_protocol", v4(30, ip4("10.255.0.2", "10.255.0.1", 6, syn))),
@@ -311,7 +311,7 @@ def believed(sock, sender, chains):
             continue
         data, tci = receive(sock)
         message = data[42:]
-        if tci & 0xFFF != 30 or message[:4] != bytes([*b"TP", 2, seal.GREET]) or not sender.opens(message):
+        if tci & 0xFFF != 30 or message[:4] != bytes([*b"TP", 3, seal.GREET]) or not sender.opens(message):
             continue
         if not message[57] & 4:  # it wants no further proof
             return

@@ -76,7 +76,7 @@ class Sender:
         to, to_boot = (ANY, 0) if kind == HELLO else (self.peer, self.peer_boot)
         self.counter += 1
         number = self.counter.to_bytes(7, "big")
-        text = HEADER.pack(b"TP", 2, kind, HEADER.size + 8 + len(body) + 16, count, self.node, 0, to,
+        text = HEADER.pack(b"TP", 3, kind, HEADER.size + 8 + len(body) + 16, count, self.node, 0, to,
                            to_worker, to_boot & MASK, self.cluster, self.boot, seq, 0, 0) + \
             bytes([self.key_id]) + number + body
         return text + tag(self._session(self.node, self.boot, to, to_boot),

@@ -205,7 +205,7 @@ static bool calm(const struct shard *s)
 
 int predict_computed(const struct shard *s, const struct tripod_tuple *t)
 {
-	if (predict_how(s) != PREDICT_COMPUTED)
+	if (s->conf->next_hop == NULL)
 		return NEXT_HOP_UNKNOWN;
 	return s->conf->next_hop(s->conf->next_hop_ctx, t, s->ports);
 }

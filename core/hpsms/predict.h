@@ -82,7 +82,8 @@ struct predict {
 
 void predict_init(struct shard *s, struct arena *a);
 enum predict_how predict_how(const struct shard *s);
-// Where packets of this tuple arrive now, when that can be computed; else NEXT_HOP_UNKNOWN.
+// Where packets of this tuple arrive now, as computed, else NEXT_HOP_UNKNOWN. Be that believed here or not: all
+// nodes say the same, so that what each sends there meets.
 int predict_computed(const struct shard *s, const struct tripod_tuple *t);
 // Where packets of this tuple arrive while the ports of exactly `up` are up: a node, or
 // NEXT_HOP_UNKNOWN.

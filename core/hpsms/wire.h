@@ -15,7 +15,7 @@
 #include "core/hpsms/kind.h"
 #include "core/store.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_MESSAGE_MAX 1440 // bytes of a message: with IPv4 and UDP headers below an MTU of 1500
 #define WIRE_TAG_SIZE 16 // bytes, behind the items
 #define WIRE_BODY_MAX (WIRE_MESSAGE_MAX - WIRE_TAG_SIZE) // bytes of header and items
