@@ -144,6 +144,19 @@ static void ask_or_drop(struct shard *s, struct tripod_packet *p)
 		shard_drop(s, p, C_drop_tcp_closed);
 }
 
+// A packet that would open the next life of what has ended here must not: it has been handled elsewhere, or
+// sent again. It is taken then.
+static bool opens_in_vain(struct shard *s, struct tripod_packet *p)
+{
+	if (p->flags & TRIPOD_PKT_RELAYED)
+		shard_drop(s, p, C_drop_tcp_closed);
+	else if (is_stale(s, p))
+		shard_drop(s, p, C_drop_stale);
+	else
+		return false;
+	return true;
+}
+
 // A packet of a connection that has ended here.
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
@@ -158,11 +171,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 	count(s, C_tombstone_hits);
 	if (!opens)
 		ask_or_drop(s, p);
-	else if (p->flags & TRIPOD_PKT_RELAYED)
-		shard_drop(s, p, C_drop_tcp_closed);
-	else if (is_stale(s, p))
-		shard_drop(s, p, C_drop_stale);
-	else if (!conn_may_open(s, p))
+	else if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
 	else if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
@@ -287,6 +296,17 @@ static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uin
 			: tcp_state(other, &was) == tcp_state(other, now);
 }
 
+// A reset that has waited here, of a direction whose windows are not known, and of a life that has begun a
+// moment ago: it may be of the life before, whose initiator resets what still comes.
+static bool resets_in_doubt(
+	const struct shard *s, const struct conn *c, unsigned dir, const struct tripod_packet *p)
+{
+	uint64_t began = incarnation_life(c->incarnation) + (STRAGGLER_MS * MS >> LIVES_SHIFT);
+
+	return (p->tcp_flags & TRIPOD_TCP_RST) && (p->flags & TRIPOD_PKT_WAITED) &&
+	       !(c->dir[dir].tcp.flags & TCP_DIR_LEARNED) && conn_lives(s) < began;
+}
+
 // false: the tracker refuses the packet, which is gone.
 static bool track(
 	struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir, unsigned *changed)
@@ -303,6 +323,8 @@ static bool track(
 	if (__builtin_expect(dir == 0 && is_syn(p), 0) &&
 		tcp_other_syn(&c->dir[0].tcp, &c->dir[1].tcp, p) && wonders(s, p, &p->tuple))
 		return false;
+	if (resets_in_doubt(s, c, dir, p))
+		return true; // as it is, for the receiver to challenge (RFC 5961, 3.2)
 	switch (tcp_track(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
 	case TCP_OK:
 		return true;
@@ -320,6 +342,9 @@ static bool track(
 		ask_or_drop(s, p);
 		return false;
 	case TCP_REOPEN:
+		// Nor does it end this life then: of this one's last packets some may be on their way still.
+		if (opens_in_vain(s, p))
+			return false;
 		conn_close(s, i, TRIPOD_TCP_CLOSED);
 		closed(s, p, i);
 		return false;

@@ -293,11 +293,11 @@ def fabric(message):
 
 def hello(flags, chains):
     """A node with one worker, which hears nodes 1 and 2."""
-    return struct.pack("!BBBB6sQQ", 1, flags, len(chains) // 8, 1, PEER, 0b110, 0) + chains
+    return struct.pack("!BBBB6sQQQB", 1, flags, len(chains) // 8, 1, PEER, 0b110, 0, 0, 0) + chains
 
 
 def chains_of(heartbeat_body):
-    return heartbeat_body[26:26 + 8 * heartbeat_body[2]]
+    return heartbeat_body[35:35 + 8 * heartbeat_body[2]]
 
 
 def believed(sock, sender, chains):

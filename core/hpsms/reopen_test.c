@@ -614,6 +614,82 @@ static void reopen__where_directions_part(void **state)
 	rack_free(r);
 }
 
+// A SYN lay before a worker that stood still: it opens nothing. Nor does it end what has closed, whose last
+// acknowledgement may be lost, so that a FIN comes again.
+static void reopen__an_old_syn_ends_nothing(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.bfd = true});
+	const uint8_t fin = TRIPOD_TCP_FIN | TRIPOD_TCP_ACK;
+	struct rack_arrival a[8];
+	struct conn_view v;
+	struct flow f;
+
+	only(r, 0);
+	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
+	flows_close(r, &f, 1);
+	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+	rack_run_ms(r, 5);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_int_equal(v.tcp, TCP_CLOSED);
+	rack_stall(r, 0, 0, true);
+	f.seq += NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	f.seq -= NEXT + 1;
+	rack_run_ms(r, 80); // more than the switch waits, less than members do
+	rack_stall(r, 0, 0, false);
+	rack_run_ms(r, 5);
+	assert_int_equal(rack_counter(r, 0, C_drop_stale), 1);
+	assert_true(rack_conn(r, 0, &f.key, &v));
+	assert_int_equal(v.state, CONN_LIVE);
+	rack_arrivals(r, TRIPOD_INCOMING, a, 8);
+	f.ack--;
+	flow_from_server(r, &f, fin, 0);
+	rack_run_ms(r, 5);
+	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 8), 1);
+	assert_int_equal(a[0].tcp_flags, fin);
+	rack_check(r);
+	rack_free(r);
+}
+
+// The initiator resets what still comes of the life before, and a node asks whose the reset is. What it gets is
+// the next life, which has begun meanwhile, and goes on. One that is older is reset: there nothing else is meant.
+static void reopen__a_reset_of_the_life_before(void **state)
+{
+	for (unsigned young = 0; young < 2; young++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v, next;
+
+		f.server = "10.1.0.101";
+		forge(r, 0, 1, &w);
+		rack_run_ms(r, 3000); // announced
+		rack_tap(r, lose_logs, NULL);
+		logs_lost = true;
+		only(r, 2);
+		f.seq = FIN + NEXT;
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_step(r);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, young ? 2 : 2 * STRAGGLER_MS);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_step(r);
+		assert_true(rack_conn(r, 2, &f.key, &next));
+		assert_int_equal(next.tcp, TCP_ESTABLISHED);
+		assert_false(rack_conn(r, 0, &f.key, &v));
+		logs_lost = false;
+		only(r, 0);
+		f.seq = FIN;
+		flow_from_client(r, &f, TRIPOD_TCP_RST, 0);
+		rack_run_ms(r, 5);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.incarnation == next.incarnation);
+		assert_int_equal(v.tcp, young ? TCP_ESTABLISHED : TCP_CLOSED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -631,6 +707,8 @@ int main(void)
 		cmocka_unit_test(reopen__gives_way),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
+		cmocka_unit_test(reopen__an_old_syn_ends_nothing),
+		cmocka_unit_test(reopen__a_reset_of_the_life_before),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
 }
