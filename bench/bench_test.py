@@ -44,9 +44,10 @@ class Node(unittest.TestCase):
         self.check_run(r, 200)
         self.assertGreater(r["new_connections_per_s"], 0)
         self.assertEqual(r["copies"], 200)
-        # A record has two tuples and the state of three NFs, and goes to one backup; then its end.
+        # A record has two tuples and the state of three NFs, and goes to one backup; then its end. How many
+        # share a message is a matter of time.
         self.assertGreater(r["control_bytes"]["open_tx"], 60)
-        self.assertGreater(r["control_bytes_per_connection"], r["control_bytes"]["open_tx"])
+        self.assertGreater(r["control_bytes_per_connection"], 60)
 
     def test_two_sizes_into_a_file(self):
         with tempfile.TemporaryDirectory() as folder:

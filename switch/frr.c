@@ -30,6 +30,10 @@ static void heading(const struct rack *conf, const struct switch_rack *r, FILE *
 	      "! The kernel must hash ports, too: sysctl net.ipv4.fib_multipath_hash_policy=1\n"
 	      "! and net.ipv6.fib_multipath_hash_policy=1. It picks as model modulo does.\n",
 		f);
+	// Else the order is that in which they came up.
+	fputs("! Next hops in the order of their addresses, in every table:\n"
+	      "no zebra nexthop kernel enable\n!\n",
+		f);
 	if (r->hash != SWITCH_5_TUPLE)
 		fputs("! NOTE: such a router hashes the 5-tuple: write hash: 5-tuple in "
 		      "rack.yaml.\n",

@@ -234,14 +234,15 @@ class Router(unittest.TestCase):
             run("ip", "netns", "del", cls.ns(name), check=False)
 
     @classmethod
-    def next_hops(cls) -> set[str]:
+    def next_hops(cls) -> list[str]:
         told = json.loads(cls.ip("router", "-j", "route", "show", SERVICE) or "[]")
         hops = [h for r in told for h in r.get("nexthops", [r])]
-        return {h["gateway"] for h in hops if "gateway" in h}
+        return [h["gateway"] for h in hops if "gateway" in h]
 
     @classmethod
-    def addresses(cls, nodes) -> set[str]:
-        return {f"203.0.113.1{i}" for i in nodes}
+    def addresses(cls, nodes) -> list[str]:
+        """In the order in which the hash counts them."""
+        return [f"203.0.113.1{i}" for i in nodes]
 
     def come_back(self, i: int) -> None:
         self.start_bird(i)
@@ -250,7 +251,7 @@ class Router(unittest.TestCase):
     def test_all_sessions_are_up(self):
         peers = json.loads(self.vtysh("-c", "show bfd peers json"))
         up = {p["peer"] for p in peers if p["status"] == "up"}
-        self.assertEqual(up & self.addresses(NODES), self.addresses(NODES))
+        self.assertLessEqual(set(self.addresses(NODES)), up)
 
     def test_a_dead_node_goes_with_bfd(self):
         self.birds[2].kill()  # no session of BGP would notice before its hold time, minutes
