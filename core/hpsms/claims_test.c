@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/hpsms/repl.h"
 #include "core/testing/flows.h"
 #include "core/testing/forge.h"
 
@@ -311,6 +312,36 @@ static void claims__refused_alone(void **state)
 	conn_free(node_shard(rack_node(r, 1), 0), index_of(r, 1, &w.key));
 	rack_run_ms(r, 1200);
 	assert_int_equal(rack_copies(r, &f[0].key), 2);
+	rack_free(r);
+}
+
+// What one node after the other refuses for its own sake does not go round among them: it is offered to one
+// other at once, and to more in the round of repair that comes then.
+static void claims__refused_everywhere(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+	unsigned n = 0;
+
+	while (hashes_to(r, n) != 0)
+		n++;
+	struct flow f = flow_of(n, "10.1.0.101");
+	assert_int_equal(flows_open(r, &f, n, 1, "10.1.0.101"), 1);
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	uint32_t i = index_of(r, 0, &f.key);
+	const struct conn_repl *c = store_repl(&s->store, i);
+	uint64_t first = c->holders & ~1ull;
+	assert_int_equal(__builtin_popcountll(first), 1);
+	repl_no_room(s, i, (unsigned)__builtin_ctzll(first), true);
+	uint64_t second = c->holders & ~1ull;
+	assert_int_equal(__builtin_popcountll(second), 1);
+	assert_true(second != first);
+	repl_no_room(s, i, (unsigned)__builtin_ctzll(second), true);
+	assert_true(c->holders == 1);
+	assert_true(s->refusing == 0); // others are kept there
+	rack_run_ms(r, 500);
+	assert_true(c->holders == 1);
+	rack_run_ms(r, 1000);
+	assert_int_equal(rack_copies(r, &f.key), 2);
 	rack_free(r);
 }
 
@@ -761,6 +792,7 @@ int main(void)
 		cmocka_unit_test(claims__what_the_former_master_had_not_told),
 		cmocka_unit_test(claims__answer_that_opened_something),
 		cmocka_unit_test(claims__refused_alone),
+		cmocka_unit_test(claims__refused_everywhere),
 		cmocka_unit_test(claims__end_is_told),
 		cmocka_unit_test(claims__late_acknowledgement_of_the_living),
 		cmocka_unit_test(claims__silence_of_who_was_away),

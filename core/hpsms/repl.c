@@ -100,13 +100,17 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
 	uint64_t before = s->refusing;
+	bool first = s->forgive_ns == 0;
 
 	holders_remove(store_repl(&s->store, i), 1ull << node);
 	s->refusing |= 1ull << node;
-	if (s->forgive_ns == 0)
+	if (first)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
-	repl_protect(s, i);
-	if (alone) // only this one waits for the round that comes then
+	// What is refused for its own sake may be by every other node, too, and would go round among them: it
+	// gets one more chance now, and the next in the round that comes then.
+	if (!alone || first)
+		repl_protect(s, i);
+	if (alone)
 		s->refusing = before;
 	if (store_conn(&s->store, i)->flags & CONN_SYNCING)
 		sync_review(s, i);
