@@ -19,6 +19,7 @@
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
+//   hpsms/compare.c  copies and lives of which nobody tells
 //   hpsms/trim.c     copies that nobody needs any more
 //   hpsms/place.c    who holds the copies
 //   hpsms/predict.c  where the switch will send packets next: computed, or asked of it

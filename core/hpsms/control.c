@@ -128,10 +128,12 @@ void control_send(struct shard *s, struct frame *f, struct wire_header *h, uint1
 // the life of a tombstone the end of a connection may be forgotten before this node has heard of it.
 void control_doubt(struct shard *s, uint64_t absent_ns, bool was_away)
 {
+	bool forgotten = absent_ns >= s->conf->tombstone_ms * MS / 2;
+
 	s->valid_from = s->now;
-	if (absent_ns >= s->conf->tombstone_ms * MS / 2)
+	if (forgotten)
 		s->forgotten_from = s->now;
-	if (absent_ns >= s->conf->tombstone_ms * MS / 2 && was_away)
+	if (forgotten && was_away)
 		s->absent_from = s->now;
 	s->unsettled_ns = s->now_ns + 10 * 1000 * MS;
 	s->deaf_until_ns = s->now_ns + 3 * s->conf->heartbeat_ms * MS;

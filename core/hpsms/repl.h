@@ -52,7 +52,8 @@ void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone);
 void repl_refused(struct shard *s, unsigned node, unsigned worker, uint32_t seq);
 // Sends record i to the holders that lack it; more_copies: and to others, until there are enough.
 void repl_give(struct shard *s, uint32_t i, bool more_copies);
-// A node has a copy of record i, or is about to. introduce: and it was not known to.
+// A node has a copy of record i, or is about to. repl_introduce(): the writers are to hear of it whether or
+// not it stands among the holders here.
 void repl_hold(struct shard *s, uint32_t i, unsigned node);
 void repl_introduce(struct shard *s, uint32_t i, unsigned node);
 
