@@ -250,12 +250,13 @@ enum counter conn_error_counter(int error)
 	}
 }
 
-// Nodes that have a copy of record i, or of the life before it, and have not acknowledged what it is now.
+// Nodes that have a copy of record i, or of the life before it, and have not acknowledged what it is now. Who counts
+// as dead may be back before it would have forgotten, and is told then.
 static uint64_t unaware(const struct shard *s, uint32_t i)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 
-	return r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~shard_self(s);
+	return r->holders & ~holders_with(r, HOLDER_ACKED) & ~shard_self(s);
 }
 
 // The unanswered of longest standing makes room for a new one, so that a flood leaves each its time
