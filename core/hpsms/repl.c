@@ -337,6 +337,15 @@ void repl_hold(struct shard *s, uint32_t i, unsigned node)
 		repl_introduce(s, i, node);
 }
 
+void repl_owe(struct shard *s, uint32_t i, unsigned node)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	r->part[PART_SHARED].handed = (uint8_t)store_conn(&s->store, i)->stamp;
+	repl_forget(r, node);
+	repl_queue(s, i, node);
+}
+
 struct settled {
 	struct shard *s;
 	unsigned node;
@@ -408,13 +417,15 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 	if (c->state == CONN_FREE || !(r->holders & bit) || stamp >> 16 != stamp_of(c) >> 16)
 		return;
 	bool newest = c->stamp == (uint16_t)stamp;
+	// What has not changed since and is to be sent again all the same is owed: this was sent before.
+	bool owed = newest && holder_is(r, HOLDER_QUEUED, x->node);
 	// A whole record, and the shared part has not changed since it was sent.
-	if ((ref & REF_FULL) &&
+	if ((ref & REF_FULL) && !owed &&
 		(newest || (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0))
 		holders_mark(r, HOLDER_KNOWN, bit);
 	// What says that an update has arrived does not say that there was a record to apply it to:
 	// if there was none, that has been said, or will be.
-	if (newest && holder_is(r, HOLDER_KNOWN, x->node)) {
+	if (newest && !owed && holder_is(r, HOLDER_KNOWN, x->node)) {
 		holders_mark(r, HOLDER_ACKED, bit);
 		r->alone = 0;
 		if (holders_all(r, HOLDER_ACKED))

@@ -633,8 +633,8 @@ static bool merge(
 	// Nor does who names a former writer of the shared part: it has come to hold a copy since.
 	stale |= (w->parts & 1u << PART_SHARED) && w->version[PART_SHARED].writer != s->conf->id &&
 		 (int16_t)(r->part[PART_SHARED].epoch - w->version[PART_SHARED].epoch) > 0;
-	// The writer itself has told of its copy, as it is here now.
-	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from &&
+	// The writer itself has told of its copy, as it is here now. Not of one that lacks what passed here.
+	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from && more == 0 &&
 		!newer(&r->part[PART_SHARED], &w->version[PART_SHARED]))
 		holders_mark(r, HOLDER_KNOWN, 1ull << from);
 	bool tied, lost = has_lost(r, w, from, &tied);
@@ -656,10 +656,8 @@ static bool merge(
 	// Who takes over what is being closed has not heard of all that has passed here.
 	bool handed = mastered & ~c->flags & both;
 	if (stale || lost || (handed && (more | r->untold) != 0) ||
-		unlisted(s, i, w, from, wrote) != 0) {
-		repl_forget(r, from);
-		repl_queue(s, i, from);
-	}
+		unlisted(s, i, w, from, wrote) != 0)
+		repl_owe(s, i, from);
 	conn_rewheel(s, i);
 	return !lost;
 }
