@@ -289,7 +289,7 @@ static bool has_to_ask(const struct shard *s, struct kind_claim *q)
 	uint32_t need = q->held + q->waiting;
 
 	if (need > q->units || q->again)
-		return need > 0 || q->units > 0;
+		return need > 0 || q->units > 0 || q->lent;
 	if (need == q->units && !q->lent) {
 		q->spare_ns = 0;
 		return false;
