@@ -329,12 +329,13 @@ enum counter conn_error_counter(int error)
 	}
 }
 
-// Nodes that have a copy of record i, or of the life before it, and have not acknowledged what it is now.
+// Nodes that have a copy of record i, or of the life before it, and have not acknowledged what it is now. Who counts
+// as dead may be back before it would have forgotten, and is told then.
 static uint64_t unaware(const struct shard *s, uint32_t i)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 
-	return r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~shard_self(s);
+	return r->holders & ~holders_with(r, HOLDER_ACKED) & ~shard_self(s);
 }
 
 // The unanswered of longest standing makes room for a new one, so that a flood leaves each its time
@@ -524,6 +525,10 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 	// What this node had learned when it handled the connection before is of that time.
 	if (!(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		chain_forget_soft(conn_chain(s, c), c->nf);
+	// Who has written it until now may have given copies of which this node has not heard: it is told the
+	// whole, the list of holders included, and answers with what is missing there.
+	holders_unmark(
+		r, HOLDER_KNOWN, 1ull << r->part[dir].writer | 1ull << r->part[PART_SHARED].writer);
 	r->part[dir] = (struct conn_version){
 		.epoch = (uint16_t)(r->part[dir].epoch + !DEFECT(epoch)),
 		.writer = s->conf->id,

@@ -296,6 +296,24 @@ static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uin
 			: tcp_state(other, &was) == tcp_state(other, now);
 }
 
+// The connection may have been taken over, have ended and been opened anew elsewhere, of which this node has not
+// heard: then the packet is not to pass as one of the life before. true: p waits for what others know.
+static bool asks_for_next(
+	struct shard *s, struct tripod_packet *p, const struct conn *c, unsigned dir)
+{
+	if (p->flags & TRIPOD_PKT_RELAYED)
+		return false;
+	switch (tcp_life(&c->dir[dir].tcp, &c->dir[!dir].tcp, dir == 0, p)) {
+	case TCP_LIFE_THIS:
+		return false;
+	case TCP_LIFE_DOUBT:
+		return wonders(s, p, &p->tuple);
+	case TCP_LIFE_NEXT:
+		return asks(s, p);
+	}
+	return false;
+}
+
 // A reset that has waited here, of a direction whose windows are not known, and of a life that has begun a
 // moment ago: it may be of the life before, whose initiator resets what still comes.
 static bool resets_in_doubt(
@@ -314,14 +332,8 @@ static bool track(
 	struct conn *c = store_conn(&s->store, i);
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
-	// What comes behind the FIN is the next life's, which another node may have opened.
-	if (__builtin_expect(flags & TCP_DIR_FIN_SEEN, 0) && tcp_beyond_end(&c->dir[dir].tcp, p) &&
-		!(p->flags & TRIPOD_PKT_RELAYED) && asks(s, p))
-		return false;
-	// The connection of the SYN before may have been taken over and have ended elsewhere, of which this node has
-	// not heard: then this one opens the next life, and is not to pass as one of the life before.
-	if (__builtin_expect(dir == 0 && is_syn(p), 0) &&
-		tcp_other_syn(&c->dir[0].tcp, &c->dir[1].tcp, p) && wonders(s, p, &p->tuple))
+	if (__builtin_expect((flags & TCP_DIR_FIN_SEEN) || (p->tcp_flags & TRIPOD_TCP_SYN), 0) &&
+		asks_for_next(s, p, c, dir))
 		return false;
 	if (resets_in_doubt(s, c, dir, p))
 		return true; // as it is, for the receiver to challenge (RFC 5961, 3.2)
@@ -348,8 +360,6 @@ static bool track(
 		conn_close(s, i, TRIPOD_TCP_CLOSED);
 		closed(s, p, i);
 		return false;
-	case TCP_SYN_AGAIN:
-		return !wonders(s, p, &p->tuple);
 	}
 	return true;
 }

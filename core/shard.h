@@ -16,6 +16,7 @@
 //   hpsms/repl_rx.c  ... and at the other end
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/serve.c    ... its other end
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
@@ -804,6 +805,13 @@ bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 // has it, it may go; else what is to be sent of it is queued.
 bool pull_validate(struct shard *s, uint32_t i);
 void pull_peer_died(struct shard *s, unsigned node);
+void pull_send(struct shard *s); // batched requests
+uint64_t pull_tick(struct shard *s);
+// Asks one node at once for what it has of a connection that is here. false: no frame for it.
+bool pull_ask(struct shard *s, unsigned node, const struct tripod_tuple *key);
+// Takes a question from a budget; chance: nothing points at an answer. false: it is spent.
+bool pull_spend(struct shard *s, uint64_t *tokens_ns, bool chance);
+// ---- hpsms/serve.c ----
 // has: who asks has a copy, and makes sure of it.
 void pull_serve(
 	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker);
@@ -813,8 +821,6 @@ void pull_serve(
 void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
 	unsigned worker, uint32_t seq, bool alone);
 void pull_none_flush(struct shard *s);
-void pull_send(struct shard *s); // batched requests
-uint64_t pull_tick(struct shard *s);
 
 // ---- Here to be inline ----
 

@@ -412,21 +412,18 @@ static enum tcp_verdict late(
 // A SYN while the end is under way. When this node sees one direction only, both may have sent their FIN
 // without anybody having seen them acknowledged: then a SYN with a number that the old connection has
 // not come to opens a new one, as in TIME-WAIT (RFC 9293, 3.6.1). Else the receiver knows better.
-static enum tcp_verdict syn_at_end(
-	const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+static bool reopens(const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
 {
 	unsigned both = from->flags & to->flags;
 
 	if (!(both & TCP_DIR_FIN) || (both & TCP_DIR_LEARNED))
-		return TCP_SYN_AGAIN;
-	return !(from->flags & TCP_DIR_LEARNED) || after(g->seq, from->end) ? TCP_REOPEN
-									    : TCP_SYN_AGAIN;
+		return false;
+	return !(from->flags & TCP_DIR_LEARNED) || after(g->seq, from->end);
 }
 
 enum kind { KIND_SEGMENT, KIND_SYN, KIND_SYN_ACK, KIND_RST, KINDS };
 enum action {
 	DO_PASS, // forward, learn nothing: the receiver knows better
-	DO_AGAIN, // the same of a SYN
 	DO_SYNC,
 	DO_RESET,
 	DO_SEGMENT,
@@ -439,7 +436,7 @@ enum action {
 static const uint8_t actions[][KINDS] = {
 	[TCP_SYN_SENT] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
 	[TCP_SYN_RECEIVED] = {DO_SEGMENT, DO_SYNC, DO_SYNC, DO_RESET},
-	[TCP_ESTABLISHED] = {DO_SEGMENT, DO_AGAIN, DO_PASS, DO_RESET},
+	[TCP_ESTABLISHED] = {DO_SEGMENT, DO_PASS, DO_PASS, DO_RESET},
 	[TCP_CLOSING] = {DO_SEGMENT, DO_SYN, DO_SYN_ACK, DO_RESET},
 	[TCP_CLOSED] = {DO_LATE, DO_REOPEN, DO_SYN_ACK, DO_PASS},
 };
@@ -487,8 +484,6 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	switch ((enum action)actions[state][kind_of(g.flags)]) {
 	case DO_PASS:
 		break;
-	case DO_AGAIN:
-		return TCP_SYN_AGAIN;
 	case DO_SYNC:
 		v = sync(from, to, state, &g);
 		break;
@@ -503,7 +498,7 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	case DO_REOPEN:
 		return TCP_REOPEN;
 	case DO_SYN:
-		return from_initiator ? syn_at_end(from, to, &g) : TCP_SYN_AGAIN;
+		return from_initiator && reopens(from, to, &g) ? TCP_REOPEN : TCP_OK;
 	case DO_SYN_ACK:
 		return (from->flags & TCP_DIR_FIN) ? TCP_AFTER_CLOSE : TCP_OK;
 	}
@@ -511,22 +506,36 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 	return v == TCP_OK && changed ? TCP_OK_CHANGED : v;
 }
 
-bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p)
+static bool doubtful(const struct tcp_dir *from, const struct tcp_dir *to, bool from_initiator,
+	const struct segment *syn)
 {
-	struct segment g;
-
-	return (from->flags & TCP_DIR_FIN_SEEN) && !(p->tcp_flags & TRIPOD_TCP_SYN) &&
-	       segment_read(p, &g) && after(g.end, from->end);
+	switch (from_initiator ? tcp_state(from, to) : tcp_state(to, from)) {
+	case TCP_SYN_SENT:
+	case TCP_SYN_RECEIVED:
+		return from_initiator && (from->flags & TCP_DIR_LEARNED) &&
+		       !is_number_of(from, syn);
+	case TCP_ESTABLISHED:
+		return true;
+	case TCP_CLOSING:
+		return !from_initiator || !reopens(from, to, syn);
+	case TCP_CLOSED:
+		break;
+	}
+	return false;
 }
 
-bool tcp_other_syn(
-	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p)
+enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, bool from_initiator,
+	const struct tripod_packet *p)
 {
 	struct segment g;
 
-	return (p->tcp_flags & TRIPOD_TCP_SYN) && !(p->tcp_flags & TRIPOD_TCP_ACK) &&
-	       (from->flags & TCP_DIR_LEARNED) && tcp_state(from, to) < TCP_ESTABLISHED &&
-	       segment_read(p, &g) && !is_number_of(from, &g);
+	if (!segment_read(p, &g) || tcp_flags_bogus(g.flags))
+		return TCP_LIFE_THIS;
+	if (kind_of(g.flags) == KIND_SYN)
+		return doubtful(from, to, from_initiator, &g) ? TCP_LIFE_DOUBT : TCP_LIFE_THIS;
+	bool behind = (from->flags & TCP_DIR_FIN_SEEN) && !(g.flags & TRIPOD_TCP_SYN) &&
+		      after(g.end, from->end);
+	return behind ? TCP_LIFE_NEXT : TCP_LIFE_THIS;
 }
 
 bool tcp_of_next(

@@ -58,9 +58,6 @@ enum tcp_verdict {
 	TCP_OUT_OF_WINDOW, // drop_tcp_window
 	TCP_AFTER_CLOSE, // drop_tcp_closed, unless another node knows a newer life
 	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
-	// A SYN that the connection has no use for: it passes, for the receiver to challenge (RFC 5961, 4),
-	// unless another node knows that the connection has ended
-	TCP_SYN_AGAIN,
 };
 
 // Accounts the TCP packet p, sent by direction `from`, answered by direction `to`. Checks it against
@@ -75,13 +72,18 @@ enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_i
 bool tcp_of_next(
 	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
 
-// true: p is a SYN with another number than that of its direction `from`, which has come to no more yet than a
-// SYN here. What came of that may be known elsewhere, its end, too.
-bool tcp_other_syn(
-	const struct tcp_dir *from, const struct tcp_dir *to, const struct tripod_packet *p);
+// Which life of its ports a packet may be of, before it is accounted.
+enum tcp_life {
+	TCP_LIFE_THIS,
+	// A SYN of which this life has no use, or with another number than the one that has opened it: another node may
+	// know that this life has ended. If none does, it passes, for the receiver to challenge (RFC 5961, 4)
+	TCP_LIFE_DOUBT,
+	TCP_LIFE_NEXT, // it comes behind the FIN of its direction
+};
 
-// true: p comes behind the FIN of its direction `from`: it is not of this connection.
-bool tcp_beyond_end(const struct tcp_dir *from, const struct tripod_packet *p);
+// That of p, sent by direction `from`, as far as this node has seen the connection.
+enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, bool from_initiator,
+	const struct tripod_packet *p);
 
 // true: no TCP stack sends these flags together (SYN+FIN, SYN+RST, none, FIN without ACK).
 bool tcp_flags_bogus(uint8_t tcp_flags);

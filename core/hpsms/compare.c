@@ -21,21 +21,6 @@ void compare_begin(struct shard *s)
 	s->compares = s->comparing ? COMPARES_MAX : 0;
 }
 
-static bool ask(struct shard *s, unsigned node, const struct tripod_tuple *key)
-{
-	struct wire_header h;
-	struct frame f;
-
-	if (s->step->n_spare <= STEP_SPARE_CONTROL || !shard_has_room(s) || !control_begin(s, &f))
-		return false;
-	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
-	h.count = 1;
-	int size = wire_put_question(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key, true);
-	control_send(s, &f, &h, (uint16_t)(WIRE_HEADER_SIZE + size));
-	return true;
-}
-
 void compare_look(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
@@ -56,7 +41,7 @@ void compare_look(struct shard *s, uint32_t i)
 	if (__builtin_popcountll(r->holders) == HOLDERS_MAX)
 		trim_dismiss(s, i, nodes);
 	for (; nodes != 0; nodes &= nodes - 1) {
-		if (!ask(s, (unsigned)__builtin_ctzll(nodes), key))
+		if (!pull_ask(s, (unsigned)__builtin_ctzll(nodes), key))
 			return; // the rest in the next walk
 	}
 }

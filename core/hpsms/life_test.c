@@ -467,6 +467,29 @@ static void life__reopening_in_vain_is_told(void **state)
 	}
 }
 
+// Who counts as dead is told when it is back, as it is of any other end.
+static void life__reopening_in_vain_is_told_later(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .nf2 = &GATE});
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l);
+	struct conn_view v;
+
+	rack_freeze(r, !master);
+	rack_run_ms(r, 400);
+	assert_int_equal(node_shard(rack_node(r, master), 0)->live, 1u << master);
+	close_of(r, &l);
+	refusing = REFUSES_INIT;
+	l.seq[0] = 500000;
+	send_of(r, &l, true, SYN);
+	refusing = REFUSES_NONE;
+	rack_thaw(r, !master);
+	rack_run_ms(r, 400);
+	assert_true(!rack_conn(r, !master, &l.key, &v) || v.state == CONN_TOMBSTONE);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Nor does the flood that puts out the unanswered put out one whose end others would have to be told of.
 static void life__reopened_is_not_put_out(void **state)
 {
@@ -613,6 +636,7 @@ int main(void)
 		cmocka_unit_test(life__parted_directions_end_is_told),
 		cmocka_unit_test(life__what_has_ended_makes_way),
 		cmocka_unit_test(life__reopening_in_vain_is_told),
+		cmocka_unit_test(life__reopening_in_vain_is_told_later),
 		cmocka_unit_test(life__reopened_is_not_put_out),
 		cmocka_unit_test(life__the_dead_make_room),
 		cmocka_unit_test(life__the_closed_make_room),

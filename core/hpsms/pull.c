@@ -102,7 +102,7 @@ static void ask(struct shard *s, uint32_t i)
 
 // A token bucket counted in time: a pull costs 1/pull_per_s, at most 100 ms are saved up. A chance
 // leaves half of that to others.
-static bool spend(struct shard *s, uint64_t *tokens_ns, bool chance)
+bool pull_spend(struct shard *s, uint64_t *tokens_ns, bool chance)
 {
 	if (*tokens_ns + SAVED_NS < s->now_ns)
 		*tokens_ns = s->now_ns - SAVED_NS;
@@ -132,7 +132,7 @@ static uint32_t begin(
 	uint32_t i = 0;
 
 	if ((!chance || s->pulls_asking < (s->conf->pulls + 1) / 2) &&
-		spend(s, &s->pull_tokens_ns, chance))
+		pull_spend(s, &s->pull_tokens_ns, chance))
 		i = allocate(s);
 	if (i == 0)
 		return 0;
@@ -630,6 +630,18 @@ static bool send_to(struct shard *s, const struct batch *b, unsigned node)
 	return true;
 }
 
+bool pull_ask(struct shard *s, unsigned node, const struct tripod_tuple *key)
+{
+	struct frame f;
+
+	if (s->step->n_spare <= STEP_SPARE_CONTROL || !shard_has_room(s) || !control_begin(s, &f))
+		return false;
+	int size = wire_put_question(
+		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key, true);
+	send_questions(s, &f, node, (uint16_t)(WIRE_HEADER_SIZE + size), 1);
+	return true;
+}
+
 static uint64_t fill_batch(struct shard *s, struct batch *b)
 {
 	uint64_t all = s->live & ~(1ull << s->conf->id), nodes = 0;
@@ -729,90 +741,4 @@ uint64_t pull_tick(struct shard *s)
 		next = at < next ? at : next;
 	}
 	return next;
-}
-
-// ---- The other end ----
-
-static void none_send(struct shard *s)
-{
-	struct wire_header h;
-
-	control_header(s, &h, (enum wire_type)s->none.type, s->none.node, s->none.worker);
-	h.count = s->none.count;
-	h.ack = s->none.seq;
-	h.ack_bits = s->none.alone;
-	control_send(s, &s->none.frame, &h, s->none.used);
-	s->none.frame.buf = NULL;
-}
-
-void pull_none_flush(struct shard *s)
-{
-	if (s->none.frame.buf != NULL)
-		none_send(s);
-}
-
-void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *key, unsigned node,
-	unsigned worker, uint32_t seq, bool alone)
-{
-	bool other = s->none.type != what || s->none.node != node || s->none.worker != worker ||
-		     s->none.seq != seq || s->none.alone != alone;
-
-	if (s->none.frame.buf != NULL && other)
-		none_send(s);
-	for (unsigned try = 0; try < 2; try++) {
-		if (s->none.frame.buf == NULL) {
-			if (!control_begin(s, &s->none.frame)) {
-				s->none.frame.buf = NULL;
-				return;
-			}
-			s->none.type = (uint8_t)what;
-			s->none.node = (uint8_t)node;
-			s->none.worker = (uint8_t)worker;
-			s->none.seq = seq;
-			s->none.alone = alone;
-			s->none.used = WIRE_HEADER_SIZE;
-			s->none.count = 0;
-		}
-		int size = wire_put_tuple(control_body(&s->none.frame) + s->none.used,
-			WIRE_BODY_MAX - s->none.used, key);
-		if (size > 0) {
-			s->none.used += (uint16_t)size;
-			s->none.count++;
-			return;
-		}
-		none_send(s);
-	}
-}
-
-void pull_serve(
-	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker)
-{
-	if (!spend(s, &s->peer[node].serve_tokens_ns, false)) {
-		count(s, C_pulls_refused); // the asker repeats
-		return;
-	}
-	struct store_hit hit = store_find(&s->store, key, store_hash(&s->store, key));
-	const struct conn *c = store_conn(&s->store, hit.index);
-
-	if (hit.what == STORE_ALIAS) {
-		struct ring_message m = {
-			.type = RING_SERVE,
-			.node = (uint8_t)node,
-			.worker = (uint8_t)worker,
-			.has = has,
-			.key = *key,
-		};
-		if (shard_post(s, s->store.aliases[hit.index].owner, &m))
-			return;
-		count(s, C_drop_ring_full); // the asker repeats
-	} else if (hit.what == STORE_CONN && c->state == CONN_LIVE && c->dir[1].key.proto != 0) {
-		// What may have ended is not brought back to life by who asks. Who has it and makes
-		// sure of it is told at once: else two would wait for each other.
-		if (!has && conn_forgettable(s, c) && pull_validate(s, hit.index))
-			return; // the asker repeats
-		count(s, C_pulls_served);
-		repl_answer(s, hit.index, node, hit.dir);
-	} else if (hit.what != STORE_CONN || !repl_answer_end(s, hit.index, node)) {
-		pull_say(s, WIRE_NONE, key, node, worker, 0, false);
-	}
 }
