@@ -151,6 +151,12 @@ struct waiting {
 	uint32_t fp; // ... the fingerprint of its tuple
 };
 
+// The latest records of some kind, in a ring: the oldest go first.
+struct recent {
+	uint32_t *at;
+	uint32_t mask, head, tail;
+};
+
 struct node;
 
 struct shard {
@@ -177,9 +183,8 @@ struct shard {
 
 	// The connections.
 	struct store store;
-	uint32_t *
-		unanswered; // ring of the records opened last; many have been answered or have gone since
-	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
+	struct recent unanswered; // opened last; many have been answered or have gone since
+	struct recent ended; // closed by TCP, or buried, last
 	uint64_t last_life; // what the last incarnation that was drawn here began with
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
-#include "core/testing/rack.h"
+#include "core/testing/flows.h"
 
 #define VIP "198.51.100.1"
 #define SERVER "10.1.0.101"
@@ -512,6 +512,118 @@ static void life__reopened_is_not_put_out(void **state)
 	rack_free(r);
 }
 
+// Ends what was opened first to last, on the node that has it.
+static void end_all(struct rack *r, const struct flow *f, unsigned n)
+{
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct store_hit hit =
+			store_find(&s->store, &f[i].key, store_hash(&s->store, &f[i].key));
+		assert_int_equal(hit.what, STORE_CONN);
+		conn_close(s, hit.index, TRIPOD_TERMINATED);
+	}
+	rack_run_ms(r, 300); // more than a slot of the wheel
+}
+
+// A table that is full of what has ended takes the next all the same: who ended first is forgotten. Not while a
+// holder has not heard of the end, be it alive or dead, nor at once.
+static void life__the_dead_make_room(void **state)
+{
+	enum { ROOM = 16, HALF = ROOM / 2, TOLD = 0, UNTOLD, DEAD, LIVING, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of(
+			(struct rack_conf){.nodes = 2, .connections = ROOM, .embryonic = 2 * ROOM});
+		static struct flow f[ROOM], next[HALF];
+		unsigned master = 0;
+		struct conn_view v;
+
+		rack_port(r, 1, false);
+		rack_run_ms(r, 50);
+		if (how == LIVING) { // in the places of others
+			assert_int_equal(flows_open(r, f, ROOM, ROOM, SERVER), ROOM);
+			end_all(r, f, ROOM);
+			rack_run_ms(r, 6000);
+		}
+		assert_int_equal(flows_open(r, f, 0, ROOM, SERVER), ROOM);
+		rack_run_ms(r, how == LIVING ? 1100 : 50);
+		if (how == UNTOLD || how == DEAD)
+			rack_tap(r, lose_logs, &master);
+		if (how != LIVING) {
+			end_all(r, f, HALF);
+			end_all(r, f + HALF, HALF);
+		}
+		if (how == DEAD)
+			rack_kill(r, 1);
+		rack_run_ms(r, 300);
+		bool room = how == TOLD;
+		unsigned opened = flows_open(r, next, ROOM, HALF, SERVER);
+		assert_int_equal(opened, room ? HALF : 0);
+		assert_int_equal(rack_counter(r, 0, C_ended_evicted), room ? HALF : 0);
+		assert_int_equal(rack_counter(r, 0, C_drop_table_full), room ? 0 : HALF);
+		for (unsigned i = 0; room && i < ROOM; i++)
+			assert_int_equal(rack_conn(r, 0, &f[i].key, &v), i >= HALF);
+		rack_run_ms(r, 20); // and so do copies
+		for (unsigned i = 0; room && i < HALF; i++)
+			assert_int_equal(rack_copies(r, &next[i].key), 2);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// So does what TCP has closed, on its master and on who has a copy, but for a second in which its last packets may
+// be repeated.
+static void life__the_closed_make_room(void **state)
+{
+	enum { ROOM = 16 };
+
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2, .connections = ROOM});
+		static struct flow f[ROOM], next;
+		unsigned master = 0;
+
+		rack_port(r, 1, false);
+		rack_run_ms(r, 50);
+		assert_int_equal(flows_open(r, f, 0, ROOM, SERVER), ROOM);
+		rack_run_ms(r, 50);
+		if (how == 2)
+			rack_tap(r, lose_logs, &master); // the other does not hear of it
+		for (unsigned i = 0; i < ROOM; i++)
+			flow_from_client(r, &f[i], TRIPOD_TCP_RST | ACK, 0);
+		rack_run_ms(r, how == 0 ? 900 : 1100);
+		unsigned opened = flows_open(r, &next, ROOM, 1, SERVER);
+		assert_int_equal(opened, how == 1);
+		rack_run_ms(r, 20);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(rack_counter(r, (int)i, C_ended_evicted), how == 1);
+		assert_int_equal(rack_counter(r, 0, C_connections_closed_tcp), how == 1);
+		assert_int_equal(rack_copies(r, &next.key), how == 1 ? 2 : 0);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// What ended a moment ago stays: packets of it may still be under way.
+static void life__the_dead_stay_a_moment(void **state)
+{
+	enum { ROOM = 16 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 1, .connections = ROOM});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	static struct flow f[ROOM], next;
+
+	assert_int_equal(flows_open(r, f, 0, ROOM, SERVER), ROOM);
+	for (uint32_t i = 1; i <= ROOM; i++)
+		conn_close(s, i, TRIPOD_TERMINATED);
+	assert_int_equal(flows_open(r, &next, ROOM, 1, SERVER), 0);
+	assert_int_equal(rack_counter(r, 0, C_drop_table_full), 1);
+	rack_run_ms(r, 2 * STRAGGLER_MS);
+	assert_int_equal(flows_open(r, &next, ROOM, 1, SERVER), 1);
+	assert_int_equal(rack_counter(r, 0, C_ended_evicted), 1);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -526,6 +638,9 @@ int main(void)
 		cmocka_unit_test(life__reopening_in_vain_is_told),
 		cmocka_unit_test(life__reopening_in_vain_is_told_later),
 		cmocka_unit_test(life__reopened_is_not_put_out),
+		cmocka_unit_test(life__the_dead_make_room),
+		cmocka_unit_test(life__the_closed_make_room),
+		cmocka_unit_test(life__the_dead_stay_a_moment),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
