@@ -328,14 +328,25 @@ static bool opened_after(const struct shard *s, const struct conn *c, const stru
 	       !half_closed(durability_of(w), w->dir[0].tcp_flags, w->dir[1].tcp_flags);
 }
 
+// In doubt, too: without TCP it is silence that ends a connection, and there has not been enough of that. Where it has
+// gone on elsewhere, it has so with the answer that has passed here.
+static bool cannot_have_ended(const struct shard *s, const struct conn *c)
+{
+	return c->dir[0].key.proto != IPPROTO_TCP &&
+	       repl_age_ms(s, conn_last_seen(c)) < conn_timeout_ms(s, c);
+}
+
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
 	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
 
-	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0))
+	if (c->state != CONN_LIVE || !conn_masters(c, 0))
 		return false;
+	if (conn_uncertain(s, c, 0))
+		return cannot_have_ended(s, c) && opened_twice(s, c, w) &&
+		       has_first_answer(s, c, w);
 	if (follows_end(c, w))
 		return w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
 		       half_closed(conn_durability(c), c->dir[0].tcp.flags, c->dir[1].tcp.flags) &&
