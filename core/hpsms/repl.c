@@ -115,16 +115,18 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 
 void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
+	struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t before = s->refusing;
-	bool first = s->forgive_ns == 0;
+	bool again = !r->refused;
 
-	holders_remove(store_repl(&s->store, i), 1ull << node);
+	holders_remove(r, 1ull << node);
 	s->refusing |= 1ull << node;
-	if (first)
+	r->refused = alone;
+	if (s->forgive_ns == 0)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
 	// What is refused for its own sake may be by every other node, too, and would go round among them: it
 	// gets one more chance now, and the next in the round that comes then.
-	if (!alone || first)
+	if (!alone || again)
 		repl_protect(s, i);
 	if (alone)
 		s->refusing = before;
