@@ -81,6 +81,40 @@ static void kind__comes_back(void **state)
 	shares_done(r);
 }
 
+// What has been given back is not used while the answer is on its way: by then it is another's.
+static void kind__given_back_is_gone(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 5});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
+	unsigned ends = 0, next = 20, elsewhere = 40;
+
+	assert_int_equal(t.n, SHARES_MAX);
+	int writer = shares_writer(r, 1);
+	struct frame_spec f = shares_packet(1, ends, false, SHARES_END);
+	while (!t.of[ends] || (int)rack_hash(r, &f, TRIPOD_INCOMING) == writer)
+		f = shares_packet(1, ++ends, false, SHARES_END);
+	unsigned at = rack_hash(r, &f, TRIPOD_INCOMING);
+	struct shard *s = node_shard(rack_node(r, at), 0);
+	struct kind_key key = shares_key(r, 1);
+	const struct kind_claim *q =
+		kind_claim_at(s, kind_find(&s->kinds.claims, kind_hash(s, &key), &key));
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (!q->asking)
+		rack_step(r);
+	assert_true(q->wanted + 1 == q->units);
+	while (f = shares_packet(1, next, false, 1), rack_hash(r, &f, TRIPOD_INCOMING) != at)
+		next++;
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (f = shares_packet(1, elsewhere, false, 1),
+		(int)rack_hash(r, &f, TRIPOD_INCOMING) != writer)
+		elsewhere++;
+	rack_send(r, TRIPOD_INCOMING, &f);
+	rack_run_ms(r, 300);
+	assert_int_equal(shares_arrived(r, 1).n, 2); // with the last packet of the one that ended
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	shares_done(r);
+}
+
 // A connection that has gone somewhere else counts there, and once.
 static void kind__goes_with_its_connection(void **state)
 {
@@ -627,6 +661,7 @@ int main(void)
 		cmocka_unit_test(kind__as_many_as_there_are),
 		cmocka_unit_test(kind__refusal_is_remembered),
 		cmocka_unit_test(kind__comes_back),
+		cmocka_unit_test(kind__given_back_is_gone),
 		cmocka_unit_test(kind__goes_with_its_connection),
 		cmocka_unit_test(kind__all_have_gone_when_it_asks_again),
 		cmocka_unit_test(kind__writer_dies),
