@@ -81,6 +81,40 @@ static void kind__comes_back(void **state)
 	shares_done(r);
 }
 
+// What has been given back is not used while the answer is on its way: by then it is another's.
+static void kind__given_back_is_gone(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 5});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
+	unsigned ends = 0, next = 20, elsewhere = 40;
+
+	assert_int_equal(t.n, SHARES_MAX);
+	int writer = shares_writer(r, 1);
+	struct frame_spec f = shares_packet(1, ends, false, SHARES_END);
+	while (!t.of[ends] || (int)rack_hash(r, &f, TRIPOD_INCOMING) == writer)
+		f = shares_packet(1, ++ends, false, SHARES_END);
+	unsigned at = rack_hash(r, &f, TRIPOD_INCOMING);
+	struct shard *s = node_shard(rack_node(r, at), 0);
+	struct kind_key key = shares_key(r, 1);
+	const struct kind_claim *q =
+		kind_claim_at(s, kind_find(&s->kinds.claims, kind_hash(s, &key), &key));
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (!q->asking)
+		rack_step(r);
+	assert_true(q->wanted + 1 == q->units);
+	while (f = shares_packet(1, next, false, 1), rack_hash(r, &f, TRIPOD_INCOMING) != at)
+		next++;
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (f = shares_packet(1, elsewhere, false, 1),
+		(int)rack_hash(r, &f, TRIPOD_INCOMING) != writer)
+		elsewhere++;
+	rack_send(r, TRIPOD_INCOMING, &f);
+	rack_run_ms(r, 300);
+	assert_int_equal(shares_arrived(r, 1).n, 2); // with the last packet of the one that ended
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	shares_done(r);
+}
+
 // A connection that has gone somewhere else counts there, and once.
 static void kind__goes_with_its_connection(void **state)
 {
@@ -512,6 +546,79 @@ static void kind__two_writers(void **state)
 	rack_free(r);
 }
 
+static struct kind_entry *entry_at(struct rack *r, unsigned node)
+{
+	const struct kinds *q = &node_shard(rack_node(r, node), 0)->kinds;
+
+	return kind_at(&q->entries, kind_find_hash(&q->entries, shares_entry(r, node, 1)->n.hash));
+}
+
+// What the one who follows had answered goes to the one who writes, under its claim.
+static void kind__writer_is_told_what_it_lacks(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
+
+	shares_opened(r, 1, 0, 12);
+	rack_run_ms(r, 100);
+	unsigned writer = (unsigned)shares_writer(r, 1), other = (writer + 1) % 3;
+	struct kind_entry *e = entry_at(r, writer), *copy = entry_at(r, other);
+	copy->epoch = (uint16_t)(e->epoch - 1); // it has written, before it heard of the other
+	copy->writer = (uint8_t)other;
+	copy->part[0].seq += 1;
+	copy->part[0].units += 1;
+	uint8_t node = copy->part[0].node;
+	uint32_t seq = copy->part[0].seq, units = copy->part[0].units;
+	struct wire_kind w = copy_of(e);
+	struct kind_from from = {(uint8_t)writer, 0, 0};
+	kind_entry_copy(node_shard(rack_node(r, other), 0), &w, &from);
+	rack_run_ms(r, 20);
+	assert_int_equal(copy->writer, writer);
+	assert_int_equal(part_at(e, node)->seq, seq);
+	assert_int_equal(part_at(e, node)->units, units);
+	assert_int_equal(part_at(copy, node)->units, units);
+	assert_int_equal(e->version, copy->version);
+	rack_run_ms(r, 14000);
+	shares_done(r);
+}
+
+// Who have only copies tell each other nothing that both know, or it would go round for ever.
+static void kind__copies_do_not_go_round(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
+
+	shares_opened(r, 1, 0, 12);
+	rack_run_ms(r, 100);
+	unsigned writer = (unsigned)shares_writer(r, 1);
+	unsigned a = (writer + 1) % 3, b = (writer + 2) % 3;
+	struct shard *s = node_shard(rack_node(r, a), 0);
+	struct kind_entry *e = entry_at(r, a);
+	struct kind_from from = {(uint8_t)b, 0, 0};
+	struct wire_kind w = copy_of(e);
+	uint64_t sent = rack_counter(r, (int)a, C_kind_copies_tx);
+
+	rack_kill(r, writer);
+	kind_entry_copy(s, &w, &from);
+	assert_int_equal(rack_counter(r, (int)a, C_kind_copies_tx), sent);
+	// Of what is older, it is told; what it takes for its own, and has not heard of this, is not acknowledged.
+	struct kind_entry *old = entry_at(r, b);
+	old->epoch--;
+	old->writer = (uint8_t)b;
+	old->targets = 1ull << a;
+	old->acked = 0;
+	w.epoch--;
+	w.writer = (uint8_t)b;
+	kind_entry_copy(s, &w, &from);
+	assert_int_equal(e->writer, writer);
+	assert_int_equal(rack_counter(r, (int)a, C_kind_copies_tx), sent + 1);
+	rack_run_ms(r, 5);
+	assert_int_equal(old->acked, 0);
+	assert_int_equal(old->writer, writer);
+	assert_int_equal(old->epoch, e->epoch);
+	assert_int_equal(rack_counter(r, (int)a, C_kind_copies_tx), sent + 1);
+	rack_run_ms(r, 14000);
+	shares_done(r);
+}
+
 // ---- Limits ----
 
 // More sources than there is room for: what is there stays, and the others cost a bounded number of messages.
@@ -627,6 +734,7 @@ int main(void)
 		cmocka_unit_test(kind__as_many_as_there_are),
 		cmocka_unit_test(kind__refusal_is_remembered),
 		cmocka_unit_test(kind__comes_back),
+		cmocka_unit_test(kind__given_back_is_gone),
 		cmocka_unit_test(kind__goes_with_its_connection),
 		cmocka_unit_test(kind__all_have_gone_when_it_asks_again),
 		cmocka_unit_test(kind__writer_dies),
@@ -641,6 +749,8 @@ int main(void)
 		cmocka_unit_test(kind__state_outlives_its_connections),
 		cmocka_unit_test(kind__old_questions),
 		cmocka_unit_test(kind__two_writers),
+		cmocka_unit_test(kind__writer_is_told_what_it_lacks),
+		cmocka_unit_test(kind__copies_do_not_go_round),
 		cmocka_unit_test(kind__flood),
 		cmocka_unit_test(kind__questions_a_second),
 		cmocka_unit_test(kind__any_history),
