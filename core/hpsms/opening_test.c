@@ -329,7 +329,9 @@ static void opening__the_initiator_says_which(void **state)
 		assert_int_equal(v.epoch[0], other ? 2 : 1);
 		assert_int_equal(v.tcp, how == NEITHER ? TCP_SYN_RECEIVED : TCP_ESTABLISHED);
 		assert_int_equal(v.master[0], 0);
-		rack_run_ms(r, 50); // all that have one of the two are told
+		rack_run_ms(r, 50); // all that have one of the two are told, under a number above both
+		if (how == OTHER_COPIED)
+			assert_int_equal(rack_counter(r, -1, C_epoch_conflicts), 0);
 		assert_true(rack_conn(r, 0, &f.key, &own));
 		for (unsigned i = 1; how != NEITHER && i < 4; i++)
 			assert_true(
@@ -342,7 +344,7 @@ static void opening__the_initiator_says_which(void **state)
 // The node that the acknowledgement comes to has neither: it is told of both, in any order, and by one that is sure.
 static void opening__neither_is_here(void **state)
 {
-	for (unsigned how = 0; how < 4; how++) {
+	for (unsigned how = 0; how < 6; how++) {
 		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
 		struct flow f = flow_at_0(r, 1);
 		struct conn_view v;
@@ -352,14 +354,16 @@ static void opening__neither_is_here(void **state)
 		logs_lost = true;
 		for (unsigned i = 1; i < 3; i++) {
 			struct wire_record w = opening(r, 1, i, f.ack + i * NEXT);
-			w.incarnation = 640000 + i * 6400;
+			w.incarnation = 640000 + (how == 5 ? 3 - i : i) * 6400;
 			forge(r, 3, i, &w);
 		}
 		logs_lost = false;
 		unsigned taken = how % 2 + 1;
 		f.ack += taken * NEXT;
 		f.seq++;
-		if (how >= 2) { // the other answers later
+		if (how >= 4) // both have told of theirs
+			rack_run_ms(r, 1500);
+		if (how == 2 || how == 3) { // the other answers later
 			rack_stall(r, taken, 0, true);
 			rack_step(r);
 		}
@@ -372,6 +376,7 @@ static void opening__neither_is_here(void **state)
 		assert_int_equal(v.tcp, TCP_ESTABLISHED);
 		assert_int_equal(v.incarnation & INCARNATION_NODE, 0);
 		assert_true(v.master[1] == taken);
+		assert_int_equal(rack_counter(r, 0, C_pulls_targeted), how < 4 ? how % 2 + 1 : 1);
 		rack_run_ms(r, 3000); // or the index sets show it
 		assert_true(rack_conn(r, 0, &f.key, &v));
 		assert_int_equal(v.tcp, TCP_ESTABLISHED);
