@@ -130,6 +130,48 @@ class Place(unittest.TestCase):
             self.assertIn(text, done.stdout)
 
 
+class Repair(unittest.TestCase):
+    def test_all_of_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "repair.json")
+            done = run("repair", "--quick", "--json", "--output", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(path, encoding="utf-8") as f:
+                r = json.load(f)
+            self.assertEqual(r, json.loads(done.stdout))
+        self.assertEqual((r["nodes"], r["connections_of_a_node"], r["backups"]), (4, 500, 1))
+        self.assertEqual(r["lost_their_master"], 500)
+        self.assertAlmostEqual(r["lost_a_copy"], 1000, delta=150)
+        self.assertGreaterEqual(r["repairs"], r["lost_a_copy"])
+        # Nobody can tell a death before dead_after_ms, which is of virtual time.
+        self.assertGreaterEqual(r["noticed_s"], 0.1)
+        self.assertGreaterEqual(r["protected_s"], r["noticed_s"])
+        self.assertLess(r["protected_s"], 5)
+        self.assertGreater(r["bytes"], r["lost_a_copy"] * 30)
+        self.assertGreaterEqual(r["messages"], r["log_messages"])
+        links = {link["gbit_per_s"]: link for link in r["share_of_a_link"]}
+        self.assertEqual(set(links), {10, 25, 40})
+        self.assertLess(links[10]["largest"], 0.1)
+        for link in links.values():
+            self.assertLess(0, link["mean"])
+            self.assertLess(link["mean"], link["largest"])
+        self.assertAlmostEqual(links[10]["largest"], 4 * links[40]["largest"], delta=1e-5)
+
+    def test_two_copies_at_a_rate(self):
+        done = run("repair", "--quick", "--backups", "2", "--repair-per-s", "200", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        r = json.loads(done.stdout)
+        self.assertEqual(r["repair_per_s"], 200)
+        self.assertAlmostEqual(r["lost_a_copy"], 1500, delta=150)
+        # Three nodes are left, and give no more than so many each.
+        self.assertGreater(r["protected_s"], r["repairs"] / 3 / 200)
+
+    def test_same_seed_same_figures(self):
+        first, again = (run("repair", "--quick", "--seed", "7") for _ in range(2))
+        self.assertEqual(first.stdout, again.stdout)
+        self.assertIn("protected again", first.stdout)
+
+
 class Usage(unittest.TestCase):
     def test_help_and_version(self):
         done = run("--help")
@@ -147,6 +189,9 @@ class Usage(unittest.TestCase):
                            (["overhead", "--rate", "7"], "1000"),
                            (["place", "--nodes", "2"], "more than"),
                            (["place", "more"], "more"),
+                           (["repair", "more"], "more"),
+                           (["repair", "--nodes", "3", "--backups", "2"], "more than"),
+                           (["repair", "--nodes", "2"], "3 to 63"),
                            (["node", "--peers", "9"], "0 to 3"),
                            (["node", "--bogus"], "bogus")):
             done = run(*args)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// tripod-bench: measures. Verbs: node, overhead (overhead_main.c), index (index_bench.c), place (place_bench.c).
+// tripod-bench: measures. Verbs: node, overhead (overhead_main.c), index (index_bench.c), place (place_bench.c),
+// repair (repair_bench.c).
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 #include "bench/index_bench.h"
 #include "bench/node.h"
 #include "bench/place_bench.h"
+#include "bench/repair_bench.h"
 
 struct options {
 	struct node_options node;
@@ -28,6 +30,7 @@ static void usage(FILE *to)
 		"more\n"
 		"       tripod-bench index [options]    (its own --help)\n"
 		"       tripod-bench place [options]    where copies go: --help tells more\n"
+		"       tripod-bench repair [options]   how soon lost copies are made up for\n"
 		"\n"
 		"Measures one worker of tripodd on one core: how many packets of established\n"
 		"connections it forwards, what a packet costs and where, what a new connection\n"
@@ -160,7 +163,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind == argc)
-		cli_bad_usage("which bench? There are: node, overhead, index, place", NULL);
+		cli_bad_usage("which bench? There are: node, overhead, index, place, repair", NULL);
 	if (strcmp(argv[optind], "node") != 0)
 		cli_bad_usage("there is no bench", argv[optind]);
 	if (optind + 1 < argc)
@@ -296,6 +299,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "index") == 0)
 		return index_bench(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "repair") == 0)
+		return repair_bench(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "overhead") == 0)
 		return overhead_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "place") == 0)

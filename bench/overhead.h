@@ -4,10 +4,9 @@
 // others: so acknowledgements ride on records as they would.
 #pragma once
 
-#include "bench/traffic.h"
+#include "bench/net.h"
 
 #define OVERHEAD_RUNS_MAX 16
-#define OVERHEAD_NODES_MAX 64
 
 struct overhead_options {
 	unsigned n_nodes;

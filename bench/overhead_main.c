@@ -58,7 +58,7 @@ static void take_option(struct options *o, const char *name, char *value)
 
 	if (strcmp(name, "nodes") == 0)
 		v->n_nodes = cli_list(
-			"--nodes", value, v->nodes, OVERHEAD_RUNS_MAX, 2, OVERHEAD_NODES_MAX - 1);
+			"--nodes", value, v->nodes, OVERHEAD_RUNS_MAX, 2, NET_NODES_MAX - 1);
 	else if (strcmp(name, "rate") == 0)
 		v->n_rates = cli_list("--rate", value, v->rate, OVERHEAD_RUNS_MAX, 1000, 500000);
 	else if (strcmp(name, "backups") == 0)

@@ -110,8 +110,11 @@ void rig_configuration(char text[RIG_TEXT], const struct rig_conf *conf)
 		    "  fabric: {vlan: 30}\n"
 		    "  bfd: {enabled: false}\n"
 		    "timeouts: {tcp_closed_s: 1, tombstone_s: 1}\n");
-	print(text, "limits: {connections: %u, embryonic: %u, peer_workers: 1}\n", conf->records,
+	print(text, "limits: {connections: %u, embryonic: %u, peer_workers: 1", conf->records,
 		conf->records < 65536 ? conf->records : 65536);
+	if (conf->index_keys != 0)
+		print(text, ", index_keys: %u", conf->index_keys);
+	print(text, "}\n");
 	print(text, "chain:\n"
 		    "  - firewall:\n"
 		    "      default: deny\n"

@@ -31,6 +31,7 @@ extern const uint8_t RIG_GATEWAY_MAC[2][6], RIG_ROUTER_MAC[6], RIG_NODE_MAC[6];
 
 struct rig_conf {
 	uint32_t records; // of each node
+	uint32_t index_keys; // of all others; 0: as by default
 	unsigned peers; // 0..RIG_PEERS_MAX
 	unsigned backups; // k
 	bool replicate;

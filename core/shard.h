@@ -136,6 +136,7 @@ struct outgoing {
 	uint64_t chain; // of the last record in it that has one
 	uint16_t count;
 	bool urgent; // leaves at the end of this step
+	uint64_t due_ns; // when what is queued leaves at the latest
 };
 
 struct waiting {
@@ -613,6 +614,8 @@ void session_greet(
 // ---- hpsms/repl.c ----
 // Beside parts: of holders and activity alone, for which no packet waits.
 #define REPL_QUIET (1u << PARTS)
+// ... of what whoever takes over learns from the packet for which it does: this may wait for other records.
+#define REPL_LATE (2u << PARTS)
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
 void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end

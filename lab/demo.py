@@ -638,7 +638,7 @@ def interrupted(signum: int, _frame: object) -> None:
 
 def take_turn() -> object:
     """One demo at a time: the racks' names are fixed, and two would share the cores."""
-    lock = open("/run/lock/tripod-demo.lock", "w", encoding="utf-8")
+    lock = open("/run/tripod-demo.lock", "w", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

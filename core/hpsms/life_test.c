@@ -25,7 +25,8 @@ struct life {
 	struct tripod_tuple key;
 };
 
-static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
+// It arrives in the next step.
+static void hand_in(struct rack *r, struct life *l, bool client, uint8_t flags)
 {
 	struct frame_spec s = {.src = client ? "198.18.0.1" : SERVER,
 		.dst = client ? VIP : "198.18.0.1",
@@ -37,6 +38,11 @@ static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
 
 	rack_send(r, client ? TRIPOD_INCOMING : TRIPOD_OUTGOING, &s);
 	l->seq[!client] += !!(flags & (SYN | FIN));
+}
+
+static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
+{
+	hand_in(r, l, client, flags);
 	rack_run_ms(r, 3);
 }
 
@@ -156,6 +162,7 @@ static void life__four_records(void **state)
 	send_of(r, &l, false, ACK);
 	assert_int_equal(told(r), 4);
 	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSED);
+	rack_run_ms(r, 5);
 	assert_true(view_of(r, master, &l).acked & 1ull << backup);
 	rack_run_ms(r, CLOSED_MS + GRAIN_MS);
 	assert_int_equal(view_of(r, master, &l).state, CONN_TOMBSTONE);
@@ -170,6 +177,61 @@ static void life__four_records(void **state)
 	assert_int_equal(heard.n, 4);
 	assert_memory_equal(heard.parts, ((const uint8_t[]){7, 1, 2, 3}), 4);
 	rack_check(r);
+	rack_free(r);
+}
+
+// How long until n more records are sent than had been.
+static unsigned us_until_told(struct rack *r, uint64_t before, unsigned n)
+{
+	unsigned us = 0;
+
+	for (; told(r) < before + n && us < 10000; us += 50)
+		rack_step(r);
+	assert_int_equal(told(r), before + n);
+	return us;
+}
+
+// What whoever takes over learns from the packet for which it does waits five times as long for others, and goes
+// along when there is one that does not. Of two masters, one waits for what the other sees.
+static void life__what_can_wait_waits(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct life l = open_of(r, 1000), next = {.port = 1001, .seq = {1000, 90000}};
+
+	while (master_of(r, &next) != master_of(r, &l))
+		next.port++;
+	send_of(r, &next, true, SYN);
+	rack_run_ms(r, 10);
+	uint64_t before = told(r);
+	hand_in(r, &next, false, SYN | ACK);
+	assert_in_range(us_until_told(r, before, 1), 400, 700);
+	rack_run_ms(r, 10);
+	hand_in(r, &next, true, ACK);
+	assert_in_range(us_until_told(r, before, 2), 2400, 2700);
+	rack_run_ms(r, 10);
+	hand_in(r, &l, false, FIN | ACK);
+	rack_run_ms(r, 1);
+	assert_int_equal(told(r), before + 2);
+	while (++next.port < 2000 && master_of(r, &next) != master_of(r, &l))
+		;
+	next.seq[0] = 1000;
+	hand_in(r, &next, true, SYN);
+	rack_step(r);
+	hand_in(r, &next, false, SYN | ACK);
+	uint64_t sent = rack_counter(r, -1, C_log_messages_tx);
+	assert_in_range(us_until_told(r, before, 4), 400, 700);
+	assert_int_equal(rack_counter(r, -1, C_log_messages_tx), sent + 1);
+	rack_check(r);
+	rack_free(r);
+
+	r = rack_of((struct rack_conf){.nodes = 2, .split = true});
+	do {
+		l = open_of(r, l.port + 1);
+	} while (view_of(r, 0, &l).master[0] == view_of(r, 0, &l).master[1]);
+	rack_run_ms(r, 10);
+	before = told(r);
+	hand_in(r, &l, false, FIN | ACK);
+	assert_in_range(us_until_told(r, before, 1), 400, 700);
 	rack_free(r);
 }
 
@@ -195,7 +257,7 @@ static void life__who_has_not_heard_of_the_close_is_told(void **state)
 	assert_int_equal(view_of(r, backup, &l).state, CONN_LIVE);
 	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSING);
 	rack_tap(r, NULL, NULL);
-	rack_run_ms(r, 500);
+	rack_run_ms(r, 1000); // the longest time until a log is sent again
 	assert_int_equal(view_of(r, backup, &l).state, CONN_TOMBSTONE);
 	rack_free(r);
 }
@@ -628,6 +690,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(life__four_records),
+		cmocka_unit_test(life__what_can_wait_waits),
 		cmocka_unit_test(life__who_has_not_heard_of_the_close_is_told),
 		cmocka_unit_test(life__death_amid_the_close),
 		cmocka_unit_test(life__moved_amid_the_close),
