@@ -802,6 +802,8 @@ bool pull_check(
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
+// A packet of key, of TCP, waits for an answer and acknowledges this number.
+bool pull_named(struct shard *s, const struct tripod_tuple *key, uint32_t *number);
 // true: what follows from it is decided when all have answered.
 bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 // Record i is uncertain: its other holders are asked whether it lives. false: there are none. If none

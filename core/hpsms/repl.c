@@ -226,6 +226,11 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 			w->dir[d].tcp_flags |= TCP_DIR_FIN_SEEN;
 			w->dir[d].fin = c->dir[d].tcp.end;
 		}
+		// For who sees which SYN+ACK the initiator takes: another node may have opened it, too.
+		if (c->dir[d].tcp.isn && !(c->dir[!d].tcp.flags & TCP_DIR_ACK)) {
+			w->dir[d].tcp_flags |= WIRE_DIR_ISN;
+			w->dir[d].isn = c->dir[d].tcp.end;
+		}
 		w->dir[d].age_ms = repl_age_ms(s, c->dir[d].seen);
 	}
 	if (!full)
