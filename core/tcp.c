@@ -368,6 +368,21 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 	return exact ? reset_now(from) : TCP_OK;
 }
 
+// From the last packet of a direction that is alone here, which has told how far its sender had come, and roughly its
+// receiver: how its windows are scaled may not have been known then.
+static bool is_far(const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	const uint32_t most = (WINDOW_UNSCALED << WSCALE_MAX) + window_guess(WSCALE_MAX);
+	uint32_t window = window_guess(window_shift(to, from));
+	uint32_t offers = window_guess(window_shift(from, to));
+
+	if ((to->flags & TCP_DIR_LEARNED) || !(from->flags & TCP_DIR_LEARNED) ||
+		!(from->flags & TCP_DIR_ACK) || to->max_end == 0)
+		return false;
+	return !inside(g->end, from->end - reach(window), from->end + window) ||
+	       !inside(g->ack, to->max_end - most - offers, to->max_end + offers);
+}
+
 static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
 	enum tcp_state state, const struct segment *g)
 {
@@ -378,6 +393,8 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 		return TCP_OK;
 	if ((from->flags & to->flags & TCP_DIR_LEARNED) && !segment_in_window(from, to, g))
 		return TCP_OUT_OF_WINDOW;
+	if (is_far(from, to, g))
+		return TCP_FAR;
 
 	learn(from, to, g);
 	from->isn = to->isn = 0;

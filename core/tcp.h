@@ -61,6 +61,9 @@ enum tcp_verdict {
 	TCP_OUT_OF_WINDOW, // drop_tcp_window
 	TCP_AFTER_CLOSE, // drop_tcp_closed, unless another node knows a newer life
 	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
+	// The other direction is not seen here, and this is further from what was than any window: another life's, or this one
+	// has gone on elsewhere meanwhile. Nothing was accounted; tcp_forget() makes it do so
+	TCP_FAR,
 };
 
 // Accounts the TCP packet p, sent by direction `from`, answered by direction `to`. Checks it against
@@ -69,6 +72,12 @@ enum tcp_verdict {
 // unscaled-window or simultaneous-open exchange is legal.
 enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p);
+
+// What is known of the windows of direction d is of the past.
+static inline void tcp_forget(struct tcp_dir *d)
+{
+	d->flags &= (uint8_t)~TCP_DIR_LEARNED;
+}
 
 // true: p, sent by direction `from`, may be of the next connection of the same ports: this one has come to its end
 // in that direction, or p is a SYN, and the end may be known elsewhere.

@@ -12,7 +12,7 @@
 #include "core/testing/forge.h"
 
 #define FIN 5000000u // where a former life ends
-#define NEXT (1u << 24) // so far apart are the numbers of two SYN+ACKs
+#define NEXT ((1u << 24) + 12345) // so far apart are the numbers of two SYN+ACKs
 
 static struct rack *rack_of(struct rack_conf c)
 {
@@ -452,6 +452,34 @@ static void opening__the_copy_knows_which(void **state)
 	}
 }
 
+// What ended a moment ago has been opened anew on another node, and the first packet of the next life has passed here as
+// one of the life before: the news of both come later. It was no more than a packet of that one.
+static void opening__a_packet_has_passed(void **state)
+{
+	for (unsigned next = 0; next < 2; next++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record old = forge_record(r, 1, 1, 1), w = opening(r, 1, 2, f.ack);
+		struct conn_view v;
+
+		old.dir[0].tcp_flags = old.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+		forge(r, 1, 0, &old);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+		rack_run_ms(r, 1);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.master[0], 0);
+		w.incarnation = v.incarnation + 6400;
+		w.dir[1].isn += next ? 0 : 1;
+		w.dir[0].age_ms = w.dir[1].age_ms = 50;
+		forge(r, 2, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, !next);
+		assert_int_equal(v.incarnation == w.incarnation, next);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -463,6 +491,7 @@ int main(void)
 		cmocka_unit_test(opening__gives_way),
 		cmocka_unit_test(opening__the_initiator_says_which),
 		cmocka_unit_test(opening__neither_is_here),
+		cmocka_unit_test(opening__a_packet_has_passed),
 		cmocka_unit_test(opening__the_copy_knows_which),
 	};
 	return cmocka_run_group_tests_name("opening", tests, NULL, NULL);

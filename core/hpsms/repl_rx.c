@@ -9,6 +9,7 @@
 // So long an initiator may take to acknowledge the answer to its SYN, before that counts for nothing.
 #define OPENING_MS 1000
 #define NEWS_MS 10 // so old may be what a node hears of another
+#define TAKEN_MS 2 // ... of a SYN, mostly: ports are opened anew soon after they were closed
 
 static bool newer(const struct conn_version *a, const struct conn_version *b)
 {
@@ -321,22 +322,25 @@ static bool gives_way(const struct shard *s, const struct conn *c, const struct 
 	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;
 }
 
-// Two nodes have opened it, and a packet of the initiator waits here: it says which of the two SYN+ACKs it has taken.
+// Two nodes have opened it, and a packet of the initiator has come here: it says which of the two SYN+ACKs it has taken.
 enum taken { TAKEN_UNKNOWN, TAKEN_HERE, TAKEN_THERE };
 
 static enum taken taken(struct shard *s, const struct conn *c, const struct wire_record *w)
 {
 	const struct tcp_dir *answers = &c->dir[1].tcp;
+	bool told = w->op == WIRE_PUT && (w->dir[1].tcp_flags & WIRE_DIR_ISN);
 	uint32_t number;
 
+	// Its last packet has passed already, as one of the life that is here.
+	if (told && w->incarnation > c->incarnation && conn_masters(c, 0) && !answers->isn &&
+		(c->dir[0].tcp.flags & TCP_DIR_LEARNED) &&
+		answers->acked_low == (uint16_t)w->dir[1].isn)
+		return TAKEN_THERE;
 	if (s->pulls_asking == 0 || !pull_named(s, &c->dir[0].key, &number))
 		return TAKEN_UNKNOWN;
 	if (answers->isn && c->state == CONN_LIVE && tcp_is_after_isn(number, answers->end))
 		return TAKEN_HERE;
-	return w->op == WIRE_PUT && (w->dir[1].tcp_flags & WIRE_DIR_ISN) &&
-			       tcp_is_after_isn(number, w->dir[1].isn)
-		       ? TAKEN_THERE
-		       : TAKEN_UNKNOWN;
+	return told && tcp_is_after_isn(number, w->dir[1].isn) ? TAKEN_THERE : TAKEN_UNKNOWN;
 }
 
 // One side has ended, and the other goes on. Of sync, nothing passes before all holders know it: the initiator has
@@ -367,7 +371,7 @@ static bool has_taken(const struct shard *s, const struct conn *c, const struct 
 	return c->dir[0].key.proto == IPPROTO_TCP && !c->dir[1].tcp.isn &&
 	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_ESTABLISHED && w->op == WIRE_PUT &&
 	       tcp_state_of(w) == TCP_SYN_RECEIVED && conn_lives(s) < began &&
-	       repl_age_ms(s, c->dir[0].seen) <= w->dir[0].age_ms + NEWS_MS;
+	       repl_age_ms(s, c->dir[0].seen) <= w->dir[0].age_ms + TAKEN_MS;
 }
 
 // In doubt, too: without TCP it is silence that ends a connection, and there has not been enough of that. Where it has
