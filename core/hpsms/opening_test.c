@@ -452,6 +452,43 @@ static void opening__the_copy_knows_which(void **state)
 	}
 }
 
+// Nobody else opens it as long as nothing moves, and it costs no byte then. Nor when it has been taken.
+static void opening__told_while_something_moves(void **state)
+{
+	enum { QUIET, MOVING, ESTABLISHED, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+		struct flow f = flow_of(1, "10.1.0.101");
+		struct conn *c;
+		uint32_t i;
+
+		rack_run_ms(r, 12000);
+		if (how != QUIET) {
+			rack_port(r, 1, false);
+			rack_kill(r, 1);
+			rack_run_ms(r, 200);
+			rack_start(r, 1);
+			rack_run_ms(r, 500);
+		}
+		rack_port(r, 1, false);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_step(r);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_step(r);
+		if (how == ESTABLISHED)
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 5);
+		struct store *st = &node_shard(rack_node(r, 1), 0)->store;
+		i = store_find(st, &f.key, store_hash(st, &f.key)).index;
+		c = store_conn(st, i);
+		assert_int_equal(c->state, CONN_LIVE);
+		assert_int_equal(c->dir[1].tcp.isn, how == MOVING);
+		assert_true(how != MOVING || c->dir[1].tcp.end == f.ack);
+		rack_free(r);
+	}
+}
+
 // What ended a moment ago has been opened anew on another node, and the first packet of the next life has passed here as
 // one of the life before: the news of both come later. It was no more than a packet of that one.
 static void opening__a_packet_has_passed(void **state)
@@ -491,6 +528,7 @@ int main(void)
 		cmocka_unit_test(opening__gives_way),
 		cmocka_unit_test(opening__the_initiator_says_which),
 		cmocka_unit_test(opening__neither_is_here),
+		cmocka_unit_test(opening__told_while_something_moves),
 		cmocka_unit_test(opening__a_packet_has_passed),
 		cmocka_unit_test(opening__the_copy_knows_which),
 	};
