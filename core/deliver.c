@@ -317,6 +317,13 @@ static bool asks_for_other(
 	return false;
 }
 
+// It comes to its end, and this node sees both directions: whoever takes over learns as much from the packet for
+// which it does, and without one the copy is only kept for longer.
+static bool ends_here(const struct conn *c)
+{
+	return conn_tcp_at(c, TCP_CLOSING) && conn_masters(c, 0) && conn_masters(c, 1);
+}
+
 // A reset that has waited here, of a direction whose windows are not known, and of a life that has begun a
 // moment ago: it may be of the life before, whose initiator resets what still comes.
 static bool resets_in_doubt(
@@ -348,10 +355,7 @@ static bool track(
 		if (conn_durability(c) != DURABILITY_SYNC && tells_nothing(c, dir, flags, wscale))
 			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
 		else
-			*changed |=
-				1u << dir |
-				(conn_masters(c, !dir) && conn_tcp_at(c, TCP_CLOSING) ? REPL_LATE
-										      : 0);
+			*changed |= 1u << dir | (ends_here(c) ? REPL_LATE : 0);
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
@@ -406,7 +410,7 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	c->dir[dir].seen = s->now;
 	if (__builtin_expect(dir == 1 && !(c->flags & CONN_ANSWERED), 0)) {
 		conn_answered(s, i);
-		changed = (changed | 1u << dir) & ~REPL_LATE;
+		changed |= 1u << dir;
 	}
 	enum run_result result = run_chain(s, p, i, dir, 0, false);
 	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {

@@ -614,7 +614,7 @@ void session_greet(
 // ---- hpsms/repl.c ----
 // Beside parts: of holders and activity alone, for which no packet waits.
 #define REPL_QUIET (1u << PARTS)
-// ... of what whoever takes over learns from the packet for which it does: this may wait for other records.
+// ... of what nobody who takes over needs: this may wait for other records.
 #define REPL_LATE (2u << PARTS)
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
