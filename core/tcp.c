@@ -280,7 +280,7 @@ static void sync_learn(struct tcp_dir *from, struct tcp_dir *to, const struct se
 {
 	bool to_learned = to->flags & TCP_DIR_LEARNED;
 	from->end = g->end;
-	from->isn = (g->flags & TRIPOD_TCP_ACK) != 0;
+	from->isn = 1;
 	from->max_win = larger(g->win, 1);
 	from->max_end = g->seq + 1 + (to_learned ? to->max_win : 0);
 	from->acked_low = (uint16_t)(g->seq + 1);
@@ -357,7 +357,7 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 		if (inside(g->seq, from->end - off, from->end + off))
 			return reset_now(from);
 		// What resets the acknowledgement of another SYN+ACK has the number that the initiator waits for.
-		return from->isn ? TCP_OUT_OF_WINDOW : TCP_OK;
+		return from->isn && !from_initiator ? TCP_OUT_OF_WINDOW : TCP_OK;
 	}
 
 	uint32_t low = from->end - reach(to->max_win);
@@ -556,7 +556,8 @@ bool tcp_is_after_isn(uint32_t number, uint32_t isn)
 
 static bool is_other(const struct tcp_dir *to, const struct segment *g)
 {
-	return to->isn && kind_of(g->flags) == KIND_SEGMENT && !tcp_is_after_isn(g->ack, to->end);
+	return to->isn && (to->flags & TCP_DIR_ACK) && kind_of(g->flags) == KIND_SEGMENT &&
+	       !tcp_is_after_isn(g->ack, to->end);
 }
 
 bool tcp_acknowledges(const struct tripod_packet *p, uint32_t *number)

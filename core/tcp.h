@@ -30,8 +30,8 @@ struct tcp_dir {
 	uint32_t max_win; // soft: largest window that it has offered, scaled, bytes; at least 1
 	uint8_t flags; // enum tcp_dir_flag
 	uint8_t wscale : 4; // durable: shift of the windows that it offers, 0..14
-	// soft, but told while it matters: end is the number behind its SYN+ACK, whether windows are known or not, and no
-	// acknowledgement of that has been seen here
+	// soft, but told while it matters: end is the number behind its SYN or SYN+ACK, whether windows are known or not, and
+	// nothing behind these has been seen here of either direction
 	uint8_t isn : 1;
 	// soft: low bits of what the other side has acknowledged (RFC 5961, 3.2)
 	uint16_t acked_low;

@@ -228,7 +228,7 @@ static void describe(
 			w->dir[d].fin = c->dir[d].tcp.end;
 		}
 		// For who sees which SYN+ACK the initiator takes: while something moves, another node may have opened it, too.
-		if (c->dir[d].tcp.isn && !(c->dir[!d].tcp.flags & TCP_DIR_ACK) &&
+		if (c->dir[d].tcp.isn && !(c->dir[0].tcp.flags & TCP_DIR_ACK) &&
 			(asked || shard_unsettled(s))) {
 			w->dir[d].tcp_flags |= WIRE_DIR_ISN;
 			w->dir[d].isn = c->dir[d].tcp.end;
