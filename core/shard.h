@@ -758,6 +758,8 @@ uint64_t index_peers(struct shard *s); // worker 0: gaps, copies, rounds; return
 // The number of the next round that begins after now; it is asked for.
 uint32_t index_round(struct shard *s);
 bool index_round_over(const struct shard *s, uint32_t round);
+// ... and it, or one since, was answered for all members: none was left out since its set was not here.
+bool index_round_whole(const struct shard *s, uint32_t round);
 // That round was the last in which a member did not answer, and should have.
 bool index_round_lost(const struct shard *s, uint32_t round);
 // Live members that may have a key of this fingerprint.
