@@ -368,6 +368,11 @@ static bool track(
 	case TCP_AFTER_CLOSE:
 		ask_or_drop(s, p);
 		return false;
+	case TCP_FAR:
+		if (wonders(s, p, &p->tuple))
+			return false;
+		tcp_forget(&c->dir[dir].tcp);
+		return track(s, p, i, dir, changed);
 	case TCP_REOPEN:
 		// Nor does it end this life then: of this one's last packets some may be on their way still.
 		if (opens_in_vain(s, p))

@@ -751,7 +751,14 @@ static void tcp_track__forged_number_is_forgotten(void **state)
 	struct fixture f;
 	establish(&f);
 	f.dir[RES] = (struct tcp_dir){.flags = f.dir[RES].flags & TCP_DIR_DURABLE};
-	assert_int_equal(send(&f, INI, A, 1001 + 0x60000000u, 5001, WIN, 10), TCP_OK); // forged
+	const uint32_t forged = 1001 + 0x60000000u;
+	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 1001, 5001 + 0x80000000u, WIN, 10), TCP_FAR);
+	assert_int_equal(send(&f, INI, A, forged, 5001, WIN, 10), TCP_FAR);
+	tcp_forget(&f.dir[INI]); // nobody knows another life
+	assert_int_equal(send(&f, INI, A, forged, 5001, WIN, 10), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 10), TCP_FAR);
+	tcp_forget(&f.dir[INI]);
 	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 10), TCP_OK);
 	// The other direction comes here too: both are checked, by the true numbers.
 	assert_int_equal(send(&f, RES, A, 5001, 1011, WIN, 10), TCP_OK);

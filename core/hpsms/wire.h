@@ -129,7 +129,7 @@ enum wire_op {
 #define WIRE_RECORD_SYNC 32
 #define WIRE_RECORD_NONE 64
 
-// In the place of a flag that does not travel: isn is told. With TCP_DIR_SYN and TCP_DIR_ACK only.
+// In the place of a flag that does not travel: isn is told. With TCP_DIR_SYN only.
 #define WIRE_DIR_ISN TCP_DIR_LEARNED
 
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
@@ -147,7 +147,7 @@ struct wire_record {
 		// wscale with its flag.
 		uint8_t tcp_flags, wscale;
 		uint32_t fin; // number behind its FIN
-		uint32_t isn; // ... behind its SYN+ACK
+		uint32_t isn; // ... behind its SYN, or SYN+ACK
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
