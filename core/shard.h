@@ -629,6 +629,9 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 void repl_adopt(struct shard *s, uint32_t i);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
+// The next life takes the place of tombstone i, of which nothing will be left to tell: whoever has not acknowledged
+// the end is told now, once.
+void repl_end_now(struct shard *s, uint32_t i);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 void repl_lack_flush(struct shard *s); // tells who named records that are not here
