@@ -346,7 +346,6 @@ static bool track(
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	bool special = (flags & TCP_DIR_FIN_SEEN) || c->dir[!dir].tcp.isn ||
-		       !(flags & c->dir[!dir].tcp.flags & TCP_DIR_LEARNED) ||
 		       (p->tcp_flags & TRIPOD_TCP_SYN);
 	if (__builtin_expect(special, 0) && asks_for_other(s, p, c, dir))
 		return false;
