@@ -368,19 +368,18 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 	return exact ? reset_now(from) : TCP_OK;
 }
 
-// From the last packet of a direction that is alone here, which has told how far its sender had come, and roughly its
-// receiver: how its windows are scaled may not have been known then.
+// From what was seen of a direction that is alone here, and, roughly, from what it has acknowledged: how its windows are
+// scaled may not have been known then.
 static bool is_far(const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
 {
 	const uint32_t most = (WINDOW_UNSCALED << WSCALE_MAX) + window_guess(WSCALE_MAX);
-	uint32_t window = window_guess(window_shift(to, from));
 	uint32_t offers = window_guess(window_shift(from, to));
+	bool acked = (from->flags & TCP_DIR_ACK) && to->max_end != 0;
 
-	if ((to->flags & TCP_DIR_LEARNED) || !(from->flags & TCP_DIR_LEARNED) ||
-		!(from->flags & TCP_DIR_ACK) || to->max_end == 0)
+	if ((to->flags & TCP_DIR_LEARNED) || !(from->flags & TCP_DIR_LEARNED))
 		return false;
-	return !inside(g->end, from->end - reach(window), from->end + window) ||
-	       !inside(g->ack, to->max_end - most - offers, to->max_end + offers);
+	return !inside(g->seq, from->end - reach(to->max_win), from->end + WINDOW_UNSCALED) ||
+	       (acked && !inside(g->ack, to->max_end - most - offers, to->max_end + offers));
 }
 
 static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
@@ -581,10 +580,9 @@ enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, boo
 		return doubtful(from, to, from_initiator, &g) ? TCP_LIFE_DOUBT : TCP_LIFE_THIS;
 	if (is_other(to, &g))
 		return TCP_LIFE_OTHER;
-	if ((from->flags & TCP_DIR_FIN_SEEN) && !(g.flags & TRIPOD_TCP_SYN) &&
-		after(g.end, from->end))
-		return TCP_LIFE_NEXT;
-	return TCP_LIFE_THIS;
+	bool behind = (from->flags & TCP_DIR_FIN_SEEN) && !(g.flags & TRIPOD_TCP_SYN) &&
+		      after(g.end, from->end);
+	return behind ? TCP_LIFE_NEXT : TCP_LIFE_THIS;
 }
 
 bool tcp_of_next(

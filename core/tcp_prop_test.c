@@ -293,7 +293,8 @@ static void deliver(struct world *w, unsigned i)
 	uint8_t was = dir[i].flags & TCP_DIR_DURABLE, was_scale = dir[i].wscale;
 	bool reset = (dir[0].flags | dir[1].flags) & TCP_DIR_RST;
 	enum tcp_verdict v = track(dir, i, &p);
-	if (v == TCP_FAR && (w->roaming || reset)) { // it has gone on elsewhere
+	if (v == TCP_FAR &&
+		(w->roaming || w->split || reset)) { // it has gone on elsewhere, or much was lost
 		tcp_forget(&dir[i]);
 		v = track(dir, i, &p);
 	}
