@@ -8,6 +8,11 @@
 #include "core/shard.h"
 
 #define TOMBSTONE_PATIENCE 8 // times tombstone_ms: so long it stays for members that have not heard
+#define ENDED 4096 // connections that have ended and may make room, a power of two: the latest
+#define YOUNG_MAX                                                                                  \
+	8 // of them, those that are passed over at a time, as they have ended a moment ago
+#define CLOSED_STAYS_MS                                                                            \
+	1000 // TCP that has closed stays so long for what is repeated, even if the table is full
 
 void conn_init(struct shard *s, struct arena *a)
 {
@@ -15,8 +20,10 @@ void conn_init(struct shard *s, struct arena *a)
 
 	while (places < s->conf->embryonic)
 		places *= 2;
-	s->unanswered_mask = places - 1;
-	s->unanswered = arena_take(a, (size_t)places * sizeof(*s->unanswered));
+	s->unanswered.mask = places - 1;
+	s->unanswered.at = arena_take(a, (size_t)places * sizeof(*s->unanswered.at));
+	s->ended.mask = ENDED - 1;
+	s->ended.at = arena_take(a, ENDED * sizeof(*s->ended.at));
 }
 
 uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c)
@@ -36,6 +43,13 @@ uint32_t conn_timeout_ms(const struct shard *s, const struct conn *c)
 static bool masters_shared(const struct shard *s, uint32_t i)
 {
 	return store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id;
+}
+
+static void note(struct recent *q, uint32_t i)
+{
+	if (q->head - q->tail > q->mask)
+		q->tail++;
+	q->at[q->head++ & q->mask] = i;
 }
 
 // Nothing has been heard of it since this node was away: it may have gone on elsewhere.
@@ -66,6 +80,8 @@ void conn_rewheel(struct shard *s, uint32_t i)
 	const struct conn *c = store_conn(&s->store, i);
 	tick_t at = deadline(s, i);
 
+	if (conn_tcp_at(c, TCP_CLOSED))
+		note(&s->ended, i);
 	if (c->flags & CONN_REPLICATED) {
 		tick_t publish = s->now + ticks_of_ms(conn_timeout_ms(s, c) / 4);
 		if ((int32_t)(publish - at) < 0)
@@ -150,10 +166,73 @@ bool conn_free(struct shard *s, uint32_t i)
 
 // ---- Records ----
 
+static enum counter close_counter(enum tripod_reason why)
+{
+	switch (why) {
+	case TRIPOD_TCP_CLOSED:
+		return C_connections_closed_tcp;
+	case TRIPOD_TIMEOUT:
+		return C_connections_closed_timeout;
+	case TRIPOD_TERMINATED:
+		break;
+	}
+	return C_connections_closed_terminated;
+}
+
+static void end(struct shard *s, uint32_t i, enum tripod_reason why)
+{
+	run_close(s, i, why);
+	count(s, close_counter(why));
+	conn_bury(s, i, why);
+}
+
+// It has ended, of which all that have a copy have been told, the dead included.
+static bool has_ended(const struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	bool told = holders_all(r, HOLDER_ACKED);
+
+	if (c->state == CONN_TOMBSTONE)
+		return told || !r->tells;
+	return c->state == CONN_LIVE && conn_tcp_at(c, TCP_CLOSED) &&
+	       (told || !masters_shared(s, i));
+}
+
+// Short lives may fill a table with what has ended: what did so first makes room, once stragglers, or repetitions of
+// the last packets, have had their time.
+static bool exhume(struct shard *s)
+{
+	struct recent *q = &s->ended;
+
+	for (unsigned young = 0; q->head != q->tail && young < YOUNG_MAX;) {
+		uint32_t i = q->at[q->tail++ & q->mask];
+		const struct conn *c = store_conn(&s->store, i);
+		if (!has_ended(s, i))
+			continue; // one stays for its time, or others have its place
+		bool live = c->state == CONN_LIVE;
+		tick_t last = live ? conn_last_seen(c) : c->dir[0].seen;
+		if (s->now - last < ticks_of_ms(live ? CLOSED_STAYS_MS : STRAGGLER_MS)) {
+			note(q, i);
+			young++;
+			continue;
+		}
+		if (live && masters_shared(s, i))
+			end(s, i, TRIPOD_TCP_CLOSED);
+		if (!conn_free(s, i))
+			return false;
+		count(s, C_ended_evicted);
+		return true;
+	}
+	return false;
+}
+
 uint32_t conn_new(struct shard *s, unsigned slot)
 {
 	uint32_t i = store_conn_new(&s->store);
 
+	if (i == STORE_NONE && exhume(s))
+		i = store_conn_new(&s->store);
 	if (i == STORE_NONE)
 		return STORE_NONE;
 	store_conn(&s->store, i)->chain = (uint8_t)slot;
@@ -263,30 +342,23 @@ static uint64_t unaware(const struct shard *s, uint32_t i)
 // for an answer, and opens nothing for ever. false: none is found among the latest.
 static bool evict(struct shard *s)
 {
-	while (s->unanswered_head != s->unanswered_tail) {
-		uint32_t i = s->unanswered[s->unanswered_tail & s->unanswered_mask];
+	struct recent *q = &s->unanswered;
+
+	while (q->head != q->tail) {
+		uint32_t i = q->at[q->tail++ & q->mask];
 		const struct conn *c = store_conn(&s->store, i);
-		if (c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
-			!(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) &&
-			unaware(s, i) == 0) {
-			run_close(s, i, TRIPOD_TIMEOUT);
-			s->unanswered_tail++;
-			count(s, C_connections_evicted);
-			if (conn_free(s, i))
-				return true;
-			conn_bury(s, i, TRIPOD_TIMEOUT); // until there is room in a ring
-			return false;
-		}
-		s->unanswered_tail++;
+		if (c->state != CONN_LIVE || c->dir[1].key.proto == 0 ||
+			(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) ||
+			unaware(s, i) != 0)
+			continue;
+		run_close(s, i, TRIPOD_TIMEOUT);
+		count(s, C_connections_evicted);
+		if (conn_free(s, i))
+			return true;
+		conn_bury(s, i, TRIPOD_TIMEOUT); // until there is room in a ring
+		return false;
 	}
 	return false;
-}
-
-static void note_unanswered(struct shard *s, uint32_t i)
-{
-	if (s->unanswered_head - s->unanswered_tail > s->unanswered_mask)
-		s->unanswered_tail++;
-	s->unanswered[s->unanswered_head++ & s->unanswered_mask] = i;
 }
 
 // A record for the first packet p, with no keys in the index yet; STORE_NONE: p was dropped.
@@ -314,7 +386,7 @@ static uint32_t open_record(
 	for (unsigned part = 0; part < PARTS; part++)
 		r->part[part] = (struct conn_version){.epoch = 1, .writer = s->conf->id};
 	s->store.embryonic++;
-	note_unanswered(s, i);
+	note(&s->unanswered, i);
 	return i;
 }
 
@@ -512,19 +584,6 @@ void conn_answered(struct shard *s, uint32_t i)
 
 // ---- Ending ----
 
-static enum counter close_counter(enum tripod_reason why)
-{
-	switch (why) {
-	case TRIPOD_TCP_CLOSED:
-		return C_connections_closed_tcp;
-	case TRIPOD_TIMEOUT:
-		return C_connections_closed_timeout;
-	case TRIPOD_TERMINATED:
-		break;
-	}
-	return C_connections_closed_terminated;
-}
-
 void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -532,17 +591,11 @@ void conn_bury(struct shard *s, uint32_t i, enum tripod_reason why)
 	c->state = CONN_TOMBSTONE;
 	c->reason = why;
 	c->dir[0].seen = s->now;
+	note(&s->ended, i);
 	run_forget(s, i);
 	kind_review(s, i);
 	store_wheel_set(&s->store, i,
 		s->now + (DEFECT(tombstone) ? 0 : ticks_of_ms(s->conf->tombstone_ms)));
-}
-
-static void end(struct shard *s, uint32_t i, enum tripod_reason why)
-{
-	run_close(s, i, why);
-	count(s, close_counter(why));
-	conn_bury(s, i, why);
 }
 
 void conn_close(struct shard *s, uint32_t i, enum tripod_reason why)

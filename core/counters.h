@@ -78,6 +78,7 @@
 	X(connections_closed_tcp, "connections ended by FINs or RST")                              \
 	X(connections_closed_timeout, "connections ended by time-out")                             \
 	X(connections_evicted, "unanswered connections that made room for newer ones")             \
+	X(ended_evicted, "connections that had ended and made room in a full table")               \
 	X(connections_closed_terminated, "connections ended by an NF or the operator")             \
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \

@@ -344,7 +344,7 @@ static bool track(
 		if (conn_durability(c) != DURABILITY_SYNC && tells_nothing(c, dir, flags, wscale))
 			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
 		else
-			*changed |= 1u << dir;
+			*changed |= 1u << dir | (conn_masters(c, !dir) && conn_tcp_at(c, TCP_CLOSING) ? REPL_LATE : 0);
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
@@ -394,7 +394,7 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	c->dir[dir].seen = s->now;
 	if (__builtin_expect(dir == 1 && !(c->flags & CONN_ANSWERED), 0)) {
 		conn_answered(s, i);
-		changed |= 1u << dir;
+		changed = (changed | 1u << dir) & ~REPL_LATE;
 	}
 	enum run_result result = run_chain(s, p, i, dir, 0, false);
 	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {

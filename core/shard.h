@@ -137,6 +137,7 @@ struct outgoing {
 	uint64_t chain; // of the last record in it that has one
 	uint16_t count;
 	bool urgent; // leaves at the end of this step
+	uint64_t due_ns; // when what is queued leaves at the latest
 };
 
 struct waiting {
@@ -150,6 +151,12 @@ struct waiting {
 	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
 	uint32_t round; // of a packet that waits for a round of index sets
 	uint32_t fp; // ... the fingerprint of its tuple
+};
+
+// The latest records of some kind, in a ring: the oldest go first.
+struct recent {
+	uint32_t *at;
+	uint32_t mask, head, tail;
 };
 
 struct node;
@@ -178,9 +185,8 @@ struct shard {
 
 	// The connections.
 	struct store store;
-	uint32_t *
-		unanswered; // ring of the records opened last; many have been answered or have gone since
-	uint32_t unanswered_mask, unanswered_head, unanswered_tail;
+	struct recent unanswered; // opened last; many have been answered or have gone since
+	struct recent ended; // closed by TCP, or buried, last
 	uint64_t last_life; // what the last incarnation that was drawn here began with
 	tick_t valid_from; // what was last confirmed before is uncertain: this node was away
 	tick_t forgotten_from; // ... may have ended, so long ago that nobody remembers its end
@@ -609,6 +615,8 @@ void session_greet(
 // ---- hpsms/repl.c ----
 // Beside parts: of holders and activity alone, for which no packet waits.
 #define REPL_QUIET (1u << PARTS)
+// ... of what whoever takes over learns from the packet for which it does: this may wait for other records.
+#define REPL_LATE (2u << PARTS)
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
 void repl_ended(struct shard *s, uint32_t i); // by its time-out after TCP's end

@@ -125,6 +125,9 @@ struct conn_repl {
 	// Those of its holders that live were made so when none did that had a copy, and have acknowledged
 	// none yet: that they have it not says nothing.
 	uint8_t alone : 1;
+	// A node has refused it for its own sake since repair came by: so may any other, and none is tried
+	// before it comes by again.
+	uint8_t refused : 1;
 };
 _Static_assert(sizeof(struct conn_repl) == 48, "of the 256 bytes of a connection");
 

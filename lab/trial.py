@@ -242,26 +242,30 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def snat(args: argparse.Namespace) -> int:
-    try:
-        with demo.take_turn():
-            say(f"trial: snat, {args.connections} connections, {args.nodes} nodes of {args.workers} "
-                f"workers, the switch hashes {args.hash}")
-            with Rack("tripod", args, ("--durability", args.durability,
-                                         "--detect-ms", str(args.detect_ms))) as rack:
-                result = affinity.measure(rack, args.connections, args.interval_ms, args.after_s)
-    except DemoError as error:
-        say(f"trial: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("\ntrial: interrupted; the rack is gone")
-        return 130
-    told, bad = result.report(), result.failures()
-    say(json.dumps(told, indent=2) if args.json else
-        "  " + ", ".join(f"{k} {v}" for k, v in told.items()))
-    for line in bad:
-        say(f"  FAILED  {line}")
-    return 1 if bad else 0
+def snat(args: argparse.Namespace) -> tuple[dict, list[str]]:
+    """Where both directions of connections through source NAT arrive."""
+    say(f"trial: snat, {args.connections} connections, {args.nodes} nodes of {args.workers} workers, the "
+        f"switch hashes {args.hash}")
+    with Rack("tripod", args, ("--durability", args.durability,
+                               "--detect-ms", str(args.detect_ms))) as rack:
+        result = affinity.measure(rack, args.connections, args.interval_ms, args.after_s)
+    return result.report(), result.failures()
+
+
+def happens(args: argparse.Namespace) -> tuple[dict, list[str]]:
+    """What becomes of connections under load when something happens."""
+    what, _, up = SCENARIOS[args.scenario]
+    checksum = demo.make_www(args)
+    say(f"trial: {args.scenario}, {args.connections} connections, {args.nodes} nodes, the switch hashes "
+        f"{args.hash}")
+    with Rack("tripod", args, (*up, "--durability", args.durability,
+                               "--detect-ms", str(args.detect_ms))) as rack:
+        result = measure(rack, args, what, checksum)
+        changes = rack.changes
+    told = report(args.scenario, result)
+    if changes:
+        told["changes"] = [change.report() for change in changes]
+    return told, failures(result) + [f for change in changes for f in change.failures()]
 
 
 def main() -> int:
@@ -272,28 +276,15 @@ def main() -> int:
     for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(s, demo.interrupted)
     args.output.mkdir(parents=True, exist_ok=True)
-    if args.scenario == "snat":
-        return snat(args)
-    what, _, up = SCENARIOS[args.scenario]
     try:
         with demo.take_turn():
-            checksum = demo.make_www(args)
-            say(f"trial: {args.scenario}, {args.connections} connections, {args.nodes} nodes, the "
-                f"switch hashes {args.hash}")
-            with Rack("tripod", args, (*up, "--durability", args.durability,
-                                         "--detect-ms", str(args.detect_ms))) as rack:
-                result = measure(rack, args, what, checksum)
-                changes = rack.changes
+            told, bad = snat(args) if args.scenario == "snat" else happens(args)
     except DemoError as error:
         say(f"trial: {error}")
         return 1
     except KeyboardInterrupt:
         say("\ntrial: interrupted; the rack is gone")
         return 130
-    bad = failures(result) + [f for change in changes for f in change.failures()]
-    told = report(args.scenario, result)
-    if changes:
-        told["changes"] = [change.report() for change in changes]
     say(json.dumps(told, indent=2) if args.json else
         "  " + ", ".join(f"{k} {v}" for k, v in told.items()))
     for line in bad:

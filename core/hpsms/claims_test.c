@@ -319,30 +319,34 @@ static void claims__refused_alone(void **state)
 // other at once, and to more in the round of repair that comes then.
 static void claims__refused_everywhere(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4});
-	unsigned n = 0;
+	for (unsigned sync = 0; sync < 2; sync++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4, .sync = sync});
+		unsigned n = 0;
 
-	while (hashes_to(r, n) != 0)
-		n++;
-	struct flow f = flow_of(n, "10.1.0.101");
-	assert_int_equal(flows_open(r, &f, n, 1, "10.1.0.101"), 1);
-	struct shard *s = node_shard(rack_node(r, 0), 0);
-	uint32_t i = index_of(r, 0, &f.key);
-	const struct conn_repl *c = store_repl(&s->store, i);
-	uint64_t first = c->holders & ~1ull;
-	assert_int_equal(__builtin_popcountll(first), 1);
-	repl_no_room(s, i, (unsigned)__builtin_ctzll(first), true);
-	uint64_t second = c->holders & ~1ull;
-	assert_int_equal(__builtin_popcountll(second), 1);
-	assert_true(second != first);
-	repl_no_room(s, i, (unsigned)__builtin_ctzll(second), true);
-	assert_true(c->holders == 1);
-	assert_true(s->refusing == 0); // others are kept there
-	rack_run_ms(r, 500);
-	assert_true(c->holders == 1);
-	rack_run_ms(r, 1000);
-	assert_int_equal(rack_copies(r, &f.key), 2);
-	rack_free(r);
+		while (hashes_to(r, n) != 0)
+			n++;
+		struct flow f = flow_of(n, "10.1.0.101");
+		assert_int_equal(flows_open(r, &f, n, 1, "10.1.0.101"), 1);
+		struct shard *s = node_shard(rack_node(r, 0), 0);
+		uint32_t i = index_of(r, 0, &f.key);
+		const struct conn_repl *c = store_repl(&s->store, i);
+		uint64_t first = c->holders & ~1ull;
+		assert_int_equal(__builtin_popcountll(first), 1);
+		if (sync) // packets wait for the copies
+			repl_changed(s, i, 1);
+		repl_no_room(s, i, (unsigned)__builtin_ctzll(first), true);
+		uint64_t second = c->holders & ~1ull;
+		assert_int_equal(__builtin_popcountll(second), 1);
+		assert_true(second != first);
+		repl_no_room(s, i, (unsigned)__builtin_ctzll(second), true);
+		assert_true(c->holders == 1);
+		assert_true(s->refusing == 0); // others are kept there
+		rack_run_ms(r, 500);
+		assert_true(c->holders == 1);
+		rack_run_ms(r, 1000);
+		assert_int_equal(rack_copies(r, &f.key), 2);
+		rack_free(r);
+	}
 }
 
 // ---- The end ----

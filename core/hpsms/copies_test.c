@@ -63,10 +63,81 @@ static void copies__who_takes_over_hears_of_all(void **state)
 	}
 }
 
+static bool lose(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && f->class == FRAME_CONTROL && from == *(unsigned *)ctx;
+}
+
+// Node 1 says twice in one message that it has taken direction 0 over from node 0, and then that all that it was sent
+// before has arrived.
+static void takes_over(struct rack *r, const struct wire_record *w, unsigned times)
+{
+	struct wire_header h = forge_header(r, 1, 0, WIRE_LOG);
+	uint8_t message[WIRE_MESSAGE_MAX];
+	uint64_t chain = 0;
+	uint16_t at = WIRE_HEADER_SIZE;
+	const struct channel *c = &node_shard(rack_node(r, 0), 0)->peer[1].channel[0];
+
+	for (unsigned n = 0; n < times; n++)
+		at += (uint16_t)wire_put_record(message + at, WIRE_BODY_MAX - at, w, &chain);
+	h.count = (uint16_t)times;
+	h.seq = c->rx_ack + 1;
+	rack_seal(r, &h, message, at);
+	forge_send(r, 1, 0, message, h.length);
+	h = forge_header(r, 1, 0, WIRE_LOG);
+	h.count = 0;
+	h.ack = c->next_seq - 1;
+	rack_seal(r, &h, message, WIRE_HEADER_SIZE);
+	forge_send(r, 1, 0, message, h.length);
+}
+
+// The former master of a direction owes the new one what it had not told. It does however often that says
+// what it has, and whatever it acknowledges of what it was sent before.
+static void copies__what_is_owed_is_sent(void **state)
+{
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct shard *s = node_shard(rack_node(r, 0), 0);
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		unsigned from = 0, d = how == 2; // 2: of the direction alone
+		struct conn *c, *at_1;
+
+		w.holders = 7;
+		w.flags |= WIRE_RECORD_ANSWER;
+		w.dir[0].tcp_flags = w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+		forge(r, 2, 0, &w);
+		forge(r, 2, 1, &w);
+		struct conn_repl *l = forge_find(r, 0, 1, &c);
+		forge_find(r, 1, 1, &at_1);
+		c->flags |= CONN_MASTER_0 | CONN_MASTER_1;
+		l->former = 0;
+		rack_tap(r, lose, &from);
+		if (how != 1) // else nothing is on its way
+			repl_changed(s, index_of(r, 0), 1u << PART_SHARED);
+		for (unsigned n = 0; n < 20; n++)
+			rack_step(r);
+		rack_tap(r, NULL, NULL);
+		c->dir[d].tcp.flags |=
+			TCP_DIR_FIN; // such as waits for the next change, or has not left yet
+		l->untold |= 1;
+		if (how == 2)
+			repl_changed(s, index_of(r, 0), 1u << d);
+		for (unsigned p = d; p < (how == 2 ? 2 : PARTS); p++)
+			w.version[p] = (struct conn_version){.epoch = 2, .writer = 1};
+		w.flags &= (uint8_t)~WIRE_RECORD_ANSWER;
+		takes_over(r, &w, how == 1 ? 2 : 1);
+		rack_run_ms(r, 15);
+		assert_int_equal(l->part[d].writer, 1);
+		assert_true(at_1->dir[d].tcp.flags & TCP_DIR_FIN);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies__who_takes_over_hears_of_all),
+		cmocka_unit_test(copies__what_is_owed_is_sent),
 	};
 	return cmocka_run_group_tests_name("copies", tests, NULL, NULL);
 }

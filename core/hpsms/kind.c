@@ -308,13 +308,15 @@ bool kind_send(struct shard *s, unsigned node, unsigned worker, const struct wir
 
 // ---- Time ----
 
-// Looks at the busy ones that are due.
+// Looks at the busy ones that are due, each once: what is due again at once is so in the next step.
 static void run(struct shard *s, struct kind_table *t, void (*look)(struct shard *s, uint32_t k))
 {
+	uint32_t left = t->in_use;
+
 	if (s->now_ns < t->due_ns)
 		return;
 	t->due_ns = UINT64_MAX;
-	for (uint32_t k = t->oldest, newer; k != 0; k = newer) {
+	for (uint32_t k = t->oldest, newer; k != 0 && left > 0; k = newer, left--) {
 		const struct kind_node *n = kind_at(t, k);
 		newer = n->newer;
 		if (n->next_ns > s->now_ns) {

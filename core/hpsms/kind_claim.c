@@ -169,6 +169,12 @@ void kind_raised(struct shard *s, uint32_t i, uint64_t before)
 	}
 }
 
+// Units that connections may use. What a question gives back may be another's before the answer is here.
+static uint32_t usable(const struct kind_claim *q)
+{
+	return q->asking && q->wanted < q->units ? q->wanted : q->units;
+}
+
 int kind_take(struct shard *s, uint32_t i, unsigned nf)
 {
 	struct tripod_kind_claim claim;
@@ -182,7 +188,7 @@ int kind_take(struct shard *s, uint32_t i, unsigned nf)
 	struct kind_claim *q = kind_claim_at(s, k);
 	if (k == 0)
 		return -ENOSPC;
-	if (q->held + q->waiting < q->units) {
+	if (q->held + q->waiting < usable(q)) {
 		count_in(s, i, nf, k);
 		return 0;
 	}
@@ -289,7 +295,7 @@ static bool has_to_ask(const struct shard *s, struct kind_claim *q)
 	uint32_t need = q->held + q->waiting;
 
 	if (need > q->units || q->again)
-		return need > 0 || q->units > 0;
+		return need > 0 || q->units > 0 || q->lent;
 	if (need == q->units && !q->lent) {
 		q->spare_ns = 0;
 		return false;

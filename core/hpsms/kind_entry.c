@@ -225,14 +225,15 @@ static bool state_is_zero(const struct kind_entry *e)
 	return memcmp(e->state, zero, sizeof(zero)) == 0;
 }
 
-// Of two, the higher claim.
-static bool newer(const struct wire_kind *w, const struct kind_entry *e)
+// Of two, the higher claim: above 0, that of w.
+static int compare(const struct wire_kind *w, const struct kind_entry *e)
 {
-	if (w->epoch != e->epoch)
-		return (int16_t)(w->epoch - e->epoch) > 0;
-	if (w->version != e->version)
-		return (int32_t)(w->version - e->version) > 0;
-	return w->writer > e->writer;
+	int16_t epoch = (int16_t)(w->epoch - e->epoch);
+	int32_t version = (int32_t)(w->version - e->version);
+
+	if (epoch != 0)
+		return epoch;
+	return version != 0 ? version : w->writer - e->writer;
 }
 
 // Of each part the newest question counts, whichever copy has the higher claim: an answer that was given stays
@@ -271,6 +272,21 @@ static bool merge_parts(
 	return more;
 }
 
+// Has e what w lacks, or knows less of?
+static bool has_more(const struct kind_entry *e, const struct wire_kind *w)
+{
+	for (unsigned p = 0; p < e->n_parts; p++) {
+		unsigned o = 0;
+		while (o < w->n_parts && (w->part[o].node != e->part[p].node ||
+						 w->part[o].worker != e->part[p].worker))
+			o++;
+		if (e->part[p].seq != 0 && (o == w->n_parts || w->part[o].boot != e->part[p].boot ||
+						   w->part[o].seq != e->part[p].seq))
+			return true;
+	}
+	return false;
+}
+
 static void say_have(
 	struct shard *s, const struct wire_kind *w, uint64_t hash, const struct kind_from *from)
 {
@@ -282,6 +298,38 @@ static void say_have(
 	have.epoch = w->epoch;
 	have.version = w->version;
 	kind_send(s, from->node, from->worker, &have);
+}
+
+static void adopt(struct kind_entry *e, const struct wire_kind *w)
+{
+	e->epoch = w->epoch;
+	e->version = w->version;
+	e->writer = w->writer;
+	memset(e->state, 0, sizeof(e->state));
+	memcpy(e->state, w->bytes, w->size);
+	e->acked = 0;
+}
+
+// The copy is of the newer claim, or of the first that is heard of.
+static void follow(struct shard *s, struct kind_entry *e, const struct wire_kind *w, bool wrote)
+{
+	merge_parts(s, e, w, !wrote);
+	adopt(e, w);
+	if (writes(s, e))
+		take_over(s, e); // of a former life of this node, which knows no more of it
+	else if (wrote && has_more(e, w))
+		send_copy(s, e, e->writer); // which wrote without knowing of this
+}
+
+// The copy is of an older claim, or of this node's own with what another has written meanwhile.
+static void teach(struct shard *s, struct kind_entry *e, const struct wire_kind *w, unsigned node)
+{
+	if (merge_parts(s, e, w, false))
+		changed(s, e);
+	if (w->epoch == e->epoch && w->writer == e->writer)
+		return;
+	e->targets |= 1ull << node;
+	e->acked &= ~(1ull << node);
 }
 
 void kind_entry_copy(struct shard *s, const struct wire_kind *w, const struct kind_from *from)
@@ -300,34 +348,21 @@ void kind_entry_copy(struct shard *s, const struct wire_kind *w, const struct ki
 		return;
 	}
 	struct kind_entry *e = kind_entry_at(s, k);
-	bool higher = fresh || newer(w, e), was_writer = !fresh && writes(s, e);
-	bool same = !fresh && w->epoch == e->epoch && w->writer == e->writer;
-	bool more = (higher || !same) && merge_parts(s, e, w, higher && !was_writer);
-	e->touched_ns = s->now_ns;
+	int order = fresh ? 1 : compare(w, e);
+	bool wrote = !fresh && writes(s, e);
 	// Its writer knows best, even if it has begun anew.
-	bool reset = !higher && !same && !was_writer && e->writer == from->node &&
-		     w->writer == from->node;
-	if (higher || reset) {
-		e->epoch = w->epoch;
-		e->version = w->version;
-		e->writer = w->writer;
-		memset(e->state, 0, sizeof(e->state));
-		memcpy(e->state, w->bytes, w->size);
-		e->acked = 0;
-	}
-	if (higher && writes(s, e)) {
-		take_over(s, e); // of a former life of this node, which knows no more of it
-	} else if (!higher && was_writer) {
-		// The other one wrote without knowing of this.
-		if (more)
-			changed(s, e);
-		e->targets |= same ? 0 : 1ull << from->node;
-		e->acked &= same ? e->acked : ~(1ull << from->node);
+	bool anew = w->epoch != e->epoch && e->writer == from->node && w->writer == from->node;
+	e->touched_ns = s->now_ns;
+	if (order > 0 || (anew && !wrote)) {
+		follow(s, e, w, wrote);
+	} else if (wrote) {
+		teach(s, e, w, from->node);
+	} else if (order < 0) {
+		send_copy(s, e, from->node); // and no HAVE: what it writes is nobody's any more
+		return;
 	}
 	if (writes(s, e))
 		kind_busy(s, t, k, s->now_ns);
-	else if (e->writer != from->node || was_writer)
-		send_copy(s, e, from->node); // it lacks what is known here
 	say_have(s, w, hash, from);
 	if (!writes(s, e) && e->n_parts == 0 && state_is_zero(e))
 		kind_delete(t, k);

@@ -1,381 +1,168 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Kinds on the real core: what connections of one source share, whichever nodes handle them.
-#include <arpa/inet.h>
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include <cmocka.h>
 
-#include "core/hpsms/kinds.h"
-#include "core/testing/rack.h"
-
-#define SERVER "10.1.0.101"
-#define END 8 // payload of the packet that ends a connection
-#define CONNS 256 // that a test may open
-#define MAX 5 // units of a source
-
-// ---- An NF that lets so many connections of a source live, and gives all of them one label ----
-
-struct state {
-	uint32_t soft; // result of the take
-};
-struct label {
-	uint64_t label; // the first that was proposed
-};
-
-static unsigned told[4]; // results: 0, -EDQUOT, -ETIMEDOUT; taken at once
-static bool is_open; // what cannot be asked for opens all the same
-
-static bool claim(const struct tripod_call *c, struct tripod_kind_claim *out)
-{
-	uint64_t proposed = ntohs(c->opening->sport);
-
-	out->key.src = c->opening->src;
-	memcpy(out->data, &proposed, sizeof(proposed));
-	out->size = sizeof(proposed);
-	return true;
-}
-
-static void update(struct tripod_kind_update *u)
-{
-	uint64_t left = u->others < MAX ? MAX - u->others : 0;
-	struct label *l = u->state;
-
-	assert_int_equal(u->size, sizeof(l->label));
-	if (l->label == 0)
-		memcpy(&l->label, u->data, sizeof(l->label));
-	u->units = u->wanted < left ? u->wanted : (uint32_t)left;
-}
-
-static enum tripod_verdict on_init(struct tripod_call *c, struct tripod_packet *p)
-{
-	int result = tripod_kind_take(c);
-
-	((struct state *)tripod_state_soft(c))->soft = (uint32_t)-result;
-	told[3] += result == 0;
-	return result == 0 || result == -EAGAIN || (is_open && result != -EDQUOT) ? TRIPOD_FORWARD
-										  : TRIPOD_DROP;
-}
-
-static enum tripod_verdict on_packet(struct tripod_call *c, struct tripod_packet *p)
-{
-	struct state *s = tripod_state_soft(c);
-
-	if (s->soft == EAGAIN)
-		return TRIPOD_HOLD;
-	if (p->payload_len == END)
-		tripod_terminate(c);
-	return TRIPOD_FORWARD;
-}
-
-static void on_kind(struct tripod_call *c, int result)
-{
-	told[result == 0 ? 0 : result == -EDQUOT ? 1 : 2]++;
-	((struct state *)tripod_state_soft(c))->soft = 0;
-	if (result == 0 || (is_open && result == -ETIMEDOUT))
-		tripod_release(c);
-	else
-		tripod_terminate(c);
-}
-
-static const struct tripod_field fields[] = {
-	TRIPOD_FIELD(struct state, soft, SOFT, UINT),
-	{0},
-};
-static const char *const no_counters[] = {NULL};
-static const struct tripod_kind KIND = {
-	.layout_version = 1,
-	.state_size = sizeof(struct label),
-	.idle_ms = 60000,
-	.claim = claim,
-	.update = update,
-};
-static const struct tripod_kind SOFT_KIND = {
-	.layout_version = 1,
-	.state_size = sizeof(struct label),
-	.soft = true,
-	.claim = claim,
-	.update = update,
-};
-#define NF_OF(kind_)                                                                               \
-	{                                                                                          \
-		.abi = TRIPOD_NF_ABI, .layout_version = 1, .name = "shares", .summary = "test",    \
-		.state_size = sizeof(struct state), .fields = fields, .counters = no_counters,     \
-		.on_init = on_init, .on_packet = on_packet, .kind = &kind_, .on_kind = on_kind,    \
-	}
-static const struct tripod_nf NF = NF_OF(KIND), SOFT = NF_OF(SOFT_KIND);
-
-// ---- Packets ----
-
-static struct frame_spec packet(unsigned source, unsigned n, bool back, unsigned payload)
-{
-	static char client[32]; // the caller sends it before the next
-	struct frame_spec f = {.proto = IPPROTO_UDP, .payload_len = payload};
-
-	snprintf(client, sizeof(client), "198.18.%u.%u", source >> 8, source & 255);
-	f.src = back ? SERVER : client;
-	f.dst = back ? client : SERVER;
-	f.sport = (uint16_t)(back ? 53 : 2000 + n);
-	f.dport = (uint16_t)(back ? 2000 + n : 53);
-	return f;
-}
-
-static void client(struct rack *r, unsigned source, unsigned n, unsigned payload)
-{
-	struct frame_spec f = packet(source, n, false, payload);
-	rack_send(r, TRIPOD_INCOMING, &f);
-}
-
-static void server(struct rack *r, unsigned source, unsigned n, unsigned payload)
-{
-	struct frame_spec f = packet(source, n, true, payload);
-	rack_send(r, TRIPOD_OUTGOING, &f);
-}
-
-// Which connections of a source have got a packet through since the last call; answered, too.
-struct through {
-	bool of[CONNS];
-	unsigned n;
-	uint64_t nodes;
-};
-
-static struct through arrived(struct rack *r, unsigned source)
-{
-	static struct rack_arrival a[4096];
-	unsigned n = rack_arrivals(r, TRIPOD_OUTGOING, a, 4096);
-	struct through t = {0};
-
-	for (unsigned k = 0; k < n; k++) {
-		uint32_t from = ntohl(tripod_addr_get_v4(&a[k].tuple.src)) & 0xffff;
-		unsigned conn = ntohs(a[k].tuple.sport) - 2000u;
-		if (from != source || conn >= CONNS || t.of[conn])
-			continue;
-		t.of[conn] = true;
-		t.n++;
-		t.nodes |= 1ull << a[k].from_node;
-		server(r, source, conn, 1);
-	}
-	return t;
-}
-
-static struct through opened(struct rack *r, unsigned source, unsigned first, unsigned n)
-{
-	for (unsigned k = 0; k < n; k++)
-		client(r, source, first + k, 1);
-	rack_run_ms(r, 120);
-	struct through t = arrived(r, source);
-	rack_run_ms(r, 20);
-	return t;
-}
-
-static struct kind_key key_of(struct rack *r, unsigned source)
-{
-	struct kind_key key = {.kind = rack_chain(r)->nf[0].kind};
-
-	key.tuple.src = tripod_addr_v4(htonl(198u << 24 | 18 << 16 | source));
-	key.tuple.kind = TRIPOD_KIND_SHARE;
-	return key;
-}
-
-static struct shard *shard_of(struct rack *r, unsigned node, unsigned worker)
-{
-	struct node *n = rack_node(r, node);
-	return n == NULL || worker >= n->conf.workers ? NULL : node_shard(n, worker);
-}
-
-// The entry of a source at a node; NULL: none.
-static const struct kind_entry *entry_of(struct rack *r, unsigned node, unsigned source)
-{
-	struct kind_key key = key_of(r, source);
-
-	for (unsigned w = 0; w < WORKERS_MAX; w++) {
-		struct shard *s = shard_of(r, node, w);
-		uint32_t k = s == NULL ? 0 : kind_find(&s->kinds.entries, kind_hash(s, &key), &key);
-		if (k != 0)
-			return kind_entry_at(s, k);
-	}
-	return NULL;
-}
-
-// Connections of the source that count, on all nodes.
-static unsigned held(struct rack *r, unsigned source)
-{
-	struct kind_key key = key_of(r, source);
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < RACK_NODES; i++) {
-		for (unsigned w = 0; w < WORKERS_MAX; w++) {
-			struct shard *s = shard_of(r, i, w);
-			uint32_t k =
-				s == NULL ? 0
-					  : kind_find(&s->kinds.claims, kind_hash(s, &key), &key);
-			n += k == 0 ? 0 : kind_claim_at(s, k)->held;
-		}
-	}
-	return n;
-}
-
-static int writer_of(struct rack *r, unsigned source)
-{
-	for (unsigned i = 0; i < RACK_NODES; i++) {
-		const struct kind_entry *e = entry_of(r, i, source);
-		if (e != NULL && e->writer == i)
-			return (int)i;
-	}
-	return -1;
-}
-
-static unsigned units(const struct kind_entry *e)
-{
-	unsigned n = 0;
-
-	for (unsigned p = 0; p < e->n_parts; p++)
-		n += e->part[p].units;
-	return n;
-}
-
-// Entries are on so many nodes, equal, and say what is held.
-static void assert_entry(struct rack *r, unsigned source, unsigned copies, unsigned want)
-{
-	const struct kind_entry *first = NULL;
-	unsigned n = 0;
-
-	int writer = writer_of(r, source);
-	uint64_t have = 1ull << writer | entry_of(r, (unsigned)writer, source)->targets;
-
-	for (unsigned i = 0; i < RACK_NODES; i++) {
-		const struct kind_entry *e = entry_of(r, i, source);
-		if (e == NULL || !(have & 1ull << i))
-			continue; // it was to have a copy once
-		n++;
-		first = first == NULL ? e : first;
-		assert_int_equal(units(e), want);
-		assert_int_equal(e->epoch, first->epoch);
-		assert_int_equal(e->version, first->version);
-		assert_int_equal(e->writer, first->writer);
-		assert_memory_equal(e->state, first->state, sizeof(e->state));
-	}
-	assert_int_equal(n, copies);
-	assert_int_equal(held(r, source), want);
-}
-
-static struct rack *rack_of(struct rack_conf c)
-{
-	memset(told, 0, sizeof(told));
-	is_open = false;
-	c.nodes = c.nodes ? c.nodes : 4;
-	c.workers = c.workers ? c.workers : 1;
-	c.backups = c.backups ? c.backups : 2;
-	c.seed = c.seed ? c.seed : 3;
-	c.nf = c.nf ? c.nf : &NF;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
-}
-
-static void done(struct rack *r)
-{
-	assert_int_equal(rack_counter(r, -1, C_drop_control_bad), 0);
-	assert_int_equal(rack_counter(r, -1, C_drop_control_forged), 0);
-	rack_check(r);
-	assert_int_equal(rack_buffers_lost(r), 0);
-	rack_free(r);
-}
+#include "core/testing/shares.h"
 
 // ---- Units ----
 
 static void kind__as_many_as_there_are(void **state)
 {
 	for (unsigned workers = 1; workers <= 3; workers++) {
-		struct rack *r = rack_of((struct rack_conf){.workers = workers});
-		struct through first = opened(r, 1, 0, 4), t = opened(r, 1, 4, 20);
+		struct rack *r = shares_rack((struct rack_conf){.workers = workers});
+		struct shares_through first = shares_opened(r, 1, 0, 4),
+				      t = shares_opened(r, 1, 4, 20);
 		assert_int_equal(first.n, 4);
-		assert_int_equal(t.n, MAX - 4);
+		assert_int_equal(t.n, SHARES_MAX - 4);
 		assert_true(__builtin_popcountll(first.nodes) > 1);
 		// The first of each worker have waited, and the others know.
-		assert_int_equal(told[1] + rack_counter(r, -1, C_drop_refused), 24 - MAX);
-		assert_int_equal(rack_counter(r, -1, C_kind_refused), told[1]);
-		assert_true(told[1] > 1);
-		assert_int_equal(opened(r, 2, 0, 2).n, 2); // another source
+		assert_int_equal(
+			shares_told[1] + rack_counter(r, -1, C_drop_refused), 24 - SHARES_MAX);
+		assert_int_equal(rack_counter(r, -1, C_kind_refused), shares_told[1]);
+		assert_true(shares_told[1] > 1);
+		assert_int_equal(shares_opened(r, 2, 0, 2).n, 2); // another source
 		rack_run_ms(r, 100);
-		assert_entry(r, 1, 3, MAX);
-		assert_entry(r, 2, 3, 2);
+		shares_assert_entry(r, 1, 3, SHARES_MAX);
+		shares_assert_entry(r, 2, 3, 2);
 		// A second one of each is refused at once, and nobody is asked.
 		uint64_t asked = rack_counter(r, -1, C_kind_asks_tx);
-		assert_int_equal(opened(r, 1, 100, 24).n, 0);
+		assert_int_equal(shares_opened(r, 1, 100, 24).n, 0);
 		assert_in_range(rack_counter(r, -1, C_kind_asks_tx) - asked, 1, 30);
-		done(r);
+		shares_done(r);
 	}
 }
 
 // Not only nobody: nothing leaves the node for the second one of a burst that is refused.
 static void kind__refusal_is_remembered(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 1});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 1});
 
-	assert_int_equal(opened(r, 1, 0, MAX + 1).n, MAX);
+	assert_int_equal(shares_opened(r, 1, 0, SHARES_MAX + 1).n, SHARES_MAX);
 	rack_run_ms(r, 200);
-	client(r, 1, 50, 1);
+	shares_client(r, 1, 50, 1);
 	rack_run_ms(r, 1);
 	uint64_t applied = rack_counter(r, 0, C_kind_applied);
 	for (unsigned k = 0; k < 20; k++) {
-		client(r, 1, 51 + k, 1);
+		shares_client(r, 1, 51 + k, 1);
 		rack_run_ms(r, 2);
 	}
 	assert_int_equal(rack_counter(r, 0, C_kind_applied), applied);
 	assert_int_equal(rack_counter(r, 0, C_drop_refused), 20);
 	rack_run_ms(r, 120);
-	client(r, 1, 80, 1);
+	shares_client(r, 1, 80, 1);
 	rack_run_ms(r, 1);
 	assert_int_equal(rack_counter(r, 0, C_kind_applied), applied + 1);
-	assert_int_equal(arrived(r, 1).n, 0);
-	done(r);
+	assert_int_equal(shares_arrived(r, 1).n, 0);
+	shares_done(r);
 }
 
 static void kind__comes_back(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.workers = 2});
-	struct through t = opened(r, 1, 0, 12);
+	struct rack *r = shares_rack((struct rack_conf){.workers = 2});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
 
-	assert_int_equal(t.n, MAX);
+	assert_int_equal(t.n, SHARES_MAX);
 	unsigned ended = 0;
 	for (unsigned k = 0; k < 12 && ended < 3; k++) {
 		if (t.of[k]) {
-			client(r, 1, k, END);
+			shares_client(r, 1, k, SHARES_END);
 			ended++;
 		}
 	}
 	rack_run_ms(r, 300);
-	arrived(r, 1);
-	assert_entry(r, 1, 3, MAX - 3);
-	assert_int_equal(opened(r, 1, 30, 12).n, 3);
-	assert_entry(r, 1, 3, MAX);
-	done(r);
+	shares_arrived(r, 1);
+	shares_assert_entry(r, 1, 3, SHARES_MAX - 3);
+	assert_int_equal(shares_opened(r, 1, 30, 12).n, 3);
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	shares_done(r);
+}
+
+// What has been given back is not used while the answer is on its way: by then it is another's.
+static void kind__given_back_is_gone(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 5});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
+	unsigned ends = 0, next = 20, elsewhere = 40;
+
+	assert_int_equal(t.n, SHARES_MAX);
+	int writer = shares_writer(r, 1);
+	struct frame_spec f = shares_packet(1, ends, false, SHARES_END);
+	while (!t.of[ends] || (int)rack_hash(r, &f, TRIPOD_INCOMING) == writer)
+		f = shares_packet(1, ++ends, false, SHARES_END);
+	unsigned at = rack_hash(r, &f, TRIPOD_INCOMING);
+	struct shard *s = node_shard(rack_node(r, at), 0);
+	struct kind_key key = shares_key(r, 1);
+	const struct kind_claim *q =
+		kind_claim_at(s, kind_find(&s->kinds.claims, kind_hash(s, &key), &key));
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (!q->asking)
+		rack_step(r);
+	assert_true(q->wanted + 1 == q->units);
+	while (f = shares_packet(1, next, false, 1), rack_hash(r, &f, TRIPOD_INCOMING) != at)
+		next++;
+	rack_send(r, TRIPOD_INCOMING, &f);
+	while (f = shares_packet(1, elsewhere, false, 1),
+		(int)rack_hash(r, &f, TRIPOD_INCOMING) != writer)
+		elsewhere++;
+	rack_send(r, TRIPOD_INCOMING, &f);
+	rack_run_ms(r, 300);
+	assert_int_equal(shares_arrived(r, 1).n, 2); // with the last packet of the one that ended
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	shares_done(r);
 }
 
 // A connection that has gone somewhere else counts there, and once.
 static void kind__goes_with_its_connection(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
-	struct through t = opened(r, 1, 0, 12);
+	struct rack *r = shares_rack((struct rack_conf){0});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
 	unsigned conn = 0;
 
-	assert_int_equal(t.n, MAX);
+	assert_int_equal(t.n, SHARES_MAX);
 	while (!t.of[conn])
 		conn++;
-	struct frame_spec f = packet(1, conn, false, 1);
+	struct frame_spec f = shares_packet(1, conn, false, 1);
 	unsigned from = rack_hash(r, &f, TRIPOD_INCOMING);
 	rack_port(r, from, false);
-	client(r, 1, conn, 1);
+	shares_client(r, 1, conn, 1);
 	rack_run_ms(r, 50);
-	assert_int_equal(arrived(r, 1).n, 1);
-	assert_int_equal(held(r, 1), MAX);
+	assert_int_equal(shares_arrived(r, 1).n, 1);
+	assert_int_equal(shares_held(r, 1), SHARES_MAX);
 	rack_run_ms(r, 500);
-	assert_entry(r, 1, 3, MAX);
-	assert_int_equal(opened(r, 1, 60, 12).n, 0);
-	done(r);
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	assert_int_equal(shares_opened(r, 1, 60, 12).n, 0);
+	shares_done(r);
+}
+
+// What it has of a connection that has just gone is given back, to whoever writes by then.
+static void kind__all_have_gone_when_it_asks_again(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){0});
+	struct frame_spec f = shares_packet(1, 0, false, 1);
+
+	assert_int_equal(shares_opened(r, 1, 0, 1).n, 1);
+	unsigned from = rack_hash(r, &f, TRIPOD_INCOMING);
+	struct shard *s = node_shard(rack_node(r, from), 0);
+	struct kind_key key = shares_key(r, 1);
+	uint32_t k = kind_find(&s->kinds.claims, kind_hash(s, &key), &key);
+	struct kind_claim *q = kind_claim_at(s, k);
+	rack_port(r, from, false);
+	shares_client(r, 1, 0, 1);
+	while (q->held > 0)
+		rack_step(r);
+	assert_true(q->lent && q->units == 0 && !q->asking);
+	q->again = true;
+	kind_claim_look(s, k);
+	assert_true(q->asking && q->n.busy && q->n.next_ns > s->now_ns);
+	rack_run_ms(r, 300);
+	shares_assert_entry(r, 1, 3, 1);
+	assert_int_equal(s->kinds.claims.in_use, 0);
+	shares_arrived(r, 1);
+	shares_done(r);
 }
 
 // ---- Failures ----
@@ -383,199 +170,200 @@ static void kind__goes_with_its_connection(void **state)
 static void kind__writer_dies(void **state)
 {
 	for (unsigned seed = 1; seed <= 8; seed++) {
-		struct rack *r = rack_of((struct rack_conf){.seed = seed, .nodes = 5});
-		struct through t = opened(r, 1, 0, 12);
-		assert_int_equal(t.n, MAX);
+		struct rack *r = shares_rack((struct rack_conf){.seed = seed, .nodes = 5});
+		struct shares_through t = shares_opened(r, 1, 0, 12);
+		assert_int_equal(t.n, SHARES_MAX);
 		uint64_t label;
-		int writer = writer_of(r, 1);
+		int writer = shares_writer(r, 1);
 		assert_true(writer >= 0);
-		memcpy(&label, entry_of(r, (unsigned)writer, 1)->state, sizeof(label));
+		memcpy(&label, shares_entry(r, (unsigned)writer, 1)->state, sizeof(label));
 		rack_kill(r, (unsigned)writer);
 		// Those that were there go on; others are refused, before and after it is found dead.
 		for (unsigned k = 0; k < 12; k++)
-			client(r, 1, 100 + k, 1);
+			shares_client(r, 1, 100 + k, 1);
 		rack_run_ms(r, 700);
-		assert_int_equal(arrived(r, 1).n, 0);
+		assert_int_equal(shares_arrived(r, 1).n, 0);
 		for (unsigned k = 0; k < 12; k++) {
 			if (t.of[k])
-				client(r, 1, k, 1);
+				shares_client(r, 1, k, 1);
 		}
 		rack_run_ms(r, 100);
-		assert_int_equal(arrived(r, 1).n, MAX);
-		assert_int_equal(opened(r, 1, 120, 12).n, 0);
+		assert_int_equal(shares_arrived(r, 1).n, SHARES_MAX);
+		assert_int_equal(shares_opened(r, 1, 120, 12).n, 0);
 		assert_true(rack_counter(r, -1, C_kind_takeovers) > 0);
-		assert_int_equal(entry_of(r, (unsigned)writer_of(r, 1), 1)->epoch, 2);
+		assert_int_equal(shares_entry(r, (unsigned)shares_writer(r, 1), 1)->epoch, 2);
 		rack_run_ms(
 			r, 12000); // what the dead one held is forgotten, and counts where it is
-		assert_entry(r, 1, 3, MAX);
-		assert_int_equal(memcmp(entry_of(r, (unsigned)writer_of(r, 1), 1)->state, &label,
-					 sizeof(label)),
+		shares_assert_entry(r, 1, 3, SHARES_MAX);
+		assert_int_equal(memcmp(shares_entry(r, (unsigned)shares_writer(r, 1), 1)->state,
+					 &label, sizeof(label)),
 			0);
-		assert_int_equal(opened(r, 1, 140, 12).n, 0);
-		done(r);
+		assert_int_equal(shares_opened(r, 1, 140, 12).n, 0);
+		shares_done(r);
 	}
 }
 
 // Idle connections of a dead node are looked after by others, and count there.
 static void kind__holder_dies(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 5, .seed = 11});
-	struct through t = opened(r, 1, 0, 12);
-	unsigned writer = (unsigned)writer_of(r, 1), dies = 0;
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 5, .seed = 11});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
+	unsigned writer = (unsigned)shares_writer(r, 1), dies = 0;
 
-	assert_int_equal(t.n, MAX);
+	assert_int_equal(t.n, SHARES_MAX);
 	while (dies == writer || !(t.nodes & 1ull << dies))
 		dies++;
 	rack_kill(r, dies);
 	rack_run_ms(r, 1000);
-	assert_int_equal(held(r, 1), MAX);
-	assert_int_equal(opened(r, 1, 60, 12).n, 0);
+	assert_int_equal(shares_held(r, 1), SHARES_MAX);
+	assert_int_equal(shares_opened(r, 1, 60, 12).n, 0);
 	rack_run_ms(r, 12000);
-	assert_entry(r, 1, 3, MAX);
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
 	for (unsigned k = 0; k < 12; k++) {
 		if (t.of[k])
-			client(r, 1, k, END);
+			shares_client(r, 1, k, SHARES_END);
 	}
 	rack_run_ms(r, 500);
-	arrived(r, 1);
-	assert_int_equal(held(r, 1), 0);
-	assert_int_equal(opened(r, 1, 80, 12).n, MAX);
-	done(r);
+	shares_arrived(r, 1);
+	assert_int_equal(shares_held(r, 1), 0);
+	assert_int_equal(shares_opened(r, 1, 80, 12).n, SHARES_MAX);
+	shares_done(r);
 }
 
 // Two at once, with as many copies as that takes: nothing that was answered is lost.
 static void kind__writer_and_first_backup_die(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 6, .seed = 5});
-	struct through t = opened(r, 1, 0, 12);
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 6, .seed = 5});
+	struct shares_through t = shares_opened(r, 1, 0, 12);
 	unsigned n = 0;
 
-	assert_int_equal(t.n, MAX);
+	assert_int_equal(t.n, SHARES_MAX);
 	for (unsigned i = 0; i < 6 && n < 2; i++) {
-		if (entry_of(r, i, 1) != NULL) {
+		if (shares_entry(r, i, 1) != NULL) {
 			rack_kill(r, i);
 			n++;
 		}
 	}
 	assert_int_equal(n, 2);
 	rack_run_ms(r, 1000);
-	assert_int_equal(opened(r, 1, 60, 12).n, 0);
-	done(r);
+	assert_int_equal(shares_opened(r, 1, 60, 12).n, 0);
+	shares_done(r);
 }
 
 static void kind__comes_back_to_who_restarts(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .seed = 7});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 4, .seed = 7});
 
-	assert_int_equal(opened(r, 1, 0, 12).n, MAX);
-	unsigned writer = (unsigned)writer_of(r, 1);
+	assert_int_equal(shares_opened(r, 1, 0, 12).n, SHARES_MAX);
+	unsigned writer = (unsigned)shares_writer(r, 1);
 	rack_kill(r, writer);
 	rack_run_ms(r, 1000);
 	rack_start(r, writer);
 	while (!rack_node(r, writer)->takes_traffic)
 		rack_step(r);
-	assert_non_null(entry_of(r, writer, 1)); // before anybody asks it
-	assert_true(
-		units(entry_of(r, writer, 1)) >= MAX); // what it held itself is not forgotten yet
+	assert_non_null(shares_entry(r, writer, 1)); // before anybody asks it
+	assert_true(shares_units(shares_entry(r, writer, 1)) >=
+		    SHARES_MAX); // what it held itself is not forgotten yet
 	for (unsigned k = 0; k < 40; k++) { // when its port comes up
 		for (unsigned c = 0; c < 4; c++)
-			client(r, 1, 60 + c, 1);
+			shares_client(r, 1, 60 + c, 1);
 		rack_run_ms(r, 50);
-		assert_int_equal(arrived(r, 1).n, 0);
+		assert_int_equal(shares_arrived(r, 1).n, 0);
 	}
 	rack_run_ms(r, 12000);
-	assert_int_equal(writer_of(r, 1), writer); // the first in the order, as before
-	assert_entry(r, 1, 3, MAX);
-	done(r);
+	assert_int_equal(shares_writer(r, 1), writer); // the first in the order, as before
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	shares_done(r);
 }
 
 // What wakes up has no say before it has heard.
 static void kind__writer_freezes(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .seed = 9});
-	struct through t = opened(r, 1, 0, 3);
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 4, .seed = 9});
+	struct shares_through t = shares_opened(r, 1, 0, 3);
 
 	assert_int_equal(t.n, 3);
-	unsigned writer = (unsigned)writer_of(r, 1);
+	unsigned writer = (unsigned)shares_writer(r, 1);
 	rack_freeze(r, writer);
 	rack_run_ms(r, 500);
 	for (unsigned k = 0; k < 3; k++) // all go where the switch sends them now
-		client(r, 1, k, 1);
+		shares_client(r, 1, k, 1);
 	rack_run_ms(r, 100);
-	assert_int_equal(arrived(r, 1).n, 3);
+	assert_int_equal(shares_arrived(r, 1).n, 3);
 	rack_run_ms(r,
 		11000); // what it held is forgotten: there is room for two more, which it does not know
-	assert_int_equal(opened(r, 1, 40, 12).n, 2);
+	assert_int_equal(shares_opened(r, 1, 40, 12).n, 2);
 	rack_thaw(r, writer);
 	for (unsigned k = 0; k < 20; k++) {
-		client(r, 1, 80 + k, 1);
+		shares_client(r, 1, 80 + k, 1);
 		rack_run_ms(r, 20);
-		assert_int_equal(arrived(r, 1).n, 0);
+		assert_int_equal(shares_arrived(r, 1).n, 0);
 	}
 	rack_run_ms(r, 12000);
-	assert_entry(r, 1, 3, MAX);
-	done(r);
+	shares_assert_entry(r, 1, 3, SHARES_MAX);
+	shares_done(r);
 }
 
 static void kind__drains(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .seed = 7});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 4, .seed = 7});
 
-	assert_int_equal(opened(r, 1, 0, 12).n, MAX);
-	unsigned writer = (unsigned)writer_of(r, 1);
+	assert_int_equal(shares_opened(r, 1, 0, 12).n, SHARES_MAX);
+	unsigned writer = (unsigned)shares_writer(r, 1);
 	node_set_draining(rack_node(r, writer), true);
 	rack_run_ms(r, 2000);
 	rack_kill(r, writer);
-	assert_int_equal(opened(r, 1, 60, 12).n, 0);
-	assert_true(writer_of(r, 1) >= 0 && (unsigned)writer_of(r, 1) != writer);
-	done(r);
+	assert_int_equal(shares_opened(r, 1, 60, 12).n, 0);
+	assert_true(shares_writer(r, 1) >= 0 && (unsigned)shares_writer(r, 1) != writer);
+	shares_done(r);
 }
 
 static void kind__soft_is_made_again(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nf = &SOFT, .nodes = 4});
+	struct rack *r = shares_rack((struct rack_conf){.nf = &shares_soft, .nodes = 4});
 
-	assert_int_equal(opened(r, 1, 0, 12).n, MAX);
+	assert_int_equal(shares_opened(r, 1, 0, 12).n, SHARES_MAX);
 	assert_int_equal(rack_counter(r, -1, C_kind_copies_tx), 0);
-	unsigned writer = (unsigned)writer_of(r, 1);
+	unsigned writer = (unsigned)shares_writer(r, 1);
 	for (unsigned i = 0; i < 4; i++)
-		assert_true((entry_of(r, i, 1) != NULL) == (i == writer));
+		assert_true((shares_entry(r, i, 1) != NULL) == (i == writer));
 	rack_kill(r, writer);
 	rack_run_ms(r, 3000);
-	assert_true(writer_of(r, 1) >= 0);
-	assert_int_equal(units(entry_of(r, (unsigned)writer_of(r, 1), 1)), held(r, 1));
-	assert_int_equal(held(r, 1), MAX);
-	assert_int_equal(opened(r, 1, 60, 12).n, 0);
-	done(r);
+	assert_true(shares_writer(r, 1) >= 0);
+	assert_int_equal(
+		shares_units(shares_entry(r, (unsigned)shares_writer(r, 1), 1)), shares_held(r, 1));
+	assert_int_equal(shares_held(r, 1), SHARES_MAX);
+	assert_int_equal(shares_opened(r, 1, 60, 12).n, 0);
+	shares_done(r);
 }
 
 // Nobody is there to answer: after half a second the NF is told so.
 static void kind__nobody_answers(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .backups = 1});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 2, .backups = 1});
 	unsigned source = 1, n = 0;
 	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct kind_node as = {.key = key_of(r, source)};
+	struct kind_node as = {.key = shares_key(r, source)};
 
 	while (as.hash = kind_hash(s, &as.key), kind_order(s, &as, s->ports, 1) != 2)
-		as.key = key_of(r, ++source);
+		as.key = shares_key(r, ++source);
 	rack_kill(r, 1);
-	struct frame_spec f = packet(source, n, false, 1);
+	struct frame_spec f = shares_packet(source, n, false, 1);
 	while (rack_hash(r, &f, TRIPOD_INCOMING) != 0)
-		f = packet(source, ++n, false, 1);
+		f = shares_packet(source, ++n, false, 1);
 	s->live |= 2; // it is not found out
 	s->ports |= 2;
 	rack_node(r, 0)->members.dead_after_ns = UINT64_MAX / 2;
-	is_open = true;
-	client(r, source, n, 1);
+	shares_open = true;
+	shares_client(r, source, n, 1);
 	rack_run_ms(r, 500); // the first of it, for what the other one may know of the tuple
-	assert_int_equal(told[2], 0);
-	assert_int_equal(arrived(r, source).n, 0);
+	assert_int_equal(shares_told[2], 0);
+	assert_int_equal(shares_arrived(r, source).n, 0);
 	rack_run_ms(r, 100);
-	assert_int_equal(told[2], 1);
+	assert_int_equal(shares_told[2], 1);
 	assert_int_equal(rack_counter(r, 0, C_kind_timeouts), 1);
-	assert_int_equal(arrived(r, source).n, 1);
-	done(r);
+	assert_int_equal(shares_arrived(r, source).n, 1);
+	shares_done(r);
 }
 
 static bool lose_copies(void *ctx, unsigned from, const struct frame *f)
@@ -587,53 +375,53 @@ static bool lose_copies(void *ctx, unsigned from, const struct frame *f)
 // No answer that one failure could take back; but not for ever.
 static void kind__answers_wait_for_copies(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 5});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 5});
 	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct kind_node as = {.key = key_of(r, 1)};
-	struct frame_spec f = packet(1, 0, false, 1);
+	struct kind_node as = {.key = shares_key(r, 1)};
+	struct frame_spec f = shares_packet(1, 0, false, 1);
 
 	// From a node that is to have no copy: what goes to it is an answer and nothing else.
 	as.hash = kind_hash(s, &as.key);
 	uint64_t have = kind_order(s, &as, s->ports, 3);
 	for (unsigned n = 1; have >> rack_hash(r, &f, TRIPOD_INCOMING) & 1; n++)
-		f = packet(1, n, false, 1);
+		f = shares_packet(1, n, false, 1);
 	rack_tap(r, lose_copies, NULL);
 	rack_send(r, TRIPOD_INCOMING, &f);
 	while (rack_counter(r, -1, C_kind_applied) == 0)
 		rack_step(r);
 	rack_run_ms(r, 50);
-	assert_int_equal(arrived(r, 1).n, 0);
+	assert_int_equal(shares_arrived(r, 1).n, 0);
 	rack_run_ms(r, 200);
-	assert_int_equal(arrived(r, 1).n, 1);
+	assert_int_equal(shares_arrived(r, 1).n, 1);
 	assert_true(rack_counter(r, -1, C_kind_unprotected) > 0);
 	rack_tap(r, NULL, NULL);
 	rack_run_ms(r, 400);
-	assert_entry(r, 1, 3, 1);
-	done(r);
+	shares_assert_entry(r, 1, 3, 1);
+	shares_done(r);
 }
 
 // What nobody has now stays what it was, for as long as the kind says.
 static void kind__state_outlives_its_connections(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = shares_rack((struct rack_conf){0});
 	uint64_t label;
 
-	assert_int_equal(opened(r, 1, 7, 1).n, 1);
-	client(r, 1, 7, END);
+	assert_int_equal(shares_opened(r, 1, 7, 1).n, 1);
+	shares_client(r, 1, 7, SHARES_END);
 	rack_run_ms(r, 20000);
-	arrived(r, 1);
-	assert_entry(r, 1, 3, 0);
-	memcpy(&label, entry_of(r, (unsigned)writer_of(r, 1), 1)->state, sizeof(label));
+	shares_arrived(r, 1);
+	shares_assert_entry(r, 1, 3, 0);
+	memcpy(&label, shares_entry(r, (unsigned)shares_writer(r, 1), 1)->state, sizeof(label));
 	assert_int_equal(label, 2007);
-	assert_int_equal(opened(r, 1, 9, 1).n, 1);
-	client(r, 1, 9, END);
+	assert_int_equal(shares_opened(r, 1, 9, 1).n, 1);
+	shares_client(r, 1, 9, SHARES_END);
 	rack_run_ms(r, 100);
-	memcpy(&label, entry_of(r, (unsigned)writer_of(r, 1), 1)->state, sizeof(label));
+	memcpy(&label, shares_entry(r, (unsigned)shares_writer(r, 1), 1)->state, sizeof(label));
 	assert_int_equal(label, 2007);
 	rack_run_ms(r, 100000);
 	for (unsigned i = 0; i < 4; i++)
-		assert_null(entry_of(r, i, 1));
-	done(r);
+		assert_null(shares_entry(r, i, 1));
+	shares_done(r);
 }
 
 // ---- Messages that meet an entry ----
@@ -666,12 +454,12 @@ static const struct kind_part *part_at(const struct kind_entry *e, unsigned node
 
 static void kind__old_questions(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
 
-	opened(r, 1, 0, 12);
-	unsigned writer = (unsigned)writer_of(r, 1);
+	shares_opened(r, 1, 0, 12);
+	unsigned writer = (unsigned)shares_writer(r, 1);
 	struct shard *s = node_shard(rack_node(r, writer), 0);
-	const struct kind_entry *e = entry_of(r, writer, 1);
+	const struct kind_entry *e = shares_entry(r, writer, 1);
 	struct kind_from from = {e->part[0].node, e->part[0].worker, e->part[0].boot};
 	struct wire_kind w;
 	uint32_t units_before = e->part[0].units, seq = e->part[0].seq, version = e->version;
@@ -698,20 +486,20 @@ static void kind__old_questions(void **state)
 	kind_entry_ask(s, &w, &from);
 	assert_int_equal(e->part[0].units, 1);
 	assert_int_equal(e->part[0].seq, 1);
-	done(r);
+	shares_done(r);
 }
 
 // Two have written: the higher claim goes on, and has what the other one has answered.
 static void kind__two_writers(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 3});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
 
-	opened(r, 1, 0, 12);
+	shares_opened(r, 1, 0, 12);
 	rack_run_ms(r, 100);
-	unsigned writer = (unsigned)writer_of(r, 1), other = (writer + 1) % 3;
+	unsigned writer = (unsigned)shares_writer(r, 1), other = (writer + 1) % 3;
 	struct shard *s = node_shard(rack_node(r, writer), 0);
-	struct kind_entry *e =
-		kind_entry_at(s, kind_find_hash(&s->kinds.entries, entry_of(r, writer, 1)->n.hash));
+	struct kind_entry *e = kind_entry_at(
+		s, kind_find_hash(&s->kinds.entries, shares_entry(r, writer, 1)->n.hash));
 	struct wire_kind w = copy_of(e);
 	struct kind_from from = {(uint8_t)other, 0, 0};
 	uint64_t sent = rack_counter(r, (int)writer, C_kind_copies_tx);
@@ -758,19 +546,92 @@ static void kind__two_writers(void **state)
 	rack_free(r);
 }
 
+static struct kind_entry *entry_at(struct rack *r, unsigned node)
+{
+	const struct kinds *q = &node_shard(rack_node(r, node), 0)->kinds;
+
+	return kind_at(&q->entries, kind_find_hash(&q->entries, shares_entry(r, node, 1)->n.hash));
+}
+
+// What the one who follows had answered goes to the one who writes, under its claim.
+static void kind__writer_is_told_what_it_lacks(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
+
+	shares_opened(r, 1, 0, 12);
+	rack_run_ms(r, 100);
+	unsigned writer = (unsigned)shares_writer(r, 1), other = (writer + 1) % 3;
+	struct kind_entry *e = entry_at(r, writer), *copy = entry_at(r, other);
+	copy->epoch = (uint16_t)(e->epoch - 1); // it has written, before it heard of the other
+	copy->writer = (uint8_t)other;
+	copy->part[0].seq += 1;
+	copy->part[0].units += 1;
+	uint8_t node = copy->part[0].node;
+	uint32_t seq = copy->part[0].seq, units = copy->part[0].units;
+	struct wire_kind w = copy_of(e);
+	struct kind_from from = {(uint8_t)writer, 0, 0};
+	kind_entry_copy(node_shard(rack_node(r, other), 0), &w, &from);
+	rack_run_ms(r, 20);
+	assert_int_equal(copy->writer, writer);
+	assert_int_equal(part_at(e, node)->seq, seq);
+	assert_int_equal(part_at(e, node)->units, units);
+	assert_int_equal(part_at(copy, node)->units, units);
+	assert_int_equal(e->version, copy->version);
+	rack_run_ms(r, 14000);
+	shares_done(r);
+}
+
+// Who have only copies tell each other nothing that both know, or it would go round for ever.
+static void kind__copies_do_not_go_round(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
+
+	shares_opened(r, 1, 0, 12);
+	rack_run_ms(r, 100);
+	unsigned writer = (unsigned)shares_writer(r, 1);
+	unsigned a = (writer + 1) % 3, b = (writer + 2) % 3;
+	struct shard *s = node_shard(rack_node(r, a), 0);
+	struct kind_entry *e = entry_at(r, a);
+	struct kind_from from = {(uint8_t)b, 0, 0};
+	struct wire_kind w = copy_of(e);
+	uint64_t sent = rack_counter(r, (int)a, C_kind_copies_tx);
+
+	rack_kill(r, writer);
+	kind_entry_copy(s, &w, &from);
+	assert_int_equal(rack_counter(r, (int)a, C_kind_copies_tx), sent);
+	// Of what is older, it is told; what it takes for its own, and has not heard of this, is not acknowledged.
+	struct kind_entry *old = entry_at(r, b);
+	old->epoch--;
+	old->writer = (uint8_t)b;
+	old->targets = 1ull << a;
+	old->acked = 0;
+	w.epoch--;
+	w.writer = (uint8_t)b;
+	kind_entry_copy(s, &w, &from);
+	assert_int_equal(e->writer, writer);
+	assert_int_equal(rack_counter(r, (int)a, C_kind_copies_tx), sent + 1);
+	rack_run_ms(r, 5);
+	assert_int_equal(old->acked, 0);
+	assert_int_equal(old->writer, writer);
+	assert_int_equal(old->epoch, e->epoch);
+	assert_int_equal(rack_counter(r, (int)a, C_kind_copies_tx), sent + 1);
+	rack_run_ms(r, 14000);
+	shares_done(r);
+}
+
 // ---- Limits ----
 
 // More sources than there is room for: what is there stays, and the others cost a bounded number of messages.
 static void kind__flood(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .kinds = 64, .embryonic = 512});
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 4, .kinds = 64, .embryonic = 512});
 
-	is_open = true;
-	struct through t = opened(r, 1, 0, 3);
+	shares_open = true;
+	struct shares_through t = shares_opened(r, 1, 0, 3);
 	assert_int_equal(t.n, 3);
 	uint64_t asked = rack_counter(r, -1, C_kind_asks_tx);
 	for (unsigned k = 0; k < 10000; k++) {
-		client(r, 256 + k, 0, 1);
+		shares_client(r, 256 + k, 0, 1);
 		if (k % 50 == 0)
 			rack_run_ms(r, 1);
 	}
@@ -778,31 +639,32 @@ static void kind__flood(void **state)
 	assert_true(rack_counter(r, -1, C_kind_full) > 5000);
 	// Each of the places is asked for a few times at most.
 	assert_in_range(rack_counter(r, -1, C_kind_asks_tx) - asked, 64, 4 * 64 * 16);
-	arrived(r, 1);
+	shares_arrived(r, 1);
 	for (unsigned k = 0; k < 3; k++)
-		client(r, 1, k, 1);
+		shares_client(r, 1, k, 1);
 	rack_run_ms(r, 20);
-	assert_int_equal(arrived(r, 1).n, 3);
-	assert_int_equal(held(r, 1), 3);
+	assert_int_equal(shares_arrived(r, 1).n, 3);
+	assert_int_equal(shares_held(r, 1), 3);
 	rack_run_ms(r, 45000); // all of it has ended
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(node_shard(rack_node(r, i), 0)->kinds.claims.in_use <= 1);
-	done(r);
+	shares_done(r);
 }
 
 static void kind__questions_a_second(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 1, .kinds = 4096, .waiting = 2048});
+	struct rack *r =
+		shares_rack((struct rack_conf){.nodes = 1, .kinds = 4096, .waiting = 2048});
 
 	for (unsigned k = 0; k < 2000; k++)
-		client(r, 256 + k, 0, 1);
+		shares_client(r, 256 + k, 0, 1);
 	rack_run_ms(r, 60); // a pull of UDP, and all at once
 	uint64_t limited = rack_counter(r, 0, C_kind_limited);
 	assert_true(limited > 0);
 	assert_true(rack_counter(r, 0, C_kind_applied) + limited >= 2000);
 	// 500 at once, and 50 a millisecond.
 	assert_in_range(rack_counter(r, 0, C_kind_applied), 500, 500 + 60 * 50);
-	done(r);
+	shares_done(r);
 }
 
 // ---- Anything ----
@@ -822,7 +684,7 @@ static void kind__any_history(void **state)
 {
 	for (unsigned seed = 1; seed <= 12; seed++) {
 		struct rng rng = {.state = seed * 7919};
-		struct rack *r = rack_of(
+		struct rack *r = shares_rack(
 			(struct rack_conf){.nodes = 5, .seed = seed, .workers = 1 + seed % 2});
 		struct losses losses = {{.state = seed}, seed % 3 * 10};
 		uint64_t dead = 0;
@@ -830,9 +692,9 @@ static void kind__any_history(void **state)
 		for (unsigned k = 0; k < 150; k++) {
 			unsigned source = 1 + rng_below(&rng, 2), conn = rng_below(&rng, 60);
 			unsigned node = rng_below(&rng, 5);
-			client(r, source, conn, rng_below(&rng, 4) == 0 ? END : 1);
+			shares_client(r, source, conn, rng_below(&rng, 4) == 0 ? SHARES_END : 1);
 			rack_run_ms(r, 5 + rng_below(&rng, 20));
-			arrived(r, rng_below(&rng, 2) + 1);
+			shares_arrived(r, rng_below(&rng, 2) + 1);
 			if (rng_below(&rng, 20) != 0)
 				continue;
 			if (dead >> node & 1) {
@@ -850,17 +712,19 @@ static void kind__any_history(void **state)
 		losses.percent = 0; // or members would be taken for dead for ever
 		rack_run_ms(r, 14000);
 		for (unsigned source = 1; source <= 2; source++) {
-			unsigned n = held(r, source);
-			if (n > MAX)
+			unsigned n = shares_held(r, source);
+			if (n > SHARES_MAX)
 				print_message("seed %u: source %u holds %u\n", seed, source, n);
-			assert_true(n <= MAX);
-			int writer = writer_of(r, source);
-			assert_int_equal(
-				writer < 0 ? 0 : units(entry_of(r, (unsigned)writer, source)), n);
+			assert_true(n <= SHARES_MAX);
+			int writer = shares_writer(r, source);
+			assert_int_equal(writer < 0 ? 0
+						    : shares_units(shares_entry(
+							      r, (unsigned)writer, source)),
+				n);
 			if (writer >= 0)
-				assert_entry(r, source, 3, n);
+				shares_assert_entry(r, source, 3, n);
 		}
-		done(r);
+		shares_done(r);
 	}
 }
 
@@ -870,7 +734,9 @@ int main(void)
 		cmocka_unit_test(kind__as_many_as_there_are),
 		cmocka_unit_test(kind__refusal_is_remembered),
 		cmocka_unit_test(kind__comes_back),
+		cmocka_unit_test(kind__given_back_is_gone),
 		cmocka_unit_test(kind__goes_with_its_connection),
+		cmocka_unit_test(kind__all_have_gone_when_it_asks_again),
 		cmocka_unit_test(kind__writer_dies),
 		cmocka_unit_test(kind__holder_dies),
 		cmocka_unit_test(kind__writer_and_first_backup_die),
@@ -883,6 +749,8 @@ int main(void)
 		cmocka_unit_test(kind__state_outlives_its_connections),
 		cmocka_unit_test(kind__old_questions),
 		cmocka_unit_test(kind__two_writers),
+		cmocka_unit_test(kind__writer_is_told_what_it_lacks),
+		cmocka_unit_test(kind__copies_do_not_go_round),
 		cmocka_unit_test(kind__flood),
 		cmocka_unit_test(kind__questions_a_second),
 		cmocka_unit_test(kind__any_history),

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
-#include "core/testing/rack.h"
+#include "core/testing/flows.h"
 
 #define VIP "198.51.100.1"
 #define SERVER "10.1.0.101"
@@ -25,7 +25,8 @@ struct life {
 	struct tripod_tuple key;
 };
 
-static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
+// It arrives in the next step.
+static void hand_in(struct rack *r, struct life *l, bool client, uint8_t flags)
 {
 	struct frame_spec s = {.src = client ? "198.18.0.1" : SERVER,
 		.dst = client ? VIP : "198.18.0.1",
@@ -37,6 +38,11 @@ static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
 
 	rack_send(r, client ? TRIPOD_INCOMING : TRIPOD_OUTGOING, &s);
 	l->seq[!client] += !!(flags & (SYN | FIN));
+}
+
+static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
+{
+	hand_in(r, l, client, flags);
 	rack_run_ms(r, 3);
 }
 
@@ -156,6 +162,7 @@ static void life__four_records(void **state)
 	send_of(r, &l, false, ACK);
 	assert_int_equal(told(r), 4);
 	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSED);
+	rack_run_ms(r, 5);
 	assert_true(view_of(r, master, &l).acked & 1ull << backup);
 	rack_run_ms(r, CLOSED_MS + GRAIN_MS);
 	assert_int_equal(view_of(r, master, &l).state, CONN_TOMBSTONE);
@@ -170,6 +177,61 @@ static void life__four_records(void **state)
 	assert_int_equal(heard.n, 4);
 	assert_memory_equal(heard.parts, ((const uint8_t[]){7, 1, 2, 3}), 4);
 	rack_check(r);
+	rack_free(r);
+}
+
+// How long until n more records are sent than had been.
+static unsigned us_until_told(struct rack *r, uint64_t before, unsigned n)
+{
+	unsigned us = 0;
+
+	for (; told(r) < before + n && us < 10000; us += 50)
+		rack_step(r);
+	assert_int_equal(told(r), before + n);
+	return us;
+}
+
+// What whoever takes over learns from the packet for which it does waits five times as long for others, and goes
+// along when there is one that does not. Of two masters, one waits for what the other sees.
+static void life__what_can_wait_waits(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct life l = open_of(r, 1000), next = {.port = 1001, .seq = {1000, 90000}};
+
+	while (master_of(r, &next) != master_of(r, &l))
+		next.port++;
+	send_of(r, &next, true, SYN);
+	rack_run_ms(r, 10);
+	uint64_t before = told(r);
+	hand_in(r, &next, false, SYN | ACK);
+	assert_in_range(us_until_told(r, before, 1), 400, 700);
+	rack_run_ms(r, 10);
+	hand_in(r, &next, true, ACK);
+	assert_in_range(us_until_told(r, before, 2), 2400, 2700);
+	rack_run_ms(r, 10);
+	hand_in(r, &l, false, FIN | ACK);
+	rack_run_ms(r, 1);
+	assert_int_equal(told(r), before + 2);
+	while (++next.port < 2000 && master_of(r, &next) != master_of(r, &l))
+		;
+	next.seq[0] = 1000;
+	hand_in(r, &next, true, SYN);
+	rack_step(r);
+	hand_in(r, &next, false, SYN | ACK);
+	uint64_t sent = rack_counter(r, -1, C_log_messages_tx);
+	assert_in_range(us_until_told(r, before, 4), 400, 700);
+	assert_int_equal(rack_counter(r, -1, C_log_messages_tx), sent + 1);
+	rack_check(r);
+	rack_free(r);
+
+	r = rack_of((struct rack_conf){.nodes = 2, .split = true});
+	do {
+		l = open_of(r, l.port + 1);
+	} while (view_of(r, 0, &l).master[0] == view_of(r, 0, &l).master[1]);
+	rack_run_ms(r, 10);
+	before = told(r);
+	hand_in(r, &l, false, FIN | ACK);
+	assert_in_range(us_until_told(r, before, 1), 400, 700);
 	rack_free(r);
 }
 
@@ -195,7 +257,7 @@ static void life__who_has_not_heard_of_the_close_is_told(void **state)
 	assert_int_equal(view_of(r, backup, &l).state, CONN_LIVE);
 	assert_int_equal(view_of(r, backup, &l).tcp, TCP_CLOSING);
 	rack_tap(r, NULL, NULL);
-	rack_run_ms(r, 500);
+	rack_run_ms(r, 1000); // the longest time until a log is sent again
 	assert_int_equal(view_of(r, backup, &l).state, CONN_TOMBSTONE);
 	rack_free(r);
 }
@@ -512,10 +574,123 @@ static void life__reopened_is_not_put_out(void **state)
 	rack_free(r);
 }
 
+// Ends what was opened first to last, on the node that has it.
+static void end_all(struct rack *r, const struct flow *f, unsigned n)
+{
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct store_hit hit =
+			store_find(&s->store, &f[i].key, store_hash(&s->store, &f[i].key));
+		assert_int_equal(hit.what, STORE_CONN);
+		conn_close(s, hit.index, TRIPOD_TERMINATED);
+	}
+	rack_run_ms(r, 300); // more than a slot of the wheel
+}
+
+// A table that is full of what has ended takes the next all the same: who ended first is forgotten. Not while a
+// holder has not heard of the end, be it alive or dead, nor at once.
+static void life__the_dead_make_room(void **state)
+{
+	enum { ROOM = 16, HALF = ROOM / 2, TOLD = 0, UNTOLD, DEAD, LIVING, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of(
+			(struct rack_conf){.nodes = 2, .connections = ROOM, .embryonic = 2 * ROOM});
+		static struct flow f[ROOM], next[HALF];
+		unsigned master = 0;
+		struct conn_view v;
+
+		rack_port(r, 1, false);
+		rack_run_ms(r, 50);
+		if (how == LIVING) { // in the places of others
+			assert_int_equal(flows_open(r, f, ROOM, ROOM, SERVER), ROOM);
+			end_all(r, f, ROOM);
+			rack_run_ms(r, 6000);
+		}
+		assert_int_equal(flows_open(r, f, 0, ROOM, SERVER), ROOM);
+		rack_run_ms(r, how == LIVING ? 1100 : 50);
+		if (how == UNTOLD || how == DEAD)
+			rack_tap(r, lose_logs, &master);
+		if (how != LIVING) {
+			end_all(r, f, HALF);
+			end_all(r, f + HALF, HALF);
+		}
+		if (how == DEAD)
+			rack_kill(r, 1);
+		rack_run_ms(r, 300);
+		bool room = how == TOLD;
+		unsigned opened = flows_open(r, next, ROOM, HALF, SERVER);
+		assert_int_equal(opened, room ? HALF : 0);
+		assert_int_equal(rack_counter(r, 0, C_ended_evicted), room ? HALF : 0);
+		assert_int_equal(rack_counter(r, 0, C_drop_table_full), room ? 0 : HALF);
+		for (unsigned i = 0; room && i < ROOM; i++)
+			assert_int_equal(rack_conn(r, 0, &f[i].key, &v), i >= HALF);
+		rack_run_ms(r, 20); // and so do copies
+		for (unsigned i = 0; room && i < HALF; i++)
+			assert_int_equal(rack_copies(r, &next[i].key), 2);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// So does what TCP has closed, on its master and on who has a copy, but for a second in which its last packets may
+// be repeated.
+static void life__the_closed_make_room(void **state)
+{
+	enum { ROOM = 16 };
+
+	for (unsigned how = 0; how < 3; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2, .connections = ROOM});
+		static struct flow f[ROOM], next;
+		unsigned master = 0;
+
+		rack_port(r, 1, false);
+		rack_run_ms(r, 50);
+		assert_int_equal(flows_open(r, f, 0, ROOM, SERVER), ROOM);
+		rack_run_ms(r, 50);
+		if (how == 2)
+			rack_tap(r, lose_logs, &master); // the other does not hear of it
+		for (unsigned i = 0; i < ROOM; i++)
+			flow_from_client(r, &f[i], TRIPOD_TCP_RST | ACK, 0);
+		rack_run_ms(r, how == 0 ? 900 : 1100);
+		unsigned opened = flows_open(r, &next, ROOM, 1, SERVER);
+		assert_int_equal(opened, how == 1);
+		rack_run_ms(r, 20);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(rack_counter(r, (int)i, C_ended_evicted), how == 1);
+		assert_int_equal(rack_counter(r, 0, C_connections_closed_tcp), how == 1);
+		assert_int_equal(rack_copies(r, &next.key), how == 1 ? 2 : 0);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// What ended a moment ago stays: packets of it may still be under way.
+static void life__the_dead_stay_a_moment(void **state)
+{
+	enum { ROOM = 16 };
+	struct rack *r = rack_of((struct rack_conf){.nodes = 1, .connections = ROOM});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	static struct flow f[ROOM], next;
+
+	assert_int_equal(flows_open(r, f, 0, ROOM, SERVER), ROOM);
+	for (uint32_t i = 1; i <= ROOM; i++)
+		conn_close(s, i, TRIPOD_TERMINATED);
+	assert_int_equal(flows_open(r, &next, ROOM, 1, SERVER), 0);
+	assert_int_equal(rack_counter(r, 0, C_drop_table_full), 1);
+	rack_run_ms(r, 2 * STRAGGLER_MS);
+	assert_int_equal(flows_open(r, &next, ROOM, 1, SERVER), 1);
+	assert_int_equal(rack_counter(r, 0, C_ended_evicted), 1);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(life__four_records),
+		cmocka_unit_test(life__what_can_wait_waits),
 		cmocka_unit_test(life__who_has_not_heard_of_the_close_is_told),
 		cmocka_unit_test(life__death_amid_the_close),
 		cmocka_unit_test(life__moved_amid_the_close),
@@ -526,6 +701,9 @@ int main(void)
 		cmocka_unit_test(life__reopening_in_vain_is_told),
 		cmocka_unit_test(life__reopening_in_vain_is_told_later),
 		cmocka_unit_test(life__reopened_is_not_put_out),
+		cmocka_unit_test(life__the_dead_make_room),
+		cmocka_unit_test(life__the_closed_make_room),
+		cmocka_unit_test(life__the_dead_stay_a_moment),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

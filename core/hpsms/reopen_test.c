@@ -448,6 +448,48 @@ static void reopen__opened_twice_udp(void **state)
 	}
 }
 
+// The same at a master that is in doubt: the node that has opened the other life hears nobody, and so this one has
+// learned that it may have been away. What has been silent for its time-out may have ended.
+static void reopen__opened_twice_in_doubt(void **state)
+{
+	for (unsigned silent = 0; silent < 2; silent++) {
+		struct rack *r = rack_of((struct rack_conf){.udp_ms = silent ? 600 : 3000});
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct frame_spec s = {.proto = IPPROTO_UDP,
+			.src = "198.18.0.1",
+			.dst = FLOWS_VIP,
+			.sport = 1000,
+			.dport = 80};
+		struct conn_view v;
+
+		w.key.proto = w.reversed.proto = IPPROTO_UDP;
+		only(r, 0);
+		rack_send(r, TRIPOD_INCOMING, &s);
+		rack_run_ms(r, 5);
+		rack_send(r, TRIPOD_OUTGOING,
+			&(struct frame_spec){.proto = IPPROTO_UDP,
+				.src = "10.1.0.101",
+				.dst = "198.18.0.1",
+				.sport = 8080,
+				.dport = 1000});
+		rack_run_ms(r, 100);
+		rack_freeze(r, 0);
+		rack_run_ms(r, 500);
+		rack_thaw(r, 0);
+		rack_run_ms(r, 50);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags = 0;
+		w.dir[0].age_ms = w.dir[1].age_ms = 0;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, !silent);
+		assert_int_equal(v.incarnation == w.incarnation, silent);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // The other's answer has passed before this node has opened it, so it has the lower number.
 static void reopen__gives_way(void **state)
 {
@@ -704,6 +746,7 @@ int main(void)
 		cmocka_unit_test(reopen__half_closed_when_opened_twice),
 		cmocka_unit_test(reopen__the_other_is_half_closed),
 		cmocka_unit_test(reopen__opened_twice_udp),
+		cmocka_unit_test(reopen__opened_twice_in_doubt),
 		cmocka_unit_test(reopen__gives_way),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),

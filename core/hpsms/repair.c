@@ -138,6 +138,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
 		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
+	r->refused = 0;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = repl_responsible(s, i);
 	kind_review(s, i); // it counts where it is looked after

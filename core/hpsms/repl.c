@@ -7,7 +7,8 @@
 #include "core/defect.h"
 
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
-#define ACK_DELAY_NS (500 * 1000ull)
+#define ACK_DELAY_NS (2 * MS)
+#define LATE 5 // times T, for what a copy can do without
 #define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
 
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key)
@@ -18,7 +19,8 @@ unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_t
 
 // ---- Sending ----
 
-void repl_queue(struct shard *s, uint32_t i, unsigned node)
+// patience: how many times T the record may wait for others, when none that is queued has less time.
+static void queue(struct shard *s, uint32_t i, unsigned node, unsigned patience)
 {
 	struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t bit = 1ull << node;
@@ -27,12 +29,16 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 		return;
 	const struct conn *c = store_conn(&s->store, i);
 	unsigned worker = repl_worker(s, node, &c->dir[0].key);
+	struct outgoing *o = &s->peer[node].out[worker];
 	if (c->flags & CONN_SYNCING)
-		s->peer[node].out[worker].urgent = true;
-	if (holder_is(r, HOLDER_QUEUED, node))
-		return;
+		o->urgent = true;
 	// Of a batch that was placed together, T counts from the first.
 	uint64_t since_ns = s->placing->closing ? s->placing->since_ns : s->now_ns;
+	uint64_t due_ns = since_ns + patience * s->conf->flush_us * 1000ull;
+	if (channel_queued(&s->peer[node].channel[worker]) == 0 || due_ns < o->due_ns)
+		o->due_ns = due_ns;
+	if (holder_is(r, HOLDER_QUEUED, node))
+		return;
 	if (!channel_queue(&s->peer[node].channel[worker], i, since_ns)) {
 		// The connection is unprotected until the repair comes by.
 		count(s, C_log_queue_full);
@@ -45,13 +51,23 @@ void repl_queue(struct shard *s, uint32_t i, unsigned node)
 	repl_busy(s, node, worker);
 }
 
-void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
+void repl_queue(struct shard *s, uint32_t i, unsigned node)
+{
+	queue(s, i, node, 1);
+}
+
+static void queue_all(struct shard *s, uint32_t i, uint64_t nodes, unsigned patience)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 
 	nodes &= s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
 	for (; nodes != 0; nodes &= nodes - 1)
-		repl_queue(s, i, (unsigned)__builtin_ctzll(nodes));
+		queue(s, i, (unsigned)__builtin_ctzll(nodes), patience);
+}
+
+void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes)
+{
+	queue_all(s, i, nodes, 1);
 }
 
 // Does a change made here become one of part p? That a record names this node does not make it the
@@ -94,21 +110,23 @@ void repl_changed(struct shard *s, uint32_t i, unsigned parts)
 		c->waits |= parts & 1u << PART_SHARED ? 3 : parts & 3;
 	}
 	if (c->flags & CONN_REPLICATED)
-		repl_queue_all(s, i, r->holders);
+		queue_all(s, i, r->holders, parts & REPL_LATE ? LATE : 1);
 }
 
 void repl_no_room(struct shard *s, uint32_t i, unsigned node, bool alone)
 {
+	struct conn_repl *r = store_repl(&s->store, i);
 	uint64_t before = s->refusing;
-	bool first = s->forgive_ns == 0;
+	bool again = !r->refused;
 
-	holders_remove(store_repl(&s->store, i), 1ull << node);
+	holders_remove(r, 1ull << node);
 	s->refusing |= 1ull << node;
-	if (first)
+	r->refused = alone;
+	if (s->forgive_ns == 0)
 		s->forgive_ns = s->now_ns + REFUSED_NS;
 	// What is refused for its own sake may be by every other node, too, and would go round among them: it
 	// gets one more chance now, and the next in the round that comes then.
-	if (!alone || first)
+	if (!alone || again)
 		repl_protect(s, i);
 	if (alone)
 		s->refusing = before;
@@ -337,6 +355,15 @@ void repl_hold(struct shard *s, uint32_t i, unsigned node)
 		repl_introduce(s, i, node);
 }
 
+void repl_owe(struct shard *s, uint32_t i, unsigned node)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	r->part[PART_SHARED].handed = (uint8_t)store_conn(&s->store, i)->stamp;
+	repl_forget(r, node);
+	repl_queue(s, i, node);
+}
+
 struct settled {
 	struct shard *s;
 	unsigned node;
@@ -408,13 +435,15 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 	if (c->state == CONN_FREE || !(r->holders & bit) || stamp >> 16 != stamp_of(c) >> 16)
 		return;
 	bool newest = c->stamp == (uint16_t)stamp;
+	// What has not changed since and is to be sent again all the same is owed: this was sent before.
+	bool owed = newest && holder_is(r, HOLDER_QUEUED, x->node);
 	// A whole record, and the shared part has not changed since it was sent.
-	if ((ref & REF_FULL) &&
+	if ((ref & REF_FULL) && !owed &&
 		(newest || (int8_t)((uint8_t)stamp - r->part[PART_SHARED].handed) >= 0))
 		holders_mark(r, HOLDER_KNOWN, bit);
 	// What says that an update has arrived does not say that there was a record to apply it to:
 	// if there was none, that has been said, or will be.
-	if (newest && holder_is(r, HOLDER_KNOWN, x->node)) {
+	if (newest && !owed && holder_is(r, HOLDER_KNOWN, x->node)) {
 		holders_mark(r, HOLDER_ACKED, bit);
 		r->alone = 0;
 		if (holders_all(r, HOLDER_ACKED))
@@ -479,8 +508,7 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 	bool ack_due = c->ack_owed && (c->ack_now || s->now_ns - c->ack_since_ns >= ACK_DELAY_NS);
 	// An acknowledgement that has to go takes along what waits: one message and not two.
 	bool due = channel_queued(c) >= s->conf->batch_records || o->urgent || ack_due ||
-		   (c->queued_since_ns != 0 &&
-			   s->now_ns - c->queued_since_ns >= s->conf->flush_us * 1000ull);
+		   s->now_ns >= o->due_ns;
 	while (due && channel_queued(c) > 0 && s->step->n_tx + 8 < STEP_TX) {
 		if (!open_message(s, peer, worker))
 			break;
@@ -551,12 +579,11 @@ uint64_t repl_next_ns(struct shard *s)
 			unsigned worker = (unsigned)__builtin_ctzll(ws);
 			struct channel *c = &s->peer[node].channel[worker];
 			uint64_t at = channel_next_ns(c);
-			uint64_t wait_ns =
-				s->peer[node].out[worker].urgent ? 0 : s->conf->flush_us * 1000ull;
+			const struct outgoing *o = &s->peer[node].out[worker];
+			uint64_t due_ns = o->urgent ? s->now_ns : o->due_ns;
 			// A full window opens with an acknowledgement, or with the time-out above.
-			if (c->queued_since_ns != 0 && !channel_full(c) &&
-				c->queued_since_ns + wait_ns < at)
-				at = c->queued_since_ns + wait_ns;
+			if (channel_queued(c) > 0 && !channel_full(c) && due_ns < at)
+				at = due_ns;
 			if (c->ack_owed && c->ack_since_ns + ACK_DELAY_NS < at)
 				at = c->ack_since_ns + ACK_DELAY_NS;
 			if (c->ack_owed && c->ack_now)

@@ -56,6 +56,8 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies);
 // not it stands among the holders here.
 void repl_hold(struct shard *s, uint32_t i, unsigned node);
 void repl_introduce(struct shard *s, uint32_t i, unsigned node);
+// Of record i a node lacks something that is here: it is sent the whole. What is under way to it is not that.
+void repl_owe(struct shard *s, uint32_t i, unsigned node);
 
 // ---- repair.c ----
 // Does this node look after the copies of record i?

@@ -328,14 +328,25 @@ static bool opened_after(const struct shard *s, const struct conn *c, const stru
 	       !half_closed(durability_of(w), w->dir[0].tcp_flags, w->dir[1].tcp_flags);
 }
 
+// In doubt, too: without TCP it is silence that ends a connection, and there has not been enough of that. Where it has
+// gone on elsewhere, it has so with the answer that has passed here.
+static bool cannot_have_ended(const struct shard *s, const struct conn *c)
+{
+	return c->dir[0].key.proto != IPPROTO_TCP &&
+	       repl_age_ms(s, conn_last_seen(c)) < conn_timeout_ms(s, c);
+}
+
 // Is this node the one whose word counts: does it handle the connection, and did so more lately than
 // whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
 static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
 	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
 
-	if (c->state != CONN_LIVE || !conn_masters(c, 0) || conn_uncertain(s, c, 0))
+	if (c->state != CONN_LIVE || !conn_masters(c, 0))
 		return false;
+	if (conn_uncertain(s, c, 0))
+		return cannot_have_ended(s, c) && opened_twice(s, c, w) &&
+		       has_first_answer(s, c, w);
 	if (follows_end(c, w))
 		return w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
 		       half_closed(conn_durability(c), c->dir[0].tcp.flags, c->dir[1].tcp.flags) &&
@@ -633,8 +644,8 @@ static bool merge(
 	// Nor does who names a former writer of the shared part: it has come to hold a copy since.
 	stale |= (w->parts & 1u << PART_SHARED) && w->version[PART_SHARED].writer != s->conf->id &&
 		 (int16_t)(r->part[PART_SHARED].epoch - w->version[PART_SHARED].epoch) > 0;
-	// The writer itself has told of its copy, as it is here now.
-	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from &&
+	// The writer itself has told of its copy, as it is here now. Not of one that lacks what passed here.
+	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from && more == 0 &&
 		!newer(&r->part[PART_SHARED], &w->version[PART_SHARED]))
 		holders_mark(r, HOLDER_KNOWN, 1ull << from);
 	bool tied, lost = has_lost(r, w, from, &tied);
@@ -656,10 +667,8 @@ static bool merge(
 	// Who takes over what is being closed has not heard of all that has passed here.
 	bool handed = mastered & ~c->flags & both;
 	if (stale || lost || (handed && (more | r->untold) != 0) ||
-		unlisted(s, i, w, from, wrote) != 0) {
-		repl_forget(r, from);
-		repl_queue(s, i, from);
-	}
+		unlisted(s, i, w, from, wrote) != 0)
+		repl_owe(s, i, from);
 	conn_rewheel(s, i);
 	return !lost;
 }

@@ -204,7 +204,7 @@ static void protect_if_short(struct shard *s, uint32_t i)
 	uint64_t others = repl_takers(s, i) & shard_responsive(s);
 	const struct conn_repl *r = store_repl(&s->store, i);
 
-	if ((unsigned)__builtin_popcountll(r->holders & others) < s->conf->backups)
+	if ((unsigned)__builtin_popcountll(r->holders & others) < s->conf->backups && !r->refused)
 		repl_protect(s, i);
 }
 

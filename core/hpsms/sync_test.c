@@ -237,7 +237,7 @@ static void time_out(bool forward)
 	rack_run_ms(x.r, 10);
 	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 0);
 	scene_silent(&x, false);
-	rack_run_ms(x.r, 220); // the longest time until a log is sent again
+	rack_run_ms(x.r, 350); // the longest time until a log is sent again
 	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 1);
 	scene_close(&x);
 }
