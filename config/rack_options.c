@@ -141,7 +141,8 @@ static const struct tripod_option rack_section_options[] = {
 		.type = TRIPOD_OPT_UINT,
 		.max = 100000,
 		.standard = "1000",
-		.help = "T: a change waits at most so long for others to share its message"},
+		.help = "T: a change waits at most so long for others to share its message; that "
+			"TCP ends, 5 times that"},
 	{.name = "batch_records",
 		.type = TRIPOD_OPT_UINT,
 		.min = 1,

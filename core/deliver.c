@@ -224,14 +224,16 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	bool master_stays = master_lives && !(s->draining & (1ull << master));
 	// Nor does the switch send a connection elsewhere by sending a fragment there.
 	bool passes = straggler || p->fragment == TRIPOD_FRAGMENT_FIRST;
-	if ((master_lives && passes) || (master_stays && (c->flags & CONN_PINNED))) {
+	bool pinned = master_stays && (c->flags & CONN_PINNED);
+	// Of a life that began a moment ago there may be no copy here yet, but one of the life before; nor is its packet
+	// a straggler of that one.
+	if (!pinned && p->tuple.proto == IPPROTO_TCP &&
+		tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) && asks(s, p))
+		return false;
+	if ((master_lives && passes) || pinned) {
 		forward_relay(s, p, master);
 		return false;
 	}
-	// Of a life that began a moment ago there may be no copy here yet, but one of the life before.
-	if (p->tuple.proto == IPPROTO_TCP && tcp_of_next(&c->dir[dir].tcp, &c->dir[!dir].tcp, p) &&
-		asks(s, p))
-		return false;
 	if (!(c->flags & CONN_PINNED) && !p->fragment)
 		predict_arrived(s, i, dir, master);
 	conn_take_over(s, i, dir);
@@ -298,7 +300,7 @@ static bool tells_nothing(const struct conn *c, unsigned dir, uint8_t flags, uin
 
 // The connection may have been taken over, have ended and been opened anew elsewhere, of which this node has not
 // heard: then the packet is not to pass as one of the life before. true: p waits for what others know.
-static bool asks_for_next(
+static bool asks_for_other(
 	struct shard *s, struct tripod_packet *p, const struct conn *c, unsigned dir)
 {
 	if (p->flags & TRIPOD_PKT_RELAYED)
@@ -307,11 +309,19 @@ static bool asks_for_next(
 	case TCP_LIFE_THIS:
 		return false;
 	case TCP_LIFE_DOUBT:
+	case TCP_LIFE_OTHER:
 		return wonders(s, p, &p->tuple);
 	case TCP_LIFE_NEXT:
 		return asks(s, p);
 	}
 	return false;
+}
+
+// It comes to its end, and this node sees both directions: whoever takes over learns as much from the packet for
+// which it does, and without one the copy is only kept for longer.
+static bool ends_here(const struct conn *c)
+{
+	return conn_tcp_at(c, TCP_CLOSING) && conn_masters(c, 0) && conn_masters(c, 1);
 }
 
 // A reset that has waited here, of a direction whose windows are not known, and of a life that has begun a
@@ -332,8 +342,9 @@ static bool track(
 	struct conn *c = store_conn(&s->store, i);
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
-	if (__builtin_expect((flags & TCP_DIR_FIN_SEEN) || (p->tcp_flags & TRIPOD_TCP_SYN), 0) &&
-		asks_for_next(s, p, c, dir))
+	bool special = (flags & TCP_DIR_FIN_SEEN) || c->dir[!dir].tcp.isn ||
+		       (p->tcp_flags & TRIPOD_TCP_SYN);
+	if (__builtin_expect(special, 0) && asks_for_other(s, p, c, dir))
 		return false;
 	if (resets_in_doubt(s, c, dir, p))
 		return true; // as it is, for the receiver to challenge (RFC 5961, 3.2)
@@ -344,7 +355,7 @@ static bool track(
 		if (conn_durability(c) != DURABILITY_SYNC && tells_nothing(c, dir, flags, wscale))
 			store_repl(&s->store, i)->untold |= (uint8_t)(1u << dir);
 		else
-			*changed |= 1u << dir | (conn_masters(c, !dir) && conn_tcp_at(c, TCP_CLOSING) ? REPL_LATE : 0);
+			*changed |= 1u << dir | (ends_here(c) ? REPL_LATE : 0);
 		return true;
 	case TCP_OUT_OF_WINDOW:
 		shard_drop(
@@ -394,7 +405,7 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	c->dir[dir].seen = s->now;
 	if (__builtin_expect(dir == 1 && !(c->flags & CONN_ANSWERED), 0)) {
 		conn_answered(s, i);
-		changed = (changed | 1u << dir) & ~REPL_LATE;
+		changed |= 1u << dir;
 	}
 	enum run_result result = run_chain(s, p, i, dir, 0, false);
 	if (__builtin_expect(changed != 0, 0) && c->state == CONN_LIVE) {

@@ -615,7 +615,7 @@ void session_greet(
 // ---- hpsms/repl.c ----
 // Beside parts: of holders and activity alone, for which no packet waits.
 #define REPL_QUIET (1u << PARTS)
-// ... of what whoever takes over learns from the packet for which it does: this may wait for other records.
+// ... of what nobody who takes over needs: this may wait for other records.
 #define REPL_LATE (2u << PARTS)
 void repl_changed(struct shard *s, uint32_t i, unsigned parts); // bit mask of enum conn_part
 void repl_queue(struct shard *s, uint32_t i, unsigned node);
@@ -803,6 +803,8 @@ bool pull_check(
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from);
+// A packet of key, of TCP, waits for an answer and acknowledges this number.
+bool pull_named(struct shard *s, const struct tripod_tuple *key, uint32_t *number);
 // true: what follows from it is decided when all have answered.
 bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
 // Record i is uncertain: its other holders are asked whether it lives. false: there are none. If none

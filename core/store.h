@@ -122,7 +122,7 @@ struct conn_repl {
 	// goes one epoch higher.
 	uint8_t former : 1;
 	uint8_t tells : 1; // of a tombstone: it is this node that sees to it that the holders know
-	// Those of its holders that live were made so when none did that had a copy, and have acknowledged
+	// Those of its holders that live were made so when none was heard that had a copy, and have acknowledged
 	// none yet: that they have it not says nothing.
 	uint8_t alone : 1;
 	// A node has refused it for its own sake since repair came by: so may any other, and none is tried

@@ -8,6 +8,8 @@
 #define WSCALE_GUESS_MAX 12 // keeps sums of windows far below 2^31
 // With one direction known, a jump of this many bytes means that we knew it wrongly.
 #define JUMP_MAX (1u << 26)
+#define ISN_REACH                                                                                  \
+	(1u << 18) // what a responder may send before a node hears that its SYN+ACK was acknowledged
 
 #define TCP_HEADER_SIZE 20
 #define OPTION_END 0
@@ -278,6 +280,7 @@ static void sync_learn(struct tcp_dir *from, struct tcp_dir *to, const struct se
 {
 	bool to_learned = to->flags & TCP_DIR_LEARNED;
 	from->end = g->end;
+	from->isn = (g->flags & TRIPOD_TCP_ACK) != 0;
 	from->max_win = larger(g->win, 1);
 	from->max_end = g->seq + 1 + (to_learned ? to->max_win : 0);
 	from->acked_low = (uint16_t)(g->seq + 1);
@@ -304,6 +307,7 @@ static enum tcp_verdict sync(
 		// Answered already (or a SYN cookie that has changed): which of the two numbers the
 		// other side will take, only later packets tell.
 		from->flags &= (uint8_t)~TCP_DIR_LEARNED;
+		from->isn = 0;
 	}
 
 	if (acks) {
@@ -318,7 +322,7 @@ static enum tcp_verdict sync(
 	if (shift >= 0) {
 		// Only ever grows: when SYNs differ, the larger window is the liberal one.
 		from->flags |= TCP_DIR_WSCALE;
-		from->wscale = (uint8_t)larger(from->wscale, (uint32_t)shift);
+		from->wscale = larger(from->wscale, (uint32_t)shift) & 15;
 	}
 	return TCP_OK;
 }
@@ -350,7 +354,10 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 		// An unanswered initiator may also reset what it does not know: let it pass. Nor does it
 		// mean this connection when it resets the one before, of nearly the same numbers.
 		uint32_t off = from->flags & TCP_DIR_ACK ? UINT16_MAX : 0;
-		return inside(g->seq, from->end - off, from->end + off) ? reset_now(from) : TCP_OK;
+		if (inside(g->seq, from->end - off, from->end + off))
+			return reset_now(from);
+		// What resets the acknowledgement of another SYN+ACK has the number that the initiator waits for.
+		return from->isn ? TCP_OUT_OF_WINDOW : TCP_OK;
 	}
 
 	uint32_t low = from->end - reach(to->max_win);
@@ -373,6 +380,7 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 		return TCP_OUT_OF_WINDOW;
 
 	learn(from, to, g);
+	from->isn = to->isn = 0;
 	from->flags |= TCP_DIR_ACK;
 	// Nothing follows a FIN: one that ends before other data is no FIN.
 	if ((g->flags & TRIPOD_TCP_FIN) && !before(g->end, from->end))
@@ -524,6 +532,26 @@ static bool doubtful(const struct tcp_dir *from, const struct tcp_dir *to, bool 
 	return false;
 }
 
+bool tcp_is_after_isn(uint32_t number, uint32_t isn)
+{
+	return inside(number, isn - UINT16_MAX, isn + ISN_REACH); // data may have come with the SYN
+}
+
+static bool is_other(const struct tcp_dir *to, const struct segment *g)
+{
+	return to->isn && kind_of(g->flags) == KIND_SEGMENT && !tcp_is_after_isn(g->ack, to->end);
+}
+
+bool tcp_acknowledges(const struct tripod_packet *p, uint32_t *number)
+{
+	struct segment g;
+
+	if (!segment_read(p, &g) || tcp_flags_bogus(g.flags) || kind_of(g.flags) != KIND_SEGMENT)
+		return false;
+	*number = g.ack;
+	return true;
+}
+
 enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p)
 {
@@ -533,6 +561,8 @@ enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, boo
 		return TCP_LIFE_THIS;
 	if (kind_of(g.flags) == KIND_SYN)
 		return doubtful(from, to, from_initiator, &g) ? TCP_LIFE_DOUBT : TCP_LIFE_THIS;
+	if (is_other(to, &g))
+		return TCP_LIFE_OTHER;
 	bool behind = (from->flags & TCP_DIR_FIN_SEEN) && !(g.flags & TRIPOD_TCP_SYN) &&
 		      after(g.end, from->end);
 	return behind ? TCP_LIFE_NEXT : TCP_LIFE_THIS;
@@ -547,6 +577,8 @@ bool tcp_of_next(
 		return !(p->tcp_flags & TRIPOD_TCP_ACK);
 	if (!segment_read(p, &g))
 		return false;
+	if (is_other(to, &g))
+		return true;
 	if (from->flags & TCP_DIR_FIN_SEEN)
 		return !up_to_fin(from, to, &g);
 	return (from->flags & TCP_DIR_FIN) || tcp_state(from, to) == TCP_CLOSED;

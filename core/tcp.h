@@ -29,7 +29,10 @@ struct tcp_dir {
 	uint32_t max_end;
 	uint32_t max_win; // soft: largest window that it has offered, scaled, bytes; at least 1
 	uint8_t flags; // enum tcp_dir_flag
-	uint8_t wscale; // durable: shift of the windows that it offers, 0..14
+	uint8_t wscale : 4; // durable: shift of the windows that it offers, 0..14
+	// soft, but told while it matters: end is the number behind its SYN+ACK, whether windows are known or not, and no
+	// acknowledgement of that has been seen here
+	uint8_t isn : 1;
 	// soft: low bits of what the other side has acknowledged (RFC 5961, 3.2)
 	uint16_t acked_low;
 };
@@ -79,11 +82,18 @@ enum tcp_life {
 	// know that this life has ended. If none does, it passes, for the receiver to challenge (RFC 5961, 4)
 	TCP_LIFE_DOUBT,
 	TCP_LIFE_NEXT, // it comes behind the FIN of its direction
+	TCP_LIFE_OTHER, // it acknowledges another SYN+ACK than this life's: two nodes have opened the connection
 };
 
 // That of p, sent by direction `from`, as far as this node has seen the connection.
 enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p);
+
+// What p, of TCP, acknowledges. false: nothing, or it is a SYN or a reset.
+bool tcp_acknowledges(const struct tripod_packet *p, uint32_t *number);
+
+// Is this a number that acknowledges the SYN+ACK that ends before isn, perhaps with what was sent first?
+bool tcp_is_after_isn(uint32_t number, uint32_t isn);
 
 // true: no TCP stack sends these flags together (SYN+FIN, SYN+RST, none, FIN without ACK).
 bool tcp_flags_bogus(uint8_t tcp_flags);

@@ -478,9 +478,72 @@ static void tcp_track__window_scaling(void **state)
 	wscale(&f, 0);
 	send(&f, RES, S | A, 5000, 1001, 100, 0);
 	assert_true(f.dir[RES].flags & TCP_DIR_WSCALE);
-	f.dir[INI].wscale = 200;
+	f.dir[INI].wscale = 15;
 	assert_int_equal(send(&f, INI, A, 1001, 5001, 2, 0), TCP_OK_CHANGED);
 	assert_int_equal(f.dir[INI].max_win, 2 << 14);
+}
+
+// Two nodes have opened a connection, and the initiator has taken the other's SYN+ACK.
+static void tcp_life__of_the_other_opening(void **state)
+{
+	const uint32_t isn = ISN_R + 1, other = isn + 0x40000000;
+	struct fixture f = {0};
+	uint32_t number;
+
+	send(&f, INI, S, ISN_I, 0, WIN, 0);
+	struct tripod_packet p = packet(&f, A, ISN_I + 1, other, WIN, 0);
+	assert_int_equal(tcp_life(&f.dir[INI], &f.dir[RES], true, &p), TCP_LIFE_THIS);
+	assert_false(tcp_of_next(&f.dir[INI], &f.dir[RES], &p)); // nothing is known of an answer
+	send(&f, RES, S | A, ISN_R, ISN_I + 1, WIN, 0);
+	assert_true(f.dir[RES].isn);
+	static const struct {
+		uint8_t flags;
+		uint32_t ack;
+		enum tcp_life life;
+	} cases[] = {{A, isn, TCP_LIFE_THIS}, {A | F, isn + 1000, TCP_LIFE_THIS},
+		{A, other, TCP_LIFE_OTHER}, {A | F, other, TCP_LIFE_OTHER},
+		{A | R, other, TCP_LIFE_THIS}, {A, isn - 0x20000, TCP_LIFE_OTHER},
+		{A, isn + 0x80000, TCP_LIFE_OTHER}};
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		p = packet(&f, cases[i].flags, ISN_I + 1, cases[i].ack, WIN, 0);
+		bool is_other = cases[i].life == TCP_LIFE_OTHER;
+		assert_int_equal(tcp_life(&f.dir[INI], &f.dir[RES], true, &p), cases[i].life);
+		assert_int_equal(tcp_of_next(&f.dir[INI], &f.dir[RES], &p), is_other);
+		assert_int_equal(tcp_acknowledges(&p, &number), !(cases[i].flags & R));
+		assert_true((cases[i].flags & R) || number == cases[i].ack);
+	}
+	// What acknowledges it, or shows that it was acknowledged, settles it.
+	for (unsigned who = 0; who < 2; who++) {
+		struct fixture g = f;
+		if (who == INI)
+			send(&g, INI, A, ISN_I + 1, isn, WIN, 0);
+		else
+			send(&g, RES, A, isn, ISN_I + 1, WIN, 10);
+		assert_false(g.dir[RES].isn);
+	}
+	// Of two SYN+ACKs, either may be taken.
+	send(&f, RES, S | A, ISN_R + 0x100000, ISN_I + 1, WIN, 0);
+	assert_false(f.dir[RES].isn);
+}
+
+// The responder resets what acknowledges another's SYN+ACK, with the number that the initiator waits for.
+static void tcp_track__reset_of_the_other_opening(void **state)
+{
+	const uint32_t isn = ISN_R + 1, other = isn + 0x40000000;
+
+	for (unsigned heard = 0; heard < 2; heard++) {
+		struct fixture f = {0};
+		send(&f, INI, S, ISN_I, 0, WIN, 0);
+		f.dir[INI].flags &= (uint8_t)~TCP_DIR_LEARNED; // its packets go elsewhere
+		send(&f, RES, S | A, ISN_R, ISN_I + 1, WIN, 0);
+		if (heard)
+			send(&f, RES, A, isn, ISN_I + 1, WIN, 10);
+		assert_int_equal(
+			send(&f, RES, R, other, 0, 0, 0), heard ? TCP_OK : TCP_OUT_OF_WINDOW);
+		assert_int_equal(state_of(&f), TCP_SYN_RECEIVED);
+		assert_int_equal(send(&f, RES, R, isn, 0, 0, 0), TCP_OK_CHANGED);
+		assert_int_equal(state_of(&f), TCP_CLOSED);
+	}
 }
 
 static void tcp_track__option_parsing(void **state)
@@ -735,6 +798,8 @@ int main(void)
 		cmocka_unit_test(tcp_track__out_of_window),
 		cmocka_unit_test(tcp_track__zero_window),
 		cmocka_unit_test(tcp_track__window_scaling),
+		cmocka_unit_test(tcp_life__of_the_other_opening),
+		cmocka_unit_test(tcp_track__reset_of_the_other_opening),
 		cmocka_unit_test(tcp_track__option_parsing),
 		cmocka_unit_test(tcp_track__wrap_around),
 		cmocka_unit_test(tcp_track__takeover),

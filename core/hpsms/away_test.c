@@ -198,6 +198,36 @@ static void away__who_is_given_a_copy_denies_nothing(void **state)
 	rack_free(r);
 }
 
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && f->data[45] == WIRE_LOG;
+}
+
+// The same when it was given one before this node was away, and has not got it yet.
+static void away__who_has_not_got_its_copy_denies_nothing(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 1});
+	struct flow f[FLOWS];
+
+	rack_kill(r, 2);
+	rack_run_ms(r, 500);
+	assert_int_equal(flows_open(r, f, 0, FLOWS, SERVER), FLOWS);
+	rack_kill(r, 0);
+	rack_tap(r, lose_logs, NULL);
+	rack_start(r, 2);
+	rack_run_ms(r, 1000);
+	rack_freeze(r, 1);
+	rack_run_ms(r, FORGOTTEN_MS);
+	rack_thaw(r, 1);
+	rack_run_ms(r, 20);
+	rack_tap(r, NULL, NULL);
+	rack_run_ms(r, 1500);
+	assert_int_equal(rack_counter(r, 1, C_copies_forsaken), 0);
+	assert_int_equal(alive(r, 1, f, FLOWS), FLOWS);
+	assert_int_equal(alive(r, 2, f, FLOWS), FLOWS);
+	rack_free(r);
+}
+
 // Who asks and has none must not be given what may have ended. A late packet of such a connection comes
 // to a node that has forgotten it, and to the one that was away.
 static void away__late_packets_revive_nothing(void **state)
@@ -373,6 +403,7 @@ int main(void)
 		cmocka_unit_test(away__what_lives_is_kept),
 		cmocka_unit_test(away__the_last_copy_is_kept),
 		cmocka_unit_test(away__who_is_given_a_copy_denies_nothing),
+		cmocka_unit_test(away__who_has_not_got_its_copy_denies_nothing),
 		cmocka_unit_test(away__late_packets_revive_nothing),
 		cmocka_unit_test(away__the_only_record_is_kept),
 		cmocka_unit_test(away__an_old_clock_ends_nothing),

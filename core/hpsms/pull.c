@@ -172,6 +172,9 @@ static void join(struct shard *s, uint32_t i, struct tripod_packet *p, enum plac
 		shard_drop(s, p, C_drop_wait_full);
 		return;
 	}
+	if (!pull->named && p->tuple.proto == IPPROTO_TCP &&
+		tripod_tuple_equal(&p->tuple, &pull->key))
+		pull->named = tcp_acknowledges(p, &pull->number);
 	pull->n_waiting++;
 	if (pull->first == 0)
 		pull->first = w;
@@ -407,19 +410,30 @@ static void give_up(struct shard *s, uint32_t i)
 	release(s, i);
 }
 
+// What waits acknowledges another SYN+ACK than that of the connection that has come.
+static bool is_other_opening(const struct pull *p, const struct conn *c)
+{
+	const struct tcp_dir *answers = &c->dir[1].tcp;
+
+	return p->named && answers->isn && !tcp_is_after_isn(p->number, answers->end);
+}
+
 // An answer tells of a connection that has come to its end: its ports may have been opened anew, by a node
-// of which nobody has told. Those that were not asked are. false: there are none.
-static bool ask_for_next(struct shard *s, uint32_t i)
+// of which nobody has told. Or two nodes have opened it, and this is the one that the initiator has not taken. Those
+// that have not been asked are, and those that have not answered. false: there are none.
+static bool ask_for_other(struct shard *s, uint32_t i)
 {
 	struct pull *p = &s->pulls[i];
 	struct store_hit hit = store_find(&s->store, &p->key, p->hash);
-	uint64_t others = s->live & ~shard_self(s) & ~p->tried;
+	const struct conn *c = store_conn(&s->store, hit.index);
+	uint64_t others = (s->live & ~shard_self(s) & ~p->tried) | (p->awaited & s->live);
 
-	if (p->checks || hit.what != STORE_CONN || others == 0 ||
-		!conn_tcp_at(store_conn(&s->store, hit.index), TCP_CLOSING))
+	if (p->checks || p->widened || hit.what != STORE_CONN || others == 0 ||
+		(!conn_tcp_at(c, TCP_CLOSING) && !is_other_opening(p, c)))
 		return false;
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
+	p->widened = true;
 	p->found_ns = s->now_ns;
 	ask_nodes(s, i, others);
 	return true;
@@ -429,7 +443,7 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 {
 	struct pull *p = &s->pulls[i];
 
-	if (found && ask_for_next(s, i))
+	if (found && ask_for_other(s, i))
 		return;
 	if (p->checks)
 		checked(s, p, found);
@@ -495,10 +509,22 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 			s->next_tick_ns = s->now_ns + FOUND_NS;
 	}
 	s->pulls[i].found = true;
+	s->pulls[i].awaited &= ~(1ull << from);
 	if (final || s->pulls[i].state == PULL_ROUND)
 		resolve(s, i, true);
 	else
 		answered(s, i, from);
+}
+
+bool pull_named(struct shard *s, const struct tripod_tuple *key, uint32_t *number)
+{
+	uint64_t hash = store_hash(&s->store, key);
+	uint32_t i = s->pulls_asking == 0 ? 0 : find(s, key, hash);
+
+	if (i == 0 || s->pulls[i].state == PULL_FAILED || !s->pulls[i].named)
+		return false;
+	*number = s->pulls[i].number;
+	return true;
 }
 
 bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from)

@@ -33,7 +33,12 @@ struct pull {
 	bool checks; // the connection is known, and to be made sure of: everybody is asked
 	bool sure; // ... and that has been done: PULL_FAILED, which ends it, means no more then
 	uint64_t life; // PULL_FAILED: what was here then
+	bool widened; // what was found was not it: all others have been asked, too
 	bool rounds; // when all asked have it not, a round may tell of others
+	// What a packet that waits acknowledges: a connection may have been opened twice, and this is how the initiator
+	// says which of the two it has taken.
+	bool named;
+	uint32_t number;
 	uint32_t next_ask; // in that list
 	uint32_t round, next_round; // PULL_ROUND: which; and the next in their list
 	uint32_t fp;

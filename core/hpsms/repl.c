@@ -178,8 +178,7 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 		bool mine = r->part[PART_SHARED].writer == s->conf->id;
 		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
 		if (more != 0) {
-			r->alone |= conn_forgettable(s, c) &&
-				    (r->holders & s->live & ~repl_self(s)) == 0;
+			r->alone |= (r->holders & shard_responsive(s) & ~repl_self(s)) == 0;
 			conn_hold(s, r, more);
 			c->flags |= CONN_REPLICATED;
 			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
@@ -226,6 +225,11 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 			!(c->dir[!d].tcp.flags & TCP_DIR_FIN_ACKED)) {
 			w->dir[d].tcp_flags |= TCP_DIR_FIN_SEEN;
 			w->dir[d].fin = c->dir[d].tcp.end;
+		}
+		// For who sees which SYN+ACK the initiator takes: another node may have opened it, too.
+		if (c->dir[d].tcp.isn && !(c->dir[!d].tcp.flags & TCP_DIR_ACK)) {
+			w->dir[d].tcp_flags |= WIRE_DIR_ISN;
+			w->dir[d].isn = c->dir[d].tcp.end;
 		}
 		w->dir[d].age_ms = repl_age_ms(s, c->dir[d].seen);
 	}

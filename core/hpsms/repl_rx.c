@@ -41,6 +41,16 @@ static void learn_fin(struct tcp_dir *t, const struct wire_record *w, unsigned d
 	t->end = w->dir[d].fin;
 }
 
+// Where its SYN+ACK ends: so one that watches the other direction knows whether it is this life's that the initiator
+// has taken.
+static void learn_isn(struct tcp_dir *t, const struct wire_record *w, unsigned d)
+{
+	if (!(w->dir[d].tcp_flags & WIRE_DIR_ISN) || (t->flags & TCP_DIR_LEARNED))
+		return;
+	t->isn = 1;
+	t->end = w->dir[d].isn;
+}
+
 static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -49,9 +59,10 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 
 	// Flags only ever grow, so they are merged whoever claims the direction.
 	c->dir[d].tcp.flags |= w->dir[d].tcp_flags & TCP_DIR_DURABLE;
+	learn_isn(&c->dir[d].tcp, w, d);
 	learn_fin(&c->dir[d].tcp, w, d);
 	if (w->dir[d].tcp_flags & TCP_DIR_SYN)
-		c->dir[d].tcp.wscale = w->dir[d].wscale;
+		c->dir[d].tcp.wscale = w->dir[d].wscale & 15;
 	if ((int32_t)(seen - c->dir[d].seen) > 0)
 		c->dir[d].seen = seen;
 	if (!newer(&w->version[d], &r->part[d]))
@@ -217,8 +228,9 @@ static uint32_t install(
 	}
 	for (unsigned d = 0; d < 2; d++) {
 		c->dir[d].tcp.flags = w->dir[d].tcp_flags & TCP_DIR_DURABLE;
+		learn_isn(&c->dir[d].tcp, w, d);
 		learn_fin(&c->dir[d].tcp, w, d);
-		c->dir[d].tcp.wscale = w->dir[d].wscale;
+		c->dir[d].tcp.wscale = w->dir[d].wscale & 15;
 		c->dir[d].seen = seen_of(s, w->dir[d].age_ms);
 	}
 	r->former = of_former_life(s, &w->version[PART_SHARED]);
@@ -309,6 +321,24 @@ static bool gives_way(const struct shard *s, const struct conn *c, const struct 
 	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;
 }
 
+// Two nodes have opened it, and a packet of the initiator waits here: it says which of the two SYN+ACKs it has taken.
+enum taken { TAKEN_UNKNOWN, TAKEN_HERE, TAKEN_THERE };
+
+static enum taken taken(struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	const struct tcp_dir *answers = &c->dir[1].tcp;
+	uint32_t number;
+
+	if (s->pulls_asking == 0 || !pull_named(s, &c->dir[0].key, &number))
+		return TAKEN_UNKNOWN;
+	if (answers->isn && c->state == CONN_LIVE && tcp_is_after_isn(number, answers->end))
+		return TAKEN_HERE;
+	return w->op == WIRE_PUT && (w->dir[1].tcp_flags & WIRE_DIR_ISN) &&
+			       tcp_is_after_isn(number, w->dir[1].isn)
+		       ? TAKEN_THERE
+		       : TAKEN_UNKNOWN;
+}
+
 // One side has ended, and the other goes on. Of sync, nothing passes before all holders know it: the initiator has
 // not seen the other end, and has opened nothing since its last packet.
 static bool half_closed(enum durability level, unsigned initiator, unsigned responder)
@@ -326,6 +356,18 @@ static bool opened_after(const struct shard *s, const struct conn *c, const stru
 	return is_opening(c) && repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
 	       ((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends) &&
 	       !half_closed(durability_of(w), w->dir[0].tcp_flags, w->dir[1].tcp_flags);
+}
+
+// The initiator has acknowledged what was let through here, a moment ago and of what began a moment ago: the SYN of
+// the other opening is not the next life's, if it is not later than that by more than news take.
+static bool has_taken(const struct shard *s, const struct conn *c, const struct wire_record *w)
+{
+	uint64_t began = incarnation_life(c->incarnation) + (OPENING_MS * MS >> LIVES_SHIFT);
+
+	return c->dir[0].key.proto == IPPROTO_TCP && !c->dir[1].tcp.isn &&
+	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_ESTABLISHED && w->op == WIRE_PUT &&
+	       tcp_state_of(w) == TCP_SYN_RECEIVED && conn_lives(s) < began &&
+	       repl_age_ms(s, c->dir[0].seen) <= w->dir[0].age_ms + NEWS_MS;
 }
 
 // In doubt, too: without TCP it is silence that ends a connection, and there has not been enough of that. Where it has
@@ -353,7 +395,7 @@ static bool handles_better(const struct shard *s, const struct conn *c, const st
 		       age_ms <= w->dir[0].age_ms;
 	if (opened_twice(s, c, w))
 		return has_first_answer(s, c, w);
-	return age_ms < w->dir[0].age_ms || opened_after(s, c, w);
+	return age_ms < w->dir[0].age_ms || opened_after(s, c, w) || has_taken(s, c, w);
 }
 
 // Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
@@ -462,14 +504,31 @@ static bool refuse(
 	return false;
 }
 
+// Record i has taken the place of another life, of which these nodes have copies: they, and whoever writes this one, are
+// told.
+static void supersede(struct shard *s, uint32_t i, uint64_t other, uint64_t holders)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	bool higher = holders != 0 && other > store_conn(&s->store, i)->incarnation;
+
+	if (higher)
+		conn_raise(s, i, other);
+	if (!higher && (holders & ~r->holders) == 0)
+		return;
+	conn_hold(s, store_repl(&s->store, i), holders | 1ull << r->part[PART_SHARED].writer);
+	repl_changed(s, i, 1u << PART_SHARED);
+}
+
 // Another life of the same key. true: what w says is kept here.
 static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_record *w,
 	const struct source *from, bool final)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
+	const enum taken which = taken(s, c, w);
+	const uint64_t other = c->incarnation;
 
-	if (w->incarnation < c->incarnation && !gives_way(s, c, w)) {
+	if (w->incarnation < other && which != TAKEN_THERE && !gives_way(s, c, w)) {
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
 		repl_hold(s, i, from->node);
@@ -477,7 +536,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		repl_queue(s, i, from->node);
 		return w->op == WIRE_BURY;
 	}
-	if (w->op == WIRE_BURY && handles_still(s, c)) {
+	if (w->op == WIRE_BURY && (which == TAKEN_HERE || handles_still(s, c))) {
 		// An end of another life, which this one began without knowing of: it goes on, above both.
 		count(s, C_epoch_conflicts);
 		conn_raise(s, i, w->incarnation);
@@ -493,7 +552,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		count(s, C_tombstones);
 		return true;
 	}
-	if (handles_better(s, c, w)) {
+	if (which == TAKEN_HERE || (which == TAKEN_UNKNOWN && handles_better(s, c, w))) {
 		// Packets arrive here, so this life goes on, above both.
 		count(s, C_epoch_conflicts);
 		conn_raise(s, i, w->incarnation);
@@ -516,12 +575,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	i = install(s, w, from->node, final, &alone);
 	if (i == STORE_NONE)
 		return refuse(s, w, from, alone);
-	// Others have copies of the life before: they, and whoever writes this one, are told.
-	r = store_repl(&s->store, i);
-	if (before & ~r->holders) {
-		conn_hold(s, r, before | 1ull << r->part[PART_SHARED].writer);
-		repl_changed(s, i, 1u << PART_SHARED);
-	}
+	supersede(s, i, other, before);
 	return true;
 }
 

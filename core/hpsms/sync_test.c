@@ -219,25 +219,25 @@ static void time_out(bool forward)
 	struct rack_arrival a[64];
 	struct scene x;
 
-	scene_open(&x, (struct rack_conf){.sync_forward = forward, .sync_timeout_ms = 300});
+	scene_open(&x, (struct rack_conf){.sync_forward = forward, .sync_timeout_ms = 400});
 	scene_silent(&x, true);
 	uint64_t sent_ns = rack_now_ns(x.r);
 	flow_from_client(x.r, &x.f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 0);
-	rack_run_ms(x.r, 295);
+	rack_run_ms(x.r, 395);
 	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 0);
 	rack_run_ms(x.r, 30);
 	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, a), forward ? 1 : 0);
 	assert_int_equal(rack_counter(x.r, -1, C_sync_timeouts), 1);
 	assert_int_equal(rack_counter(x.r, -1, C_drop_sync_timeout), forward ? 0 : 1);
 	if (forward)
-		assert_true(a[0].at_ns - sent_ns >= 300 * MS);
+		assert_true(a[0].at_ns - sent_ns >= 400 * MS);
 	// What comes next waits again: nothing is acknowledged yet.
 	x.f.seq--;
 	flow_from_client(x.r, &x.f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 0);
 	rack_run_ms(x.r, 10);
 	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 0);
 	scene_silent(&x, false);
-	rack_run_ms(x.r, 350); // the longest time until a log is sent again
+	rack_run_ms(x.r, 380); // the longest time until a log is sent again
 	assert_int_equal(arrived(x.r, TRIPOD_OUTGOING, NULL), 1);
 	scene_close(&x);
 }

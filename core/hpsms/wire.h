@@ -15,7 +15,7 @@
 #include "core/hpsms/kind.h"
 #include "core/store.h"
 
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_MESSAGE_MAX 1440 // bytes of a message: with IPv4 and UDP headers below an MTU of 1500
 #define WIRE_TAG_SIZE 16 // bytes, behind the items
 #define WIRE_BODY_MAX (WIRE_MESSAGE_MAX - WIRE_TAG_SIZE) // bytes of header and items
@@ -129,6 +129,9 @@ enum wire_op {
 #define WIRE_RECORD_SYNC 32
 #define WIRE_RECORD_NONE 64
 
+// In the place of a flag that does not travel: isn is told. With TCP_DIR_SYN and TCP_DIR_ACK only.
+#define WIRE_DIR_ISN TCP_DIR_LEARNED
+
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
 struct wire_record {
 	uint8_t op; // enum wire_op
@@ -140,10 +143,11 @@ struct wire_record {
 	uint64_t incarnation;
 	struct conn_version version[PARTS]; // of the parts present; handed is not sent
 	struct {
-		// Durable bits of struct tcp_dir, and TCP_DIR_FIN_SEEN if fin is told; wscale
-		// with its flag.
+		// Durable bits of struct tcp_dir, and TCP_DIR_FIN_SEEN if fin is told, WIRE_DIR_ISN if isn is;
+		// wscale with its flag.
 		uint8_t tcp_flags, wscale;
 		uint32_t fin; // number behind its FIN
+		uint32_t isn; // ... behind its SYN+ACK
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED

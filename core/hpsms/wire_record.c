@@ -36,6 +36,7 @@
 #define PUT_SRC 0x40
 #define PUT_DST 0x80
 
+#define SYN_ACK (TCP_DIR_SYN | TCP_DIR_ACK)
 #define ALL_PARTS ((1u << PARTS) - 1)
 #define DIRECTIONS 3u
 #define ANSWER_FLAGS (WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL)
@@ -163,10 +164,12 @@ static bool parts_valid(const struct wire_record *r)
 	for (unsigned d = 0; d < 2; d++) {
 		uint8_t flags = r->dir[d].tcp_flags;
 		bool has_wscale = flags & TCP_DIR_WSCALE, has_fin = flags & TCP_DIR_FIN_SEEN;
-		if ((r->parts & 1 << d) &&
-			((flags & TCP_DIR_LEARNED) || (has_fin && !(flags & TCP_DIR_FIN)) ||
-				(!has_fin && r->dir[d].fin != 0) ||
-				r->dir[d].wscale > (has_wscale ? 14 : 0)))
+		bool has_isn = flags & WIRE_DIR_ISN;
+		if ((r->parts & 1 << d) && ((has_isn && (flags & SYN_ACK) != SYN_ACK) ||
+						   (has_fin && !(flags & TCP_DIR_FIN)) ||
+						   (!has_isn && r->dir[d].isn != 0) ||
+						   (!has_fin && r->dir[d].fin != 0) ||
+						   r->dir[d].wscale > (has_wscale ? 14 : 0)))
 			return false;
 	}
 	return true;
@@ -237,6 +240,8 @@ static uint8_t *put_dir(uint8_t *b, const struct wire_record *r, unsigned d, boo
 		*b++ = r->dir[d].wscale;
 	if (r->dir[d].tcp_flags & TCP_DIR_FIN_SEEN)
 		b = wire_put32(b, r->dir[d].fin);
+	if (r->dir[d].tcp_flags & WIRE_DIR_ISN)
+		b = wire_put32(b, r->dir[d].isn);
 	return wire_put_number(b, r->dir[d].age_ms);
 }
 
@@ -258,6 +263,12 @@ static const uint8_t *get_dir(
 		if (end - b < 4)
 			return NULL;
 		r->dir[d].fin = wire_get32(b);
+		b += 4;
+	}
+	if (r->dir[d].tcp_flags & WIRE_DIR_ISN) {
+		if (end - b < 4)
+			return NULL;
+		r->dir[d].isn = wire_get32(b);
 		b += 4;
 	}
 	b = wire_get_number(b, end, UINT32_MAX, &age_ms);

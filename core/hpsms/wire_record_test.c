@@ -34,6 +34,7 @@ static void assert_record_equal(const struct wire_record *a, const struct wire_r
 		assert_int_equal(x.dir[d].tcp_flags, y.dir[d].tcp_flags);
 		assert_int_equal(x.dir[d].wscale, y.dir[d].wscale);
 		assert_int_equal(x.dir[d].fin, y.dir[d].fin);
+		assert_int_equal(x.dir[d].isn, y.dir[d].isn);
 		assert_int_equal(x.dir[d].age_ms, y.dir[d].age_ms);
 	}
 	assert_memory_equal(&x.reversed, &y.reversed, sizeof(x.reversed));
@@ -162,15 +163,15 @@ static void record__largest(void **state)
 		w.version[p] = (struct conn_version){
 			.writer = (uint8_t)(61 + p), .epoch = 0xffff, .version = UINT32_MAX};
 	for (unsigned d = 0; d < 2; d++) {
-		w.dir[d].tcp_flags = TCP_DIR_DURABLE | TCP_DIR_FIN_SEEN;
-		w.dir[d].fin = UINT32_MAX;
+		w.dir[d].tcp_flags = TCP_DIR_DURABLE | TCP_DIR_FIN_SEEN | WIRE_DIR_ISN;
+		w.dir[d].fin = w.dir[d].isn = UINT32_MAX;
 		w.dir[d].age_ms = UINT32_MAX;
 	}
 	for (unsigned i = 0; i < WIRE_NF_MAX; i++)
 		wire_random_nf[i] = (uint8_t)(1 + i % 255); // no piece of the tuples, no zeros
 	int n = wire_put_record(b, WIRE_BODY_MAX - WIRE_HEADER_SIZE, &w, &chain);
-	assert_int_equal(
-		n, 1 + 1 + 40 + 10 + 2 * (1 + 3 + 5 + 2 + 4 + 5) + 9 + 36 + 8 + 9 + 2 + 1024 + 16);
+	assert_int_equal(n,
+		1 + 1 + 40 + 10 + 2 * (1 + 3 + 5 + 2 + 4 + 4 + 5) + 9 + 36 + 8 + 9 + 2 + 1024 + 16);
 	struct wire_log log = {0};
 	struct wire_record got;
 	assert_int_equal(wire_get_record(b, (size_t)n, &got, &log), n);
@@ -212,7 +213,11 @@ static void record__encoder_refuses(void **state)
 	REFUSED(good, w.key.src.b[0] = 0x20);
 	REFUSED(good, w.version[PART_DIR1].writer = 64);
 	REFUSED(good, w.version[PART_SHARED].writer = 64);
-	REFUSED(good, w.dir[0].tcp_flags = TCP_DIR_LEARNED);
+	REFUSED(good, w.dir[0].tcp_flags = WIRE_DIR_ISN; w.dir[0].wscale = 0; w.dir[0].fin = 0);
+	REFUSED(good, w.dir[0].tcp_flags = WIRE_DIR_ISN | TCP_DIR_SYN; w.dir[0].wscale = 0;
+		w.dir[0].fin = 0);
+	REFUSED(good, w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK; w.dir[1].wscale = 0;
+		w.dir[1].fin = 0; w.dir[1].isn = 1);
 	REFUSED(good, w.dir[1].tcp_flags = TCP_DIR_WSCALE; w.dir[1].wscale = 15);
 	REFUSED(good, w.dir[1].tcp_flags = 0; w.dir[1].wscale = 1);
 	REFUSED(good, w.dir[1].tcp_flags = TCP_DIR_FIN_SEEN; w.dir[1].wscale = 0);

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Connections that two nodes have opened, neither knowing of the other: which of the two lives goes on.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "core/testing/flows.h"
+#include "core/testing/forge.h"
+
+#define FIN 5000000u // where a former life ends
+#define NEXT (1u << 24) // so far apart are the numbers of two SYN+ACKs
+
+static struct rack *rack_of(struct rack_conf c)
+{
+	c.nodes = c.nodes ? c.nodes : 3;
+	c.workers = 1;
+	c.backups = c.backups ? c.backups : 1;
+	c.seed = c.seed ? c.seed : 7;
+	struct rack *r = rack_new(&c);
+	rack_run_ms(r, 300);
+	return r;
+}
+
+// Connection n of forge.h as a flow, whose packets come to node 0.
+static struct flow flow_at_0(struct rack *r, unsigned n)
+{
+	struct flow f = flow_of(n, "10.1.0.101");
+
+	f.port = 1000;
+	f.key = forge_key(n);
+	for (unsigned i = 1; i < 3; i++)
+		rack_port(r, i, false);
+	rack_run_ms(r, 20);
+	return f;
+}
+
+// A record of connection n whose initiator has sent its last byte.
+static struct wire_record closing(struct rack *r, unsigned n)
+{
+	struct wire_record w = forge_record(r, n, 1, 3);
+	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
+
+	w.dir[0].tcp_flags = open | TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
+	w.dir[0].fin = FIN;
+	w.dir[1].tcp_flags = open;
+	return w;
+}
+
+static bool logs_lost;
+
+static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	return logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
+}
+
+static void only(struct rack *r, unsigned node)
+{
+	for (unsigned i = 0; i < 3; i++)
+		rack_port(r, i, i == node);
+}
+
+// Two nodes have opened one connection. The initiator takes the first answer that comes.
+static void opening__opened_twice(void **state)
+{
+	enum { LATER, UNANSWERED, FIRST, NEAR, NOT_HERE, NEXT_LIFE, GIVEN_UP, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, answer = TCP_DIR_SYN | TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		if (how != NOT_HERE)
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, how == GIVEN_UP ? 1100 : 5);
+		if (how == NEXT_LIFE) {
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+			rack_run_ms(r, 5);
+		}
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.dir[0].tcp_flags = syn;
+		w.dir[1].tcp_flags = answer;
+		if (how == UNANSWERED || how == NEXT_LIFE || how == GIVEN_UP) {
+			w.flags = 0;
+			w.dir[1].tcp_flags = 0;
+			w.dir[1].age_ms = how == UNANSWERED ? 20 : 0;
+		} else if (how == FIRST || how == NEAR) {
+			w.dir[0].age_ms = how == FIRST ? 40 : 10; // 15 here
+		} else if (how == NOT_HERE) {
+			w.dir[0].age_ms = 40; // its SYN is older, too
+		}
+		forge(r, 1, 0, &w);
+		bool stands = how == LATER || how == UNANSWERED;
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, stands);
+		assert_int_equal(v.incarnation == w.incarnation, !stands);
+		assert_int_equal(rack_counter(r, 0, C_epoch_conflicts), stands);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// The first answer was lost, and the second SYN went to another node. The initiator has sent its FIN with the
+// acknowledgement of the first node's next answer, when that node hears of the second's.
+static void opening__half_closed_when_opened_twice(void **state)
+{
+	enum { SYNC, ASYNC, LATER, BOTH_ENDS, RESET, ESTABLISHED, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.sync = how != ASYNC});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 10);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 100);
+		rack_run_ms(r, 10);
+		if (how == BOTH_ENDS)
+			flow_from_server(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 0);
+		else if (how == RESET)
+			flow_from_server(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_RST, 0);
+		rack_run_ms(r, 10);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.tcp, how == RESET ? TCP_CLOSED : TCP_CLOSING);
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags |= how == ASYNC ? 0 : WIRE_RECORD_SYNC;
+		w.dir[0].tcp_flags = how == ESTABLISHED ? syn | ack : syn;
+		w.dir[1].tcp_flags = syn | ack;
+		w.dir[0].age_ms = how == LATER ? 5 : 40;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, how == SYNC);
+		assert_int_equal(v.tcp, how == SYNC          ? TCP_CLOSING
+					: how == ESTABLISHED ? TCP_ESTABLISHED
+							     : TCP_SYN_RECEIVED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// And the second node hears of the first's.
+static void opening__the_other_is_half_closed(void **state)
+{
+	enum { SYNC, ASYNC, EARLIER, BOTH_ENDS, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.sync = how != ASYNC});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = closing(r, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 10);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags |= how == ASYNC ? 0 : WIRE_RECORD_SYNC;
+		w.dir[0].age_ms = how == EARLIER ? 40 : 5;
+		if (how == BOTH_ENDS)
+			w.dir[1].tcp_flags |= TCP_DIR_FIN;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation == w.incarnation, how == SYNC);
+		assert_int_equal(v.tcp, how == SYNC ? TCP_CLOSING : TCP_SYN_RECEIVED);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// Two of a request that TCP does not carry. No time limits that, and the last packet tells nothing.
+static void opening__opened_twice_udp(void **state)
+{
+	for (unsigned answered = 0; answered < 2; answered++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct frame_spec ask = {.proto = IPPROTO_UDP,
+			.src = "198.18.0.1",
+			.dst = FLOWS_VIP,
+			.sport = 1000,
+			.dport = 80};
+		struct frame_spec answer = {.proto = IPPROTO_UDP,
+			.src = "10.1.0.101",
+			.dst = "198.18.0.1",
+			.sport = 8080,
+			.dport = 1000};
+		struct conn_view v;
+
+		w.key.proto = w.reversed.proto = IPPROTO_UDP;
+		only(r, 0);
+		rack_send(r, TRIPOD_INCOMING, &ask);
+		rack_run_ms(r, 100);
+		if (answered)
+			rack_send(r, TRIPOD_OUTGOING, &answer);
+		rack_run_ms(r, answered ? 500 : 5);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags = answered ? 0 : WIRE_RECORD_ANSWERED;
+		w.dir[0].age_ms = w.dir[1].age_ms = answered ? 0 : 500;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, answered);
+		assert_int_equal(v.incarnation == w.incarnation, !answered);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// The same at a master that is in doubt: the node that has opened the other life hears nobody, and so this one has
+// learned that it may have been away. What has been silent for its time-out may have ended.
+static void opening__opened_twice_in_doubt(void **state)
+{
+	for (unsigned silent = 0; silent < 2; silent++) {
+		struct rack *r = rack_of((struct rack_conf){.udp_ms = silent ? 600 : 3000});
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct frame_spec s = {.proto = IPPROTO_UDP,
+			.src = "198.18.0.1",
+			.dst = FLOWS_VIP,
+			.sport = 1000,
+			.dport = 80};
+		struct conn_view v;
+
+		w.key.proto = w.reversed.proto = IPPROTO_UDP;
+		only(r, 0);
+		rack_send(r, TRIPOD_INCOMING, &s);
+		rack_run_ms(r, 5);
+		rack_send(r, TRIPOD_OUTGOING,
+			&(struct frame_spec){.proto = IPPROTO_UDP,
+				.src = "10.1.0.101",
+				.dst = "198.18.0.1",
+				.sport = 8080,
+				.dport = 1000});
+		rack_run_ms(r, 100);
+		rack_freeze(r, 0);
+		rack_run_ms(r, 500);
+		rack_thaw(r, 0);
+		rack_run_ms(r, 50);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		w.incarnation = v.incarnation + (1 << 20);
+		w.flags = 0;
+		w.dir[0].age_ms = w.dir[1].age_ms = 0;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, !silent);
+		assert_int_equal(v.incarnation == w.incarnation, silent);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// The other's answer has passed before this node has opened it, so it has the lower number.
+static void opening__gives_way(void **state)
+{
+	enum { ANSWERED, UDP, ANSWERED_HERE, UNANSWERED, ESTABLISHED, LONG_AGO, HOWS };
+	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v, first;
+
+		if (how == UDP) {
+			w.key.proto = w.reversed.proto = IPPROTO_UDP;
+			rack_send(r, TRIPOD_INCOMING,
+				&(struct frame_spec){.proto = IPPROTO_UDP,
+					.src = "198.18.0.1",
+					.dst = FLOWS_VIP,
+					.sport = 1000,
+					.dport = 80});
+			rack_run_ms(r, 100);
+		} else {
+			w.dir[0].tcp_flags = how == ESTABLISHED ? syn | ack : syn;
+			w.dir[1].tcp_flags = syn | ack;
+			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+			rack_run_ms(r, 1);
+		}
+		if (how == ANSWERED_HERE) {
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_run_ms(r, 1);
+		}
+		assert_true(rack_conn(r, 0, &w.key, &first));
+		w.incarnation = first.incarnation - 64 * 100;
+		w.dir[0].age_ms = w.dir[1].age_ms = how == LONG_AGO ? 1100 : 500;
+		if (how == UNANSWERED) {
+			w.flags = 0;
+			w.dir[1].tcp_flags = 0;
+		}
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &w.key, &v));
+		bool gives = how == ANSWERED || how == UDP;
+		assert_true(v.incarnation == (gives ? w.incarnation : first.incarnation));
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// A record of the flow as another node has opened it, whose SYN+ACK ends before isn.
+static struct wire_record opening(struct rack *r, unsigned n, unsigned writer, uint32_t isn)
+{
+	struct wire_record w = forge_record(r, n, writer, 1);
+
+	w.dir[0].tcp_flags = TCP_DIR_SYN;
+	w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK | WIRE_DIR_ISN;
+	w.dir[1].isn = isn;
+	w.holders = 1ull << writer;
+	return w;
+}
+
+static unsigned without_copy(struct rack *r, const struct flow *f, unsigned not )
+{
+	struct conn_view v;
+	unsigned i = 1;
+
+	while (i == not || rack_conn(r, i, &f->key, &v))
+		i++;
+	return i;
+}
+
+// Two nodes have opened it, and each has let an answer pass. The one that the initiator's packets come to sees by their
+// acknowledgement which of the two it has taken, whatever the numbers of the lives.
+static void opening__the_initiator_says_which(void **state)
+{
+	enum { OTHER, OTHER_COPIED, OTHER_UNANSWERED, OTHER_HIGHER, OWN, OWN_LOWER, NEITHER, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+		struct flow f = flow_at_0(r, 1);
+		struct conn_view own, v;
+		struct conn *c;
+
+		rack_port(r, 3, false);
+		rack_tap(r, lose_logs, NULL);
+		f.server = "10.1.0.101";
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 20);
+		if (how != OTHER_UNANSWERED)
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_step(r);
+		rack_run_ms(r, how == OTHER_COPIED ? 5 : 0);
+		assert_true(rack_conn(r, 0, &f.key, &own));
+		unsigned at = without_copy(r, &f, 0), writer = without_copy(r, &f, at);
+		struct wire_record w = opening(r, 1, writer, f.ack + NEXT);
+		bool higher = how == OTHER_HIGHER || how == OWN_LOWER;
+		w.incarnation = own.incarnation + (higher ? 6400 : -6400);
+		logs_lost = true;
+		forge(r, writer, at, &w);
+		assert_non_null(forge_find(r, at, 1, &c));
+		assert_true(c->incarnation == w.incarnation);
+		assert_true(c->dir[1].tcp.isn && c->dir[1].tcp.end == w.dir[1].isn);
+		logs_lost = false;
+		bool other = how <= OTHER_HIGHER;
+		f.ack += other ? NEXT : how == NEITHER ? 2 * NEXT : 0;
+		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+		rack_run_ms(r, 5);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent) - asked, other || how == NEITHER);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.epoch[0], other ? 2 : 1);
+		assert_int_equal(v.tcp, how == NEITHER ? TCP_SYN_RECEIVED : TCP_ESTABLISHED);
+		assert_int_equal(v.master[0], 0);
+		rack_run_ms(
+			r, 50); // all that have one of the two are told, under a number above both
+		if (how == OTHER_COPIED)
+			assert_int_equal(rack_counter(r, -1, C_epoch_conflicts), 0);
+		assert_true(rack_conn(r, 0, &f.key, &own));
+		for (unsigned i = 1; how != NEITHER && i < 4; i++)
+			assert_true(
+				!rack_conn(r, i, &f.key, &v) || v.incarnation == own.incarnation);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// The node that the acknowledgement comes to has neither: it is told of both, in any order, and by one that is sure.
+static void opening__neither_is_here(void **state)
+{
+	for (unsigned how = 0; how < 6; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
+		struct flow f = flow_at_0(r, 1);
+		struct conn_view v;
+
+		rack_port(r, 3, false);
+		rack_tap(r, lose_logs, NULL);
+		logs_lost = true;
+		for (unsigned i = 1; i < 3; i++) {
+			struct wire_record w = opening(r, 1, i, f.ack + i * NEXT);
+			w.incarnation = 640000 + (how == 5 ? 3 - i : i) * 6400;
+			forge(r, 3, i, &w);
+		}
+		logs_lost = false;
+		unsigned taken = how % 2 + 1;
+		f.ack += taken * NEXT;
+		f.seq++;
+		if (how >= 4) // both have told of theirs
+			rack_run_ms(r, 1500);
+		if (how == 2 || how == 3) { // the other answers later
+			rack_stall(r, taken, 0, true);
+			rack_step(r);
+		}
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_step(r);
+		rack_step(r);
+		rack_stall(r, taken, 0, false);
+		rack_run_ms(r, 5);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_ESTABLISHED);
+		assert_int_equal(v.incarnation & INCARNATION_NODE, 0);
+		assert_true(v.master[1] == taken);
+		rack_run_ms(r, 3000); // or the index sets show it
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.tcp, TCP_ESTABLISHED);
+		struct conn *c;
+		assert_true(
+			forge_find(r, 3 - taken, 1, &c) == NULL || c->incarnation == v.incarnation);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// A copy knows it, too: who takes over with one asks before it does.
+static void opening__the_copy_knows_which(void **state)
+{
+	for (unsigned fits = 0; fits < 2; fits++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = opening(r, 1, 1, f.ack);
+		struct conn_view v;
+
+		forge(r, 1, 0, &w);
+		f.ack += fits ? 0 : NEXT;
+		rack_freeze(r, 1);
+		rack_freeze(r, 2);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 2);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent), !fits);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.master[0], fits ? 0 : 1);
+		rack_free(r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(opening__opened_twice),
+		cmocka_unit_test(opening__half_closed_when_opened_twice),
+		cmocka_unit_test(opening__the_other_is_half_closed),
+		cmocka_unit_test(opening__opened_twice_udp),
+		cmocka_unit_test(opening__opened_twice_in_doubt),
+		cmocka_unit_test(opening__gives_way),
+		cmocka_unit_test(opening__the_initiator_says_which),
+		cmocka_unit_test(opening__neither_is_here),
+		cmocka_unit_test(opening__the_copy_knows_which),
+	};
+	return cmocka_run_group_tests_name("opening", tests, NULL, NULL);
+}
