@@ -152,16 +152,25 @@ static int get_list(const uint8_t *b, size_t len, uint32_t *fp, unsigned n)
 	b += LIST_FIXED;
 	len -= LIST_FIXED;
 	end = 8 * len;
-	for (unsigned i = 1; i < n; i++) {
+	for (unsigned i = 1, first; i < n;) {
 		if (at >= end)
 			return -EINVAL;
+		// As many as one load holds as a whole: each waits for the one before, and for no memory.
 		uint64_t bits = bits_at(b, len, at);
-		unsigned quotient = (unsigned)__builtin_ctzll(bits | 1ull << 63);
-		if (quotient > QUOTIENT_MAX)
+		unsigned left = 57;
+		for (first = i; i < n; i++) {
+			unsigned quotient = (unsigned)__builtin_ctzll(bits | 1ull << 63);
+			unsigned size = 1 + quotient + lower;
+			if (quotient > QUOTIENT_MAX || size > left)
+				break;
+			sum += ((uint64_t)quotient << lower) + (bits >> quotient >> 1 & mask) + 1;
+			fp[i] = (uint32_t)sum;
+			bits >>= size;
+			left -= size;
+			at += size;
+		}
+		if (i == first)
 			return -EINVAL;
-		sum += ((uint64_t)quotient << lower) + (bits >> quotient >> 1 & mask) + 1;
-		fp[i] = (uint32_t)sum;
-		at += 1 + quotient + lower;
 	}
 	// Bits behind the last say nothing, so they are zero.
 	if (at > end || (at % 8 != 0 && b[at / 8] >> at % 8 != 0) || fp[0] == 0 ||
