@@ -164,6 +164,42 @@ static void index__announce_with_loss(void **state)
 	announce_and_forget((struct rack_conf){.loss_percent = 20, .seed = 73});
 }
 
+// What comes up together is told together; but not what is to be told at once, nor when somebody asks.
+static void index__waits_for_more(void **state)
+{
+	enum { N = 40 };
+	for (unsigned workers = 1; workers < 3; workers++) {
+		struct flow f[N];
+		struct rack *r = rack_of((struct rack_conf){
+			.nodes = 2, .workers = workers, .index_flush_ms = 400, .seed = 75});
+		rack_run_ms(r, 11000);
+		uint32_t before = index_of(r, 0)->filling;
+		assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+		rack_run_ms(r, 1050);
+		assert_int_equal(index_of(r, 0)->batch->n, 2 * N); // all are old enough
+		assert_int_equal(index_of(r, 1)->map.used, 0);
+		rack_run_ms(r, 400);
+		assert_agreed(r, 2);
+		assert_int_equal(index_of(r, 1)->map.used, 2 * N);
+		assert_int_equal(index_of(r, 0)->filling, before + 1);
+		assert_int_equal(flows_open(r, f, N, 1, SERVER), 1);
+		for (unsigned w = 0; w < workers; w++) {
+			struct shard *s = node_shard(rack_node(r, 0), w);
+			struct store_hit hit =
+				store_find(&s->store, &f[0].key, store_hash(&s->store, &f[0].key));
+			if (hit.what == STORE_CONN)
+				index_at_once(s, hit.index);
+		}
+		rack_run_ms(r, 10);
+		assert_true(index_map_find(&index_of(r, 1)->map, print_of(r, &f[0].key)) & 1);
+		assert_int_equal(flows_open(r, f, N + 1, 1, SERVER), 1);
+		index_round(shard_of(r, 1));
+		rack_run_ms(r, 10);
+		assert_true(index_map_find(&index_of(r, 1)->map, print_of(r, &f[0].key)) & 1);
+		rack_free(r);
+	}
+}
+
 // ---- Changes that are lost ----
 
 struct eater {
@@ -696,6 +732,7 @@ int main(void)
 		cmocka_unit_test(index__announce_and_forget),
 		cmocka_unit_test(index__announce_three_workers),
 		cmocka_unit_test(index__announce_with_loss),
+		cmocka_unit_test(index__waits_for_more),
 		cmocka_unit_test(index__gap),
 		cmocka_unit_test(index__gap_at_the_end),
 		cmocka_unit_test(index__long_gap),
