@@ -169,11 +169,14 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
 	count(s, C_tombstone_hits);
-	if (!opens)
+	if (!opens) {
 		ask_or_drop(s, p);
-	else if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
-	else if (!conn_free(s, i))
+	}
+	if (opens_in_vain(s, p) || !conn_may_open(s, p))
+		return;
+	repl_end_now(s, i);
+	if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
 		conn_open(s, p, incarnation, holders, told);
@@ -343,6 +346,7 @@ static bool track(
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	bool special = (flags & TCP_DIR_FIN_SEEN) || c->dir[!dir].tcp.isn ||
+		       !(flags & c->dir[!dir].tcp.flags & TCP_DIR_LEARNED) ||
 		       (p->tcp_flags & TRIPOD_TCP_SYN);
 	if (__builtin_expect(special, 0) && asks_for_other(s, p, c, dir))
 		return false;

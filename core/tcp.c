@@ -542,6 +542,15 @@ static bool is_other(const struct tcp_dir *to, const struct segment *g)
 	return to->isn && kind_of(g->flags) == KIND_SEGMENT && !tcp_is_after_isn(g->ack, to->end);
 }
 
+// A number that this direction has not come to, as far as it was seen here. Where the other is seen elsewhere, no
+// acknowledgement has told of it, either.
+static bool jumps(const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	return (from->flags & TCP_DIR_LEARNED) && !(to->flags & TCP_DIR_LEARNED) &&
+	       kind_of(g->flags) == KIND_SEGMENT &&
+	       !inside(g->seq, from->end - reach(to->max_win), from->end + WINDOW_UNSCALED);
+}
+
 bool tcp_acknowledges(const struct tripod_packet *p, uint32_t *number)
 {
 	struct segment g;
@@ -563,9 +572,10 @@ enum tcp_life tcp_life(const struct tcp_dir *from, const struct tcp_dir *to, boo
 		return doubtful(from, to, from_initiator, &g) ? TCP_LIFE_DOUBT : TCP_LIFE_THIS;
 	if (is_other(to, &g))
 		return TCP_LIFE_OTHER;
-	bool behind = (from->flags & TCP_DIR_FIN_SEEN) && !(g.flags & TRIPOD_TCP_SYN) &&
-		      after(g.end, from->end);
-	return behind ? TCP_LIFE_NEXT : TCP_LIFE_THIS;
+	if ((from->flags & TCP_DIR_FIN_SEEN) && !(g.flags & TRIPOD_TCP_SYN) &&
+		after(g.end, from->end))
+		return TCP_LIFE_NEXT;
+	return jumps(from, to, &g) ? TCP_LIFE_DOUBT : TCP_LIFE_THIS;
 }
 
 bool tcp_of_next(

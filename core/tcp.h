@@ -78,8 +78,9 @@ bool tcp_of_next(
 // Which life of its ports a packet may be of, before it is accounted.
 enum tcp_life {
 	TCP_LIFE_THIS,
-	// A SYN of which this life has no use, or with another number than the one that has opened it: another node may
-	// know that this life has ended. If none does, it passes, for the receiver to challenge (RFC 5961, 4)
+	// A SYN of which this life has no use, or with another number than the one that has opened it; or a number far from
+	// all that was seen of its direction, whose answers are seen elsewhere: another node may know that this life
+	// has ended. If none does, it passes, for the receiver to challenge (RFC 5961, 4)
 	TCP_LIFE_DOUBT,
 	TCP_LIFE_NEXT, // it comes behind the FIN of its direction
 	TCP_LIFE_OTHER, // it acknowledges another SYN+ACK than this life's: two nodes have opened the connection

@@ -727,6 +727,24 @@ static void tcp_track__new_connection_while_closing(void **state)
 	passes_in_doubt(&f, INI, 99000);
 }
 
+// Of a direction whose answers are seen elsewhere: what is far from all that was seen may be the next connection's.
+static void tcp_life__jump(void **state)
+{
+	struct fixture f;
+
+	establish(&f);
+	f.dir[RES].flags &= (uint8_t)~TCP_DIR_LEARNED;
+	assert_int_equal(life(&f, INI, A, 1001, 100), TCP_LIFE_THIS);
+	assert_int_equal(life(&f, INI, A, 1000, 0), TCP_LIFE_THIS); // keep-alive
+	assert_int_equal(life(&f, INI, A, 1001 + 65535, 100), TCP_LIFE_THIS); // some were lost
+	assert_int_equal(life(&f, INI, A, 1001 + 65536, 100), TCP_LIFE_DOUBT);
+	assert_int_equal(life(&f, INI, A, 1001 - (1 << 20), 100), TCP_LIFE_DOUBT);
+	assert_int_equal(life(&f, INI, R, 1001 + 65536, 0), TCP_LIFE_THIS);
+	assert_int_equal(life(&f, RES, A, 999999, 100), TCP_LIFE_THIS); // nothing was seen of it
+	f.dir[RES].flags |= TCP_DIR_LEARNED;
+	assert_int_equal(life(&f, INI, A, 1001 + 65536, 100), TCP_LIFE_THIS); // the windows tell
+}
+
 // With one direction known nothing can be checked, so a forged number must not stay.
 static void tcp_track__forged_number_is_forgotten(void **state)
 {
@@ -807,6 +825,7 @@ int main(void)
 		cmocka_unit_test(tcp_track__fin_seen_elsewhere),
 		cmocka_unit_test(tcp_track__direction_returns),
 		cmocka_unit_test(tcp_track__new_connection_while_closing),
+		cmocka_unit_test(tcp_life__jump),
 		cmocka_unit_test(tcp_track__forged_number_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

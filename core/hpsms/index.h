@@ -85,6 +85,7 @@ struct index {
 	uint64_t round_ns; // when it began
 	uint64_t asked_ns; // when that was last sent
 	bool round_open;
+	bool round_blind; // a member was left out of it whose set was not here
 
 	uint64_t next_ns; // when worker 0 has something to do next
 	struct wire_delta rx; // the message being applied, or sent
@@ -96,6 +97,7 @@ struct index {
 	_Atomic uint32_t serial; // messages that have brought something; worker 0: wo
 	_Atomic uint32_t round_begun; // rounds so far; worker 0: wo
 	_Atomic uint32_t round_done; // the last of them that is over; worker 0: wo
+	_Atomic uint32_t round_whole; // ... for which no member was left out; worker 0: wo
 	_Atomic uint32_t round_lost; // ... that a responsive member has not answered; worker 0: wo
 	_Alignas(64) _Atomic uint32_t round_wanted; // workers: rw (a maximum)
 };

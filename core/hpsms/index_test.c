@@ -600,6 +600,51 @@ static void index__a_stalled_worker_hides_its_own_alone(void **state)
 	rack_free(r);
 }
 
+// A round has left a member out, whose set was not all here, and now it is: who waits for that round has asked
+// nobody, and waits for the next.
+static void index__left_out_of_a_round(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .seed = 81});
+	struct flow f[2];
+	struct conn_view v;
+
+	rack_port(r, 0, false);
+	assert_int_equal(flows_open(r, f, 0, 1, SERVER), 1); // next hops are known now
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	struct flow asks = flow_of(7, SERVER);
+	rack_freeze(r, 1);
+	struct index *ix = index_of(r, 0);
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	uint32_t whole = ix->round_whole;
+	ix->m[1].partial = true;
+	flow_from_client(r, &asks, TRIPOD_TCP_ACK, 10); // asked of who is blind
+	uint32_t round = index_round(s);
+	while (!index_round_over(s, round))
+		rack_step(r);
+	assert_true(ix->round_whole == whole && !index_round_whole(s, round));
+	rack_thaw(r, 1);
+	rack_run_ms(r, 50);
+	// The same for a packet: the round that it waits for ends without anybody.
+	rack_port(r, 1, true);
+	rack_port(r, 0, false);
+	f[1] = flow_of(8, SERVER);
+	flow_from_client(r, &f[1], TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	ix->round_ns = s->now_ns; // none begins at once
+	flow_from_client(r, &f[1], TRIPOD_TCP_ACK, 10);
+	while (s->index.n == 0)
+		rack_step(r);
+	ix->round_begun++;
+	ix->round_done++;
+	rack_run_ms(r, 20);
+	assert_true(rack_conn(r, 0, &f[1].key, &v));
+	rack_check(r);
+	rack_free(r);
+}
+
 // Two keys of one fingerprint, at two workers: the set has it until both have gone.
 static void index__two_keys_of_one_fingerprint(void **state)
 {
@@ -770,6 +815,7 @@ int main(void)
 		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
 		cmocka_unit_test(index__unanswered_connections_are_found),
 		cmocka_unit_test(index__a_stalled_worker_hides_its_own_alone),
+		cmocka_unit_test(index__left_out_of_a_round),
 		cmocka_unit_test(index__two_keys_of_one_fingerprint),
 		cmocka_unit_test(index__overtaken_piece),
 		cmocka_unit_test(index__answer_before_its_changes),

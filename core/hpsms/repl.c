@@ -368,6 +368,20 @@ void repl_owe(struct shard *s, uint32_t i, unsigned node)
 	repl_queue(s, i, node);
 }
 
+void repl_end_now(struct shard *s, uint32_t i)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t to = r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
+
+	for (; to != 0; to &= to - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(to);
+		unsigned worker = repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key);
+		if (add_record(s, i, node, worker, 0))
+			s->peer[node].out[worker].urgent = true;
+		repl_busy(s, node, worker);
+	}
+}
+
 struct settled {
 	struct shard *s;
 	unsigned node;
