@@ -106,6 +106,7 @@ struct ring_message {
 		struct {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
+			bool urgent;
 		} index;
 		struct {
 			uint8_t size, bytes[WIRE_KIND_SMALL];
