@@ -86,9 +86,10 @@ static void limits(struct text *t, const struct options *o)
 	// All keys of the rack, or too few.
 	say(t, "  peer_workers: %u, index_keys: %u}\n", o->workers,
 		o->tiny ? 100 : o->connections * o->workers * 8);
-	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 3, tcp_closing_s: %u,\n",
+	// Hosts wait up to 3.75 s before they repeat what was lost (rto()), such as the last acknowledgement of a FIN, or
+	// that of a SYN; and once more that long, if it is lost again.
+	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 8, tcp_closing_s: %u,\n",
 		o->established_s, o->established_s);
-	// Hosts wait up to 3.75 s before they repeat a FIN of which the last acknowledgement was lost (rto()).
 	say(t, "  tcp_closed_s: 4, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
 		o->udp_s, o->udp_s, o->tombstone_s);
 }
