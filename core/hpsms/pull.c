@@ -659,18 +659,6 @@ static bool send_to(struct shard *s, const struct batch *b, unsigned node)
 	return true;
 }
 
-bool pull_ask(struct shard *s, unsigned node, const struct tripod_tuple *key)
-{
-	struct frame f;
-
-	if (s->step->n_spare <= STEP_SPARE_CONTROL || !shard_has_room(s) || !control_begin(s, &f))
-		return false;
-	int size = wire_put_question(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key, true);
-	send_questions(s, &f, node, (uint16_t)(WIRE_HEADER_SIZE + size), 1);
-	return true;
-}
-
 static uint64_t fill_batch(struct shard *s, struct batch *b)
 {
 	uint64_t all = s->live & ~(1ull << s->conf->id), nodes = 0;
