@@ -822,6 +822,8 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 bool pull_named(struct shard *s, const struct tripod_tuple *key, uint32_t *number);
 // true: what follows from it is decided when all have answered.
 bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+// Packets wait for what others know of the connection of this key.
+bool pull_waits(const struct shard *s, const struct tripod_tuple *key);
 // Record i is uncertain: its other holders are asked whether it lives. false: there are none. If none
 // has it, it may go; else what is to be sent of it is queued.
 bool pull_validate(struct shard *s, uint32_t i);
