@@ -401,6 +401,26 @@ void conn_abandon(struct shard *s, uint32_t i)
 	repl_queue_all(s, i, store_repl(&s->store, i)->holders);
 }
 
+static void renumber(struct shard *s, uint32_t i, uint64_t incarnation)
+{
+	struct conn *c = store_conn(&s->store, i);
+	uint64_t before = c->incarnation;
+
+	c->incarnation = incarnation;
+	run_raised(s, i, before);
+	request_raised(s, i, before);
+	kind_raised(s, i, before);
+}
+
+// Nothing has come of the life that has just been opened above another, and nobody has heard of it: what is told is
+// the end of that one. An end of its own would end what a third node has opened meanwhile, for an earlier SYN.
+static void open_failed(struct shard *s, uint32_t i, uint64_t above)
+{
+	if (above != 0 && !(store_conn(&s->store, i)->flags & (CONN_ANSWERED | CONN_REPLICATED)))
+		renumber(s, i, incarnation_above(above, s->conf->id));
+	conn_abandon(s, i);
+}
+
 // Gives a record back that never was in the index or the wheel.
 static void open_undo(struct shard *s, uint32_t i)
 {
@@ -482,13 +502,13 @@ void conn_open(struct shard *s, struct tripod_packet *p, uint64_t above_incarnat
 	switch (run_chain(s, p, i, 0, 0, true)) {
 	case RUN_REFUSED:
 		c->dir[1].key.proto = 0;
-		conn_abandon(s, i);
+		open_failed(s, i, above_incarnation);
 		return;
 	case RUN_GONE:
 		// Held: completed when the packet goes on. Otherwise an NF has dropped it or dealt with it
 		// (a SYN proxy answers by itself), and there is nothing to remember.
 		if (!(c->flags & CONN_HELD))
-			conn_abandon(s, i);
+			open_failed(s, i, above_incarnation);
 		return;
 	case RUN_OUT:
 		break;
@@ -561,13 +581,9 @@ void conn_take_over(struct shard *s, uint32_t i, unsigned dir)
 void conn_raise(struct shard *s, uint32_t i, uint64_t above)
 {
 	struct conn *c = store_conn(&s->store, i);
-	uint64_t before = c->incarnation;
 
-	c->incarnation = incarnation_above(above, conn_opener(c));
+	renumber(s, i, incarnation_above(above, conn_opener(c)));
 	store_repl(&s->store, i)->contested = CONTESTED;
-	run_raised(s, i, before);
-	request_raised(s, i, before);
-	kind_raised(s, i, before);
 }
 
 void conn_answered(struct shard *s, uint32_t i)

@@ -114,7 +114,7 @@ static void draw_rack(struct options *o, const struct overrides *fixed)
 	o->request_every = chance(o, "requests", 40) ? draw_log(o, "request every", 2, 32) : 0;
 	o->unknown_reset = chance(o, "reset", 15);
 	o->limit_per = 20 + 4 * draw(o, "limit per", 0, 3);
-	if (chance(o, "limit", 25)) // of large sources more, but so few that most have to wait
+	if (chance(o, "limit", 10)) // of large sources more, but so few that most have to wait
 		o->limit = o->limit_per < 28 ? draw_log(o, "limit of many", 32, 512)
 					     : draw_log(o, "limit of connections", 2, 64);
 	o->limit_refuses = chance(o, "limit refuses", 70);

@@ -55,6 +55,9 @@ void compare_look(struct shard *s, uint32_t i)
 	if (!p->walks || p->n == COMPARES_MAX || c->state != CONN_LIVE ||
 		!(c->flags & CONN_ANSWERED) || r->part[PART_SHARED].writer != s->conf->id)
 		return;
+	// Of two openings the initiator says which it has taken; until then both have to be there to be found.
+	if (c->dir[0].key.proto == IPPROTO_TCP && !conn_tcp_at(c, TCP_ESTABLISHED))
+		return;
 	uint64_t told = index_on(s) ? told_of(s, i) : 0, unlisted = told & ~r->holders;
 	uint64_t nodes = unlisted | (silent(s, i) & ~told);
 	if (r->contested == 1) // since the last walk nothing new has come of it

@@ -12,6 +12,16 @@
 
 #define ANNOUNCED_MS 2500 // young no longer, and a walk that compares has begun
 
+// One that both sides have acknowledged.
+static struct wire_record established(struct rack *r, unsigned n, unsigned writer, uint16_t epoch)
+{
+	struct wire_record w = forge_record(r, n, writer, epoch);
+
+	for (unsigned d = 0; d < 2; d++)
+		w.dir[d].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+	return w;
+}
+
 static struct rack *rack_of(struct rack_conf c)
 {
 	c.nodes = 4;
@@ -29,7 +39,7 @@ static void compare__two_lives(void **state)
 {
 	for (unsigned indexed = 0; indexed < 2; indexed++) {
 		struct rack *r = rack_of((struct rack_conf){.no_index = !indexed});
-		struct wire_record w = forge_record(r, 1, 0, 1);
+		struct wire_record w = established(r, 1, 0, 1);
 
 		w.holders = 3;
 		forge(r, 0, 1, &w);
@@ -56,7 +66,7 @@ static void compare__two_lives(void **state)
 static void compare__unknown_copy(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = forge_record(r, 1, 0, 1);
+	struct wire_record w = established(r, 1, 0, 1);
 
 	w.holders = 3;
 	forge(r, 0, 1, &w);
@@ -84,7 +94,7 @@ static void compare__unknown_copy(void **state)
 static void compare__misled(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
-	struct wire_record w = forge_record(r, 1, 0, 1);
+	struct wire_record w = established(r, 1, 0, 1);
 
 	w.holders = 3;
 	forge(r, 1, 3, &w);
@@ -118,7 +128,7 @@ static uint32_t index_of(struct rack *r, unsigned node, const struct wire_record
 // Node 0 writes it all, nodes 0 and 1 have it, and each takes the other for a holder that has everything.
 static struct wire_record two_copies(struct rack *r)
 {
-	struct wire_record w = forge_record(r, 1, 0, 1);
+	struct wire_record w = established(r, 1, 0, 1);
 	struct conn *c;
 
 	w.version[0].version = w.version[1].version = 4;
@@ -263,7 +273,7 @@ static void compare__several(void **state)
 	uint64_t served;
 
 	for (unsigned n = 0; n < 3; n++) {
-		struct wire_record w = forge_record(r, n + 1, 0, 1);
+		struct wire_record w = established(r, n + 1, 0, 1);
 		w.holders = n == 0 ? 1 | 2 : 1 | 4;
 		w.flags |= WIRE_RECORD_ANSWER;
 		for (unsigned to = 0; to < 3;
