@@ -346,7 +346,6 @@ static bool track(
 	uint8_t flags = c->dir[dir].tcp.flags, wscale = c->dir[dir].tcp.wscale;
 
 	bool special = (flags & TCP_DIR_FIN_SEEN) || c->dir[!dir].tcp.isn ||
-		       !(flags & c->dir[!dir].tcp.flags & TCP_DIR_LEARNED) ||
 		       (p->tcp_flags & TRIPOD_TCP_SYN);
 	if (__builtin_expect(special, 0) && asks_for_other(s, p, c, dir))
 		return false;
@@ -368,6 +367,11 @@ static bool track(
 	case TCP_AFTER_CLOSE:
 		ask_or_drop(s, p);
 		return false;
+	case TCP_FAR:
+		if (wonders(s, p, &p->tuple))
+			return false;
+		tcp_forget(&c->dir[dir].tcp);
+		return track(s, p, i, dir, changed);
 	case TCP_REOPEN:
 		// Nor does it end this life then: of this one's last packets some may be on their way still.
 		if (opens_in_vain(s, p))

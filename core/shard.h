@@ -14,6 +14,7 @@
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
+//   hpsms/rival.c    two lives of one key: which goes on
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/serve.c    ... its other end
@@ -105,6 +106,7 @@ struct ring_message {
 		struct {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
+			bool urgent;
 		} index;
 		struct {
 			uint8_t size, bytes[WIRE_KIND_SMALL];

@@ -5,7 +5,7 @@
 #include "core/defect.h"
 #include "core/shard.h"
 
-#define AHEAD 16 // fingerprints whose cache lines are on their way
+#define AHEAD 32 // fingerprints whose cache lines are on their way
 #define ROUND_NS MS // between two rounds
 #define REPEAT_NS (3 * MS) // what is not answered is asked for again
 #define COPIES 4 // sets fetched at one time
@@ -182,7 +182,7 @@ static void apply(struct shard *s, unsigned node, const struct wire_delta *d)
 	for (unsigned i = 0; i < d->n; i++) {
 		if (i + AHEAD < d->n)
 			index_map_prefetch(&ix->map, d->fp[i + AHEAD]);
-		if (d->removes[i / 8] & 1u << i % 8)
+		if (i < d->n_removes)
 			index_map_clear(&ix->map, d->fp[i], node);
 		else if (!index_map_set(&ix->map, d->fp[i], node))
 			overflow(s, m);
