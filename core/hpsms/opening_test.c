@@ -263,7 +263,7 @@ static void opening__opened_twice_in_doubt(void **state)
 // The other's answer has passed before this node has opened it, so it has the lower number.
 static void opening__gives_way(void **state)
 {
-	enum { ANSWERED, UDP, ANSWERED_HERE, UNANSWERED, ESTABLISHED, LONG_AGO, HOWS };
+	enum { ANSWERED, UDP, ANSWERED_HERE, UNANSWERED, ESTABLISHED, LONG_AGO, FOLLOWS, HOWS };
 	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
@@ -271,6 +271,14 @@ static void opening__gives_way(void **state)
 		struct flow f = flow_at_0(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v, first;
+
+		if (how == FOLLOWS) { // a life of which the other has missed all but its beginning
+			struct wire_record end = closing(r, 1);
+			end.dir[0].tcp_flags |= TCP_DIR_FIN_ACKED;
+			end.dir[1].tcp_flags = end.dir[0].tcp_flags;
+			forge(r, 1, 0, &end);
+			f.seq = FIN + NEXT;
+		}
 
 		if (how == UDP) {
 			w.key.proto = w.reversed.proto = IPPROTO_UDP;
@@ -292,7 +300,9 @@ static void opening__gives_way(void **state)
 			rack_run_ms(r, 1);
 		}
 		assert_true(rack_conn(r, 0, &w.key, &first));
-		w.incarnation = first.incarnation - 64 * 100;
+		if (how != FOLLOWS)
+			w.incarnation = first.incarnation - 64 * 100;
+		assert_true(w.incarnation < first.incarnation);
 		w.dir[0].age_ms = w.dir[1].age_ms = how == LONG_AGO ? 1100 : 500;
 		if (how == UNANSWERED) {
 			w.flags = 0;

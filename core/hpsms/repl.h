@@ -81,7 +81,7 @@ enum rival {
 	RIVAL_WINS, // it takes the place of what is here
 };
 // w tells of another life of record c's key.
-enum rival rival_of(struct shard *s, const struct conn *c, const struct wire_record *w);
+enum rival rival_of(struct shard *s, uint32_t i, const struct wire_record *w);
 
 static inline enum durability repl_durability_of(const struct wire_record *w)
 {

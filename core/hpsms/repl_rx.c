@@ -372,7 +372,7 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 	struct conn_repl *r = store_repl(&s->store, i);
 	const uint64_t other = c->incarnation;
 
-	switch (rival_of(s, c, w)) {
+	switch (rival_of(s, i, w)) {
 	case RIVAL_STALE:
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);

@@ -78,9 +78,14 @@ static bool has_first_answer(
 }
 
 // What has been opened here and has had no answer, and of which nobody has been told, gives way to what
-// another node has opened and let an answer pass of, though that has the lower number. So does what an NF holds.
-static bool gives_way(const struct shard *s, const struct conn *c, const struct wire_record *w)
+// another node has opened and let an answer pass of, though that has the lower number. So does what an NF holds. Where a
+// life before was known, it may be of that, from who has missed all but its beginning: such a node is told, and judges.
+static bool gives_way(const struct shard *s, uint32_t i, const struct wire_record *w)
 {
+	const struct conn *c = store_conn(&s->store, i);
+
+	if ((store_repl(&s->store, i)->holders & ~repl_self(s)) != 0)
+		return false;
 	if (c->state != CONN_LIVE || (c->flags & (CONN_ANSWERED | CONN_REPLICATED)) ||
 		w->op != WIRE_PUT || !opened_twice(s, c, w))
 		return false;
@@ -177,11 +182,12 @@ static bool handles_still(const struct shard *s, const struct conn *c)
 	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS && !conn_tcp_at(c, TCP_CLOSING);
 }
 
-enum rival rival_of(struct shard *s, const struct conn *c, const struct wire_record *w)
+enum rival rival_of(struct shard *s, uint32_t i, const struct wire_record *w)
 {
+	const struct conn *c = store_conn(&s->store, i);
 	enum taken which = taken(s, c, w);
 
-	if (w->incarnation < c->incarnation && which != TAKEN_THERE && !gives_way(s, c, w))
+	if (w->incarnation < c->incarnation && which != TAKEN_THERE && !gives_way(s, i, w))
 		return RIVAL_STALE;
 	if (which != TAKEN_UNKNOWN)
 		return which == TAKEN_HERE ? RIVAL_LOSES : RIVAL_WINS;
