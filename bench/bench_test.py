@@ -215,9 +215,20 @@ class Index(unittest.TestCase):
                                / (r["tsc_ghz"] * 1e9), delta=0.001)
         self.assertAlmostEqual(r["changes_per_s"], 47 * 100000 * r["announced_share"] * 8,
                                delta=100)
-        # Four changes of a little more than four bytes each, and the same for the copy.
-        self.assertGreater(r["bytes_per_connection"], r["announced_share"] * 33)
-        self.assertLess(r["bytes_per_connection"], 16)
+        # Two keys come and go, at the master and where the copy is.
+        self.assertAlmostEqual(r["bytes_per_announced"], 8 * r["bytes_per_change"], delta=0.01)
+        self.assertAlmostEqual(r["bytes_per_connection"],
+                               r["bytes_per_announced"] * r["announced_share"], delta=0.01)
+        # No random fingerprints of 32 bits could be told in fewer than 20 of these among so many.
+        self.assertGreater(r["bytes_per_change"], 20 / 8)
+        self.assertLess(r["bytes_per_change"], 3.3)
+
+    def test_index_told_sooner_takes_more(self):
+        done = run("index", "--quick", "--flush-ms", "0", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        r = json.loads(done.stdout)
+        # A message each: headers, and a list of one.
+        self.assertGreater(r["bytes_per_change"], 100)
 
     def test_other_racks(self):
         done = run("index", "--quick", "--members", "3", "--copies", "2", "--rate", "10")

@@ -14,14 +14,14 @@ _tripod_bench()
 		return
 		;;
 	--connections | --repetitions | --packets | --lives | --inside | --peers | --cpu | --seed | --members | --rate) return ;;
-	--copies | --keys | --nodes | --batches | --ppm | --backups | --window | --flush-us | --repair-per-s) return ;;
+	--copies | --keys | --nodes | --batches | --ppm | --backups | --window | --flush-us | --flush-ms | --repair-per-s) return ;;
 	esac
 	[ "$COMP_CWORD" -gt 1 ] || verb=""
 	case $verb in
 	"") word="node overhead index place repair --help --version" ;;
 	node) word="--connections --repetitions --packets --lives --inside --peers --no-replication --small-pages --cpu $all" ;;
 	overhead) word="--nodes --rate --backups --inside --window --flush-us $all" ;;
-	index) word="--members --rate --copies --keys --repetitions --small-pages --cpu $all" ;;
+	index) word="--members --rate --copies --flush-ms --keys --repetitions --small-pages --cpu $all" ;;
 	place) word="--nodes --copies --batches --ppm --cpu $all" ;;
 	repair) word="--nodes --connections --backups --repair-per-s --inside $all" ;;
 	*) word="" ;;

@@ -120,7 +120,7 @@ static void standards(void **state)
 	assert_int_equal(n->drain_quiet_ms, 500);
 	assert_int_equal(r.drain_on_stop_ms, 10000);
 	assert_int_equal(n->announce_after_ms, 1000);
-	assert_int_equal(n->index_flush_ms, 5);
+	assert_int_equal(n->index_flush_ms, 50);
 	assert_int_equal(n->index_keys, 1048576);
 	assert_false(n->unknown_tcp_reset);
 	assert_int_equal(n->connections, 1000);

@@ -169,11 +169,14 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 			     : p->tuple.proto == IPPROTO_UDP || is_echo_request(p);
 
 	count(s, C_tombstone_hits);
-	if (!opens)
+	if (!opens) {
 		ask_or_drop(s, p);
-	else if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
-	else if (!conn_free(s, i))
+	}
+	if (opens_in_vain(s, p) || !conn_may_open(s, p))
+		return;
+	repl_end_now(s, i);
+	if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
 		conn_open(s, p, incarnation, holders, told);
@@ -364,6 +367,11 @@ static bool track(
 	case TCP_AFTER_CLOSE:
 		ask_or_drop(s, p);
 		return false;
+	case TCP_FAR:
+		if (wonders(s, p, &p->tuple))
+			return false;
+		tcp_forget(&c->dir[dir].tcp);
+		return track(s, p, i, dir, changed);
 	case TCP_REOPEN:
 		// Nor does it end this life then: of this one's last packets some may be on their way still.
 		if (opens_in_vain(s, p))

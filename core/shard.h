@@ -14,6 +14,7 @@
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
+//   hpsms/rival.c    two lives of one key: which goes on
 //   hpsms/index_*.c  index sets: who has what
 //   hpsms/pull.c     PullReplica: packets that wait for their connection
 //   hpsms/serve.c    ... its other end
@@ -105,6 +106,7 @@ struct ring_message {
 		struct {
 			uint32_t fp[12];
 			uint16_t n, removes; // bit i: fp[i] goes
+			bool urgent;
 		} index;
 		struct {
 			uint8_t size, bytes[WIRE_KIND_SMALL];
@@ -628,6 +630,9 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 void repl_adopt(struct shard *s, uint32_t i);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
+// The next life takes the place of tombstone i, of which nothing will be left to tell: whoever has not acknowledged
+// the end is told now, once.
+void repl_end_now(struct shard *s, uint32_t i);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 void repl_lack_flush(struct shard *s); // tells who named records that are not here
@@ -757,6 +762,8 @@ uint64_t index_peers(struct shard *s); // worker 0: gaps, copies, rounds; return
 // The number of the next round that begins after now; it is asked for.
 uint32_t index_round(struct shard *s);
 bool index_round_over(const struct shard *s, uint32_t round);
+// ... and it, or one since, was answered for all members: none was left out since its set was not here.
+bool index_round_whole(const struct shard *s, uint32_t round);
 // That round was the last in which a member did not answer, and should have.
 bool index_round_lost(const struct shard *s, uint32_t round);
 // Live members that may have a key of this fingerprint.

@@ -280,7 +280,7 @@ static void sync_learn(struct tcp_dir *from, struct tcp_dir *to, const struct se
 {
 	bool to_learned = to->flags & TCP_DIR_LEARNED;
 	from->end = g->end;
-	from->isn = (g->flags & TRIPOD_TCP_ACK) != 0;
+	from->isn = 1;
 	from->max_win = larger(g->win, 1);
 	from->max_end = g->seq + 1 + (to_learned ? to->max_win : 0);
 	from->acked_low = (uint16_t)(g->seq + 1);
@@ -357,7 +357,7 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 		if (inside(g->seq, from->end - off, from->end + off))
 			return reset_now(from);
 		// What resets the acknowledgement of another SYN+ACK has the number that the initiator waits for.
-		return from->isn ? TCP_OUT_OF_WINDOW : TCP_OK;
+		return from->isn && !from_initiator ? TCP_OUT_OF_WINDOW : TCP_OK;
 	}
 
 	uint32_t low = from->end - reach(to->max_win);
@@ -366,6 +366,20 @@ static enum tcp_verdict reset(struct tcp_dir *from, struct tcp_dir *to, bool fro
 	// The low bits suffice for exactness: of the window, one number in 65536 has them.
 	bool exact = g->seq == from->end || (uint16_t)g->seq == from->acked_low;
 	return exact ? reset_now(from) : TCP_OK;
+}
+
+// From what was seen of a direction that is alone here, and, roughly, from what it has acknowledged: how its windows are
+// scaled may not have been known then.
+static bool is_far(const struct tcp_dir *from, const struct tcp_dir *to, const struct segment *g)
+{
+	const uint32_t most = (WINDOW_UNSCALED << WSCALE_MAX) + window_guess(WSCALE_MAX);
+	uint32_t offers = window_guess(window_shift(from, to));
+	bool acked = (from->flags & TCP_DIR_ACK) && to->max_end != 0;
+
+	if ((to->flags & TCP_DIR_LEARNED) || !(from->flags & TCP_DIR_LEARNED))
+		return false;
+	return !inside(g->seq, from->end - reach(to->max_win), from->end + WINDOW_UNSCALED) ||
+	       (acked && !inside(g->ack, to->max_end - most - offers, to->max_end + offers));
 }
 
 static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
@@ -378,6 +392,8 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 		return TCP_OK;
 	if ((from->flags & to->flags & TCP_DIR_LEARNED) && !segment_in_window(from, to, g))
 		return TCP_OUT_OF_WINDOW;
+	if (is_far(from, to, g))
+		return TCP_FAR;
 
 	learn(from, to, g);
 	from->isn = to->isn = 0;
@@ -539,7 +555,8 @@ bool tcp_is_after_isn(uint32_t number, uint32_t isn)
 
 static bool is_other(const struct tcp_dir *to, const struct segment *g)
 {
-	return to->isn && kind_of(g->flags) == KIND_SEGMENT && !tcp_is_after_isn(g->ack, to->end);
+	return to->isn && (to->flags & TCP_DIR_ACK) && kind_of(g->flags) == KIND_SEGMENT &&
+	       !tcp_is_after_isn(g->ack, to->end);
 }
 
 bool tcp_acknowledges(const struct tripod_packet *p, uint32_t *number)

@@ -30,8 +30,8 @@ struct tcp_dir {
 	uint32_t max_win; // soft: largest window that it has offered, scaled, bytes; at least 1
 	uint8_t flags; // enum tcp_dir_flag
 	uint8_t wscale : 4; // durable: shift of the windows that it offers, 0..14
-	// soft, but told while it matters: end is the number behind its SYN+ACK, whether windows are known or not, and no
-	// acknowledgement of that has been seen here
+	// soft, but told while it matters: end is the number behind its SYN or SYN+ACK, whether windows are known or not, and
+	// nothing behind these has been seen here of either direction
 	uint8_t isn : 1;
 	// soft: low bits of what the other side has acknowledged (RFC 5961, 3.2)
 	uint16_t acked_low;
@@ -61,6 +61,9 @@ enum tcp_verdict {
 	TCP_OUT_OF_WINDOW, // drop_tcp_window
 	TCP_AFTER_CLOSE, // drop_tcp_closed, unless another node knows a newer life
 	TCP_REOPEN, // a SYN on a closed connection: end the record and open a new connection
+	// The other direction is not seen here, and this is further from what was than any window: another life's, or this one
+	// has gone on elsewhere meanwhile. Nothing was accounted; tcp_forget() makes it do so
+	TCP_FAR,
 };
 
 // Accounts the TCP packet p, sent by direction `from`, answered by direction `to`. Checks it against
@@ -69,6 +72,12 @@ enum tcp_verdict {
 // unscaled-window or simultaneous-open exchange is legal.
 enum tcp_verdict tcp_track(struct tcp_dir *from, struct tcp_dir *to, bool from_initiator,
 	const struct tripod_packet *p);
+
+// What is known of the windows of direction d is of the past.
+static inline void tcp_forget(struct tcp_dir *d)
+{
+	d->flags &= (uint8_t)~TCP_DIR_LEARNED;
+}
 
 // true: p, sent by direction `from`, may be of the next connection of the same ports: this one has come to its end
 // in that direction, or p is a SYN, and the end may be known elsewhere.

@@ -293,6 +293,11 @@ static void deliver(struct world *w, unsigned i)
 	uint8_t was = dir[i].flags & TCP_DIR_DURABLE, was_scale = dir[i].wscale;
 	bool reset = (dir[0].flags | dir[1].flags) & TCP_DIR_RST;
 	enum tcp_verdict v = track(dir, i, &p);
+	if (v == TCP_FAR &&
+		(w->roaming || w->split || reset)) { // it has gone on elsewhere, or much was lost
+		tcp_forget(&dir[i]);
+		v = track(dir, i, &p);
+	}
 	if (v == TCP_REOPEN && (p.flags & TRIPOD_TCP_SYN))
 		return; // a SYN that was on its way all that time
 	if (v == TCP_AFTER_CLOSE && (reset || (p.flags & TRIPOD_TCP_SYN)))

@@ -727,13 +727,55 @@ static void tcp_track__new_connection_while_closing(void **state)
 	passes_in_doubt(&f, INI, 99000);
 }
 
+// Of a direction whose answers are seen elsewhere: what is far from all that was seen may be the next connection's.
+static void tcp_track__far(void **state)
+{
+	static const struct {
+		uint8_t flags;
+		uint32_t seq, ack;
+		bool far;
+	} cases[] = {
+		{A, 1001, 5001, false},
+		{A, 1000, 5001, false}, // keep-alive
+		{A, 1001 + 65535, 5001, false}, // some were lost
+		{A, 1001 + 65536, 5001, true},
+		{A, 1001 - (1 << 20), 5001, true},
+		{R, 1001 + 65536, 5001, false},
+		{A, 1001, 5001 + 65535, false},
+		{A, 1001, 5001 + 0x70000000u, true},
+	};
+	struct fixture f;
+
+	establish(&f);
+	f.dir[RES].flags &= (uint8_t)~TCP_DIR_LEARNED;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture g = f;
+		enum tcp_verdict v =
+			send(&g, INI, cases[i].flags, cases[i].seq, cases[i].ack, WIN, 100);
+		assert_int_equal(v == TCP_FAR, cases[i].far);
+		if (v == TCP_FAR)
+			assert_memory_equal(g.dir, f.dir, sizeof(f.dir));
+	}
+	assert_int_equal(
+		send(&f, RES, A, 999999, 1001, WIN, 100), TCP_OK); // nothing was seen of it
+	establish(&f);
+	assert_int_equal(send(&f, INI, A, 1001 + 65536, 5001, WIN, 100), TCP_OUT_OF_WINDOW);
+}
+
 // With one direction known nothing can be checked, so a forged number must not stay.
 static void tcp_track__forged_number_is_forgotten(void **state)
 {
 	struct fixture f;
 	establish(&f);
 	f.dir[RES] = (struct tcp_dir){.flags = f.dir[RES].flags & TCP_DIR_DURABLE};
-	assert_int_equal(send(&f, INI, A, 1001 + 0x60000000u, 5001, WIN, 10), TCP_OK); // forged
+	const uint32_t forged = 1001 + 0x60000000u;
+	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 0), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 1001, 5001 + 0x80000000u, WIN, 10), TCP_FAR);
+	assert_int_equal(send(&f, INI, A, forged, 5001, WIN, 10), TCP_FAR);
+	tcp_forget(&f.dir[INI]); // nobody knows another life
+	assert_int_equal(send(&f, INI, A, forged, 5001, WIN, 10), TCP_OK);
+	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 10), TCP_FAR);
+	tcp_forget(&f.dir[INI]);
 	assert_int_equal(send(&f, INI, A, 1001, 5001, WIN, 10), TCP_OK);
 	// The other direction comes here too: both are checked, by the true numbers.
 	assert_int_equal(send(&f, RES, A, 5001, 1011, WIN, 10), TCP_OK);
@@ -807,6 +849,7 @@ int main(void)
 		cmocka_unit_test(tcp_track__fin_seen_elsewhere),
 		cmocka_unit_test(tcp_track__direction_returns),
 		cmocka_unit_test(tcp_track__new_connection_while_closing),
+		cmocka_unit_test(tcp_track__far),
 		cmocka_unit_test(tcp_track__forged_number_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

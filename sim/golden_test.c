@@ -124,7 +124,7 @@ static void sequence(enum what what, const char *name)
 		faults_make(w, FAULT_KILL, m, what == REJOIN ? 300 : 0);
 	else if (what == THAW)
 		faults_make(w, FAULT_FREEZE, m, 600);
-	world_until(w, w->now_ns + (what == CLOSE ? 5 * SEC : 1500 * MS));
+	world_until(w, w->now_ns + (what == CLOSE ? 7 * SEC : 1500 * MS));
 	char *text = notes(w, first);
 	compare(name, text);
 	assert_int_equal(w->check.n_violations, 0);

@@ -88,7 +88,8 @@ static void limits(struct text *t, const struct options *o)
 		o->tiny ? 100 : o->connections * o->workers * 8);
 	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 3, tcp_closing_s: %u,\n",
 		o->established_s, o->established_s);
-	say(t, "  tcp_closed_s: 3, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
+	// Hosts wait up to 3.75 s before they repeat a FIN of which the last acknowledgement was lost (rto()).
+	say(t, "  tcp_closed_s: 4, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
 		o->udp_s, o->udp_s, o->tombstone_s);
 }
 

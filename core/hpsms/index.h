@@ -3,6 +3,7 @@
 // that a packet of an unknown connection is asked for where it may be, or nowhere.
 //
 //   index_own.c    this node's set: what workers announce, the stream of changes, snapshots, answers
+//   index_batch.c  changes on their way into the stream
 //   index_peers.c  the others' sets: changes and gaps, the merged table, rounds of questions
 //   cuckoo.c       the filter that is this node's set
 //   index_map.c    the merged table
@@ -15,17 +16,11 @@
 #include <tripod/tuple.h>
 
 #include "core/hpsms/cuckoo.h"
+#include "core/hpsms/index_batch.h"
 #include "core/hpsms/index_map.h"
 #include "core/hpsms/wire.h"
 
 #define INDEX_HISTORY 128 // messages of changes that a node keeps for those who missed them
-
-// A message of changes, being filled or sent. What it is on the wire.
-struct index_delta {
-	uint16_t n;
-	uint8_t removes[WIRE_DELTA_MAX / 8];
-	uint32_t fp[WIRE_DELTA_MAX];
-};
 
 enum index_state {
 	INDEX_FOLLOWING, // its changes are applied as they come
@@ -59,10 +54,11 @@ struct index {
 	// This node's set. Worker 0.
 	struct cuckoo own;
 	uint64_t missing; // keys that found it full
+	struct index_batch *batch; // changes that have no number yet
 	struct index_delta *history; // INDEX_HISTORY, slot of number % INDEX_HISTORY
-	uint32_t filling; // number of the one being filled
+	uint32_t filling; // number of the next
 	uint32_t unsent; // number of the first that has not been sent
-	uint64_t opened_ns; // when the first change went into it
+	uint64_t due_ns; // when the batch is told
 	uint64_t told_ns; // when the last message of changes, or that there are none, was sent
 	uint64_t copied_ns; // when a snapshot was last asked for
 
@@ -89,6 +85,7 @@ struct index {
 	uint64_t round_ns; // when it began
 	uint64_t asked_ns; // when that was last sent
 	bool round_open;
+	bool round_blind; // a member was left out of it whose set was not here
 
 	uint64_t next_ns; // when worker 0 has something to do next
 	struct wire_delta rx; // the message being applied, or sent
@@ -100,6 +97,7 @@ struct index {
 	_Atomic uint32_t serial; // messages that have brought something; worker 0: wo
 	_Atomic uint32_t round_begun; // rounds so far; worker 0: wo
 	_Atomic uint32_t round_done; // the last of them that is over; worker 0: wo
+	_Atomic uint32_t round_whole; // ... for which no member was left out; worker 0: wo
 	_Atomic uint32_t round_lost; // ... that a responsive member has not answered; worker 0: wo
 	_Alignas(64) _Atomic uint32_t round_wanted; // workers: rw (a maximum)
 };
@@ -123,6 +121,7 @@ struct index_shard {
 	uint64_t eager_ns; // time from which unspent budget for unanswered connections counts
 	uint64_t reveal_ns; // ... for quiet ones
 	uint32_t out_n, out_removes; // for worker 0, not yet in the ring
+	bool out_urgent; // ... to be told at once
 	uint32_t out[12];
 	uint32_t announced; // records; a gauge
 	// Packets that wait for a round, oldest first.

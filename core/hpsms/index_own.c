@@ -12,6 +12,7 @@
 #define INDEX_ANNOUNCED 2
 
 #define ROUND_NS MS // between two answers
+#define AT_ONCE_NS (5 * MS) // what is to be told at once waits so long for more of it
 #define STEP_YOUNG 512 // young ones looked at in one step
 #define STEP_MESSAGES 8 // of changes, sent in one step
 #define REPAIR_MESSAGES 16 // sent again for one request
@@ -28,6 +29,7 @@ void index_init(struct index *ix, struct arena *a, const struct node_conf *conf)
 
 	cuckoo_init(&ix->own, a, keys > UINT32_MAX ? UINT32_MAX : (uint32_t)keys);
 	index_map_init(&ix->map, a, conf->index_keys);
+	ix->batch = arena_take(a, sizeof(*ix->batch));
 	ix->history = arena_take(a, INDEX_HISTORY * sizeof(*ix->history));
 	ix->filling = ix->unsent = 1;
 }
@@ -52,31 +54,38 @@ static struct index_delta *slot(struct index *ix, uint32_t number)
 	return &ix->history[number % INDEX_HISTORY];
 }
 
-// Closes the message being filled.
+// What waits gets its numbers.
 static void seal(struct index *ix)
 {
-	ix->filling++;
+	index_batch_close(ix->batch);
+	while (index_batch_take(ix->batch, slot(ix, ix->filling)))
+		ix->filling++;
 	// Not all was sent while the history went once round: peers will see that and copy the set.
 	if (ix->filling - ix->unsent >= INDEX_HISTORY)
 		ix->unsent = ix->filling - INDEX_HISTORY + 1;
-	*slot(ix, ix->filling) = (struct index_delta){0};
 	ix->next_ns = 0;
+}
+
+// The batch is told in so long, or earlier.
+static void hurry(struct shard *s, uint64_t ns)
+{
+	struct index *ix = s->node->index;
+	uint64_t due = s->now_ns + ns;
+
+	ix->due_ns = due < ix->due_ns ? due : ix->due_ns;
+	ix->next_ns = due < ix->next_ns ? due : ix->next_ns;
 }
 
 static void append(struct shard *s, uint32_t fp, bool removes)
 {
 	struct index *ix = s->node->index;
-	struct index_delta *d = slot(ix, ix->filling);
 
-	if (d->n == 0) {
-		uint64_t due = s->now_ns + s->conf->index_flush_ms * MS;
-		ix->opened_ns = s->now_ns;
-		ix->next_ns = due < ix->next_ns ? due : ix->next_ns;
+	if (ix->batch->n == 0) {
+		ix->due_ns = UINT64_MAX;
+		hurry(s, s->conf->index_flush_ms * MS);
 	}
-	if (removes)
-		d->removes[d->n / 8] |= (uint8_t)(1u << d->n % 8);
-	d->fp[d->n++] = fp;
-	if (d->n == WIRE_DELTA_MAX)
+	index_batch_add(ix->batch, fp, removes);
+	if (ix->batch->n == INDEX_BATCH)
 		seal(ix);
 }
 
@@ -129,7 +138,7 @@ static bool send_changes(struct shard *s, unsigned node, uint32_t number, bool a
 	if (!bare) {
 		const struct index_delta *from = slot(ix, number);
 		d->n = from->n;
-		memcpy(d->removes, from->removes, (d->n + 7u) / 8);
+		d->n_removes = from->n_removes;
 		memcpy(d->fp, from->fp, d->n * sizeof(d->fp[0]));
 	}
 	for (uint64_t left = answers ? ix->askers : 0; left != 0; left &= left - 1) {
@@ -219,8 +228,7 @@ static void answered(struct shard *s)
 static uint64_t stream(struct shard *s)
 {
 	struct index *ix = s->node->index;
-	uint64_t flush = s->conf->index_flush_ms * MS, heartbeat = s->conf->heartbeat_ms * MS;
-	struct index_delta *d = slot(ix, ix->filling);
+	uint64_t heartbeat = s->conf->heartbeat_ms * MS;
 
 	if (!ix->flushing && ix->askers_next != 0 && s->now_ns - ix->answered_ns >= ROUND_NS)
 		flush_begin(s);
@@ -229,7 +237,7 @@ static uint64_t stream(struct shard *s)
 	if (ix->flush_untold != 0)
 		tell_flush(s);
 	bool answers = flush_over(s);
-	if (d->n > 0 && (answers || s->now_ns - ix->opened_ns >= flush))
+	if (ix->batch->n > 0 && (answers || s->now_ns >= ix->due_ns))
 		seal(ix);
 	for (unsigned n = 0; ix->unsent != ix->filling && n < STEP_MESSAGES; n++) {
 		bool last = answers && ix->unsent + 1 == ix->filling;
@@ -249,8 +257,8 @@ static uint64_t stream(struct shard *s)
 	if (s->now_ns - ix->told_ns >= heartbeat && (s->live & (s->live - 1)) != 0)
 		send_changes(s, WIRE_ANY, ix->filling - 1, false, true);
 	uint64_t next = s->now_ns + heartbeat;
-	if (slot(ix, ix->filling)->n > 0 && ix->opened_ns + flush < next)
-		next = ix->opened_ns + flush;
+	if (ix->batch->n > 0 && ix->due_ns < next)
+		next = ix->due_ns;
 	if (ix->flushing)
 		next = s->now_ns + ROUND_NS / 16;
 	else if (ix->askers_next != 0 && ix->answered_ns + ROUND_NS < next)
@@ -332,9 +340,11 @@ static bool push_out(struct shard *s)
 	memcpy(m.index.fp, x->out, sizeof(m.index.fp));
 	m.index.n = (uint16_t)x->out_n;
 	m.index.removes = (uint16_t)x->out_removes;
+	m.index.urgent = x->out_urgent;
 	if (!shard_post(s, 0, &m))
 		return false;
 	x->out_n = x->out_removes = 0;
+	x->out_urgent = false;
 	return true;
 }
 
@@ -502,8 +512,12 @@ void index_young(struct shard *s, uint32_t i)
 void index_at_once(struct shard *s, uint32_t i)
 {
 	// Where it is queued, nothing is left to be done for it.
-	if (index_on(s) && stands(s, i, true))
-		announce(s, i);
+	if (!index_on(s) || !stands(s, i, true) || !announce(s, i))
+		return;
+	if (s->worker == 0)
+		hurry(s, AT_ONCE_NS);
+	else
+		s->index.out_urgent = true;
 }
 
 bool index_forget(struct shard *s, uint32_t i)
@@ -531,6 +545,8 @@ void index_ring(struct shard *s, unsigned from, const struct ring_message *m)
 			else
 				add(s, m->index.fp[k]);
 		}
+		if (m->index.urgent)
+			hurry(s, AT_ONCE_NS);
 		break;
 	case RING_INDEX_FLUSH:
 		flush_shard(s);

@@ -5,7 +5,7 @@
 #include "core/defect.h"
 #include "core/shard.h"
 
-#define AHEAD 16 // fingerprints whose cache lines are on their way
+#define AHEAD 32 // fingerprints whose cache lines are on their way
 #define ROUND_NS MS // between two rounds
 #define REPEAT_NS (3 * MS) // what is not answered is asked for again
 #define COPIES 4 // sets fetched at one time
@@ -95,6 +95,11 @@ bool index_round_over(const struct shard *s, uint32_t round)
 	return (int32_t)(LOAD(s->node->index->round_done) - round) >= 0;
 }
 
+bool index_round_whole(const struct shard *s, uint32_t round)
+{
+	return (int32_t)(LOAD(s->node->index->round_whole) - round) >= 0;
+}
+
 // ---- Changes ----
 
 static bool is_behind(const struct shard *s, const struct index_member *m)
@@ -177,7 +182,7 @@ static void apply(struct shard *s, unsigned node, const struct wire_delta *d)
 	for (unsigned i = 0; i < d->n; i++) {
 		if (i + AHEAD < d->n)
 			index_map_prefetch(&ix->map, d->fp[i + AHEAD]);
-		if (d->removes[i / 8] & 1u << i % 8)
+		if (i < d->n_removes)
 			index_map_clear(&ix->map, d->fp[i], node);
 		else if (!index_map_set(&ix->map, d->fp[i], node))
 			overflow(s, m);
@@ -403,9 +408,21 @@ static void ask_round(struct shard *s)
 			.what = WIRE_ASK_ROUND, .round = (uint8_t)LOAD(ix->round_begun)});
 }
 
+// Those whose set is not here are asked themselves, and not waited for.
+static void leave_out_blind(struct shard *s, uint64_t among)
+{
+	struct index *ix = s->node->index;
+	uint64_t blind = LOAD(ix->blind);
+
+	ix->round_blind |= (among & blind) != 0;
+	ix->awaited = among & ~blind;
+}
+
 static void round_end(struct index *ix)
 {
 	ix->round_open = false;
+	if (!ix->round_blind)
+		STORE(ix->round_whole, LOAD(ix->round_begun));
 	STORE(ix->round_done, LOAD(ix->round_begun));
 }
 
@@ -416,8 +433,7 @@ static uint64_t rounds(struct shard *s)
 	uint64_t timeout = s->conf->pull_timeout_ms * MS;
 
 	if (ix->round_open) {
-		// Those whose set is not here are asked themselves.
-		ix->awaited &= others(s) & ~LOAD(ix->blind);
+		leave_out_blind(s, ix->awaited & others(s));
 		if (ix->awaited == 0) {
 			round_end(ix);
 		} else if (s->now_ns - ix->round_ns >= timeout) {
@@ -435,7 +451,8 @@ static uint64_t rounds(struct shard *s)
 	if (!ix->round_open && wanted && s->now_ns - ix->round_ns >= ROUND_NS) {
 		STORE(ix->round_begun, begun + 1);
 		ix->round_ns = s->now_ns;
-		ix->awaited = others(s) & ~LOAD(ix->blind);
+		ix->round_blind = false;
+		leave_out_blind(s, others(s));
 		for (unsigned n = 0; n < NODES_MAX; n++)
 			ix->m[n].answering = false;
 		if (ix->awaited == 0) {

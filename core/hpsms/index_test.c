@@ -164,6 +164,64 @@ static void index__announce_with_loss(void **state)
 	announce_and_forget((struct rack_conf){.loss_percent = 20, .seed = 73});
 }
 
+// What comes up together is told together; but not what is to be told at once, nor when somebody asks.
+static void index__waits_for_more(void **state)
+{
+	enum { N = 40 };
+	for (unsigned workers = 1; workers < 3; workers++) {
+		struct flow f[N];
+		struct rack *r = rack_of((struct rack_conf){
+			.nodes = 2, .workers = workers, .index_flush_ms = 400, .seed = 75});
+		rack_run_ms(r, 11000);
+		uint32_t before = index_of(r, 0)->filling;
+		assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
+		rack_run_ms(r, 1050);
+		assert_int_equal(index_of(r, 0)->batch->n, 2 * N); // all are old enough
+		assert_int_equal(index_of(r, 1)->map.used, 0);
+		rack_run_ms(r, 400);
+		assert_agreed(r, 2);
+		assert_int_equal(index_of(r, 1)->map.used, 2 * N);
+		assert_int_equal(index_of(r, 0)->filling, before + 1);
+		struct shard *s = node_shard(rack_node(r, 0), workers - 1);
+		struct store_hit hit;
+		for (unsigned k = N;; k++) { // until it is the last worker's
+			assert_int_equal(flows_open(r, f, k, 1, SERVER), 1);
+			hit = store_find(&s->store, &f[0].key, store_hash(&s->store, &f[0].key));
+			if (hit.what == STORE_CONN)
+				break;
+		}
+		index_at_once(s, hit.index);
+		rack_run_ms(r, 10);
+		assert_true(index_map_find(&index_of(r, 1)->map, print_of(r, &f[0].key)) & 1);
+		assert_int_equal(flows_open(r, f, 2 * N, 1, SERVER), 1);
+		index_round(shard_of(r, 1));
+		rack_run_ms(r, 10);
+		assert_true(index_map_find(&index_of(r, 1)->map, print_of(r, &f[0].key)) & 1);
+		rack_free(r);
+	}
+}
+
+// More than there is room for waits for nothing.
+static void index__too_many_to_wait(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .index_flush_ms = 400});
+	struct rng rng = {.state = 6};
+
+	rack_run_ms(r, 11000);
+	for (unsigned n = 0; n < INDEX_BATCH + 600; n += 12) {
+		struct ring_message m = {.type = RING_INDEX, .index = {.n = 12}};
+		for (unsigned k = 0; k < 12; k++)
+			m.index.fp[k] = (uint32_t)rng_next(&rng) | 1;
+		index_ring(shard_of(r, 0), 1, &m);
+	}
+	rack_run_ms(r, 10);
+	assert_int_equal(index_of(r, 1)->map.used, INDEX_BATCH);
+	rack_run_ms(r, 400);
+	assert_true(index_of(r, 1)->map.used >= INDEX_BATCH + 600);
+	assert_int_equal(wrong(r, 1, 0), 0);
+	rack_free(r);
+}
+
 // ---- Changes that are lost ----
 
 struct eater {
@@ -542,6 +600,51 @@ static void index__a_stalled_worker_hides_its_own_alone(void **state)
 	rack_free(r);
 }
 
+// A round has left a member out, whose set was not all here, and now it is: who waits for that round has asked
+// nobody, and waits for the next.
+static void index__left_out_of_a_round(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .seed = 81});
+	struct flow f[2];
+	struct conn_view v;
+
+	rack_port(r, 0, false);
+	assert_int_equal(flows_open(r, f, 0, 1, SERVER), 1); // next hops are known now
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	struct flow asks = flow_of(7, SERVER);
+	rack_freeze(r, 1);
+	struct index *ix = index_of(r, 0);
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	uint32_t whole = ix->round_whole;
+	ix->m[1].partial = true;
+	flow_from_client(r, &asks, TRIPOD_TCP_ACK, 10); // asked of who is blind
+	uint32_t round = index_round(s);
+	while (!index_round_over(s, round))
+		rack_step(r);
+	assert_true(ix->round_whole == whole && !index_round_whole(s, round));
+	rack_thaw(r, 1);
+	rack_run_ms(r, 50);
+	// The same for a packet: the round that it waits for ends without anybody.
+	rack_port(r, 1, true);
+	rack_port(r, 0, false);
+	f[1] = flow_of(8, SERVER);
+	flow_from_client(r, &f[1], TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 2);
+	rack_port(r, 1, false);
+	rack_port(r, 0, true);
+	ix->round_ns = s->now_ns; // none begins at once
+	flow_from_client(r, &f[1], TRIPOD_TCP_ACK, 10);
+	while (s->index.n == 0)
+		rack_step(r);
+	ix->round_begun++;
+	ix->round_done++;
+	rack_run_ms(r, 20);
+	assert_true(rack_conn(r, 0, &f[1].key, &v));
+	rack_check(r);
+	rack_free(r);
+}
+
 // Two keys of one fingerprint, at two workers: the set has it until both have gone.
 static void index__two_keys_of_one_fingerprint(void **state)
 {
@@ -624,7 +727,7 @@ static void index__moved_while_copied(void **state)
 		struct rack *r = rack_of((struct rack_conf){.nodes = 2});
 		struct index *ix = index_of(r, 0);
 		struct rng rng = {.state = 5};
-		unsigned changes = 0;
+		unsigned changes;
 		ix->own.n_buckets = 64;
 		ix->copied_ns = copied ? shard_of(r, 0)->now_ns : 0;
 		rack_run_ms(r, 1200 * !copied);
@@ -633,8 +736,7 @@ static void index__moved_while_copied(void **state)
 				.index = {.fp = {(uint32_t)rng_next(&rng) | 1}, .n = 1}};
 			index_ring(shard_of(r, 0), 1, &m);
 		}
-		for (unsigned k = 0; k < INDEX_HISTORY; k++)
-			changes += ix->history[k].n;
+		changes = ix->batch->n;
 		assert_int_equal(rack_counter(r, 0, C_index_adds), 230);
 		assert_int_equal(changes > 230, copied);
 		rack_free(r);
@@ -697,6 +799,8 @@ int main(void)
 		cmocka_unit_test(index__announce_and_forget),
 		cmocka_unit_test(index__announce_three_workers),
 		cmocka_unit_test(index__announce_with_loss),
+		cmocka_unit_test(index__waits_for_more),
+		cmocka_unit_test(index__too_many_to_wait),
 		cmocka_unit_test(index__gap),
 		cmocka_unit_test(index__gap_at_the_end),
 		cmocka_unit_test(index__long_gap),
@@ -711,6 +815,7 @@ int main(void)
 		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
 		cmocka_unit_test(index__unanswered_connections_are_found),
 		cmocka_unit_test(index__a_stalled_worker_hides_its_own_alone),
+		cmocka_unit_test(index__left_out_of_a_round),
 		cmocka_unit_test(index__two_keys_of_one_fingerprint),
 		cmocka_unit_test(index__overtaken_piece),
 		cmocka_unit_test(index__answer_before_its_changes),

@@ -532,6 +532,33 @@ static void life__reopening_in_vain_is_told(void **state)
 	}
 }
 
+// The next life begins before anybody has been told that TCP has closed: the switch may send its packets to who
+// has a copy of the last. That is told at once, long before the close would be.
+static void life__reopening_is_told_at_once(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l);
+
+	for (unsigned n = 0; n < 4; n++) {
+		hand_in(r, &l, n == 1 || n == 2, n % 2 == 0 ? FIN | ACK : ACK);
+		rack_step(r);
+		rack_step(r);
+	}
+	assert_int_equal(view_of(r, master, &l).tcp, TCP_CLOSED);
+	assert_int_equal(view_of(r, !master, &l).tcp, TCP_ESTABLISHED);
+	uint64_t incarnation = view_of(r, master, &l).incarnation;
+	l.seq[0] = 500000;
+	hand_in(r, &l, true, SYN);
+	for (unsigned n = 0; n < 6; n++)
+		rack_step(r);
+	assert_true(view_of(r, master, &l).incarnation > incarnation);
+	assert_int_equal(view_of(r, !master, &l).state, CONN_TOMBSTONE);
+	rack_run_ms(r, 20);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Who counts as dead is told when it is back, as it is of any other end.
 static void life__reopening_in_vain_is_told_later(void **state)
 {
@@ -702,6 +729,7 @@ int main(void)
 		cmocka_unit_test(life__parted_directions_end_is_told),
 		cmocka_unit_test(life__what_has_ended_makes_way),
 		cmocka_unit_test(life__reopening_in_vain_is_told),
+		cmocka_unit_test(life__reopening_is_told_at_once),
 		cmocka_unit_test(life__reopening_in_vain_is_told_later),
 		cmocka_unit_test(life__reopened_is_not_put_out),
 		cmocka_unit_test(life__the_dead_make_room),

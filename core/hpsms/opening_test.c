@@ -12,7 +12,7 @@
 #include "core/testing/forge.h"
 
 #define FIN 5000000u // where a former life ends
-#define NEXT (1u << 24) // so far apart are the numbers of two SYN+ACKs
+#define NEXT ((1u << 24) + 12345) // so far apart are the numbers of two SYN+ACKs
 
 static struct rack *rack_of(struct rack_conf c)
 {
@@ -307,12 +307,14 @@ static void opening__gives_way(void **state)
 	}
 }
 
-// A record of the flow as another node has opened it, whose SYN+ACK ends before isn.
-static struct wire_record opening(struct rack *r, unsigned n, unsigned writer, uint32_t isn)
+// A record of the flow as another node has opened it, whose SYN ends before syn and whose SYN+ACK before isn.
+static struct wire_record opening(
+	struct rack *r, unsigned n, unsigned writer, uint32_t syn, uint32_t isn)
 {
 	struct wire_record w = forge_record(r, n, writer, 1);
 
-	w.dir[0].tcp_flags = TCP_DIR_SYN;
+	w.dir[0].tcp_flags = TCP_DIR_SYN | WIRE_DIR_ISN;
+	w.dir[0].isn = syn;
 	w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK | WIRE_DIR_ISN;
 	w.dir[1].isn = isn;
 	w.holders = 1ull << writer;
@@ -352,7 +354,7 @@ static void opening__the_initiator_says_which(void **state)
 		rack_run_ms(r, how == OTHER_COPIED ? 5 : 0);
 		assert_true(rack_conn(r, 0, &f.key, &own));
 		unsigned at = without_copy(r, &f, 0), writer = without_copy(r, &f, at);
-		struct wire_record w = opening(r, 1, writer, f.ack + NEXT);
+		struct wire_record w = opening(r, 1, writer, f.seq, f.ack + NEXT);
 		bool higher = how == OTHER_HIGHER || how == OWN_LOWER;
 		w.incarnation = own.incarnation + (higher ? 6400 : -6400);
 		logs_lost = true;
@@ -384,6 +386,53 @@ static void opening__the_initiator_says_which(void **state)
 	}
 }
 
+// The initiator's SYN tells another opening of the same connection from the next life, whatever has been seen when.
+static void opening__the_syn_tells(void **state)
+{
+	enum { ESTABLISHED, HALF_CLOSED, ANSWERED, LONG_ANSWERED, ENDED, STATES };
+	const uint8_t ack = TRIPOD_TCP_ACK, fin = TRIPOD_TCP_FIN, syn = TRIPOD_TCP_SYN;
+
+	for (unsigned n = 0; n < 2 * STATES; n++) {
+		bool same = n % 2;
+		unsigned at = n / 2;
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct conn_view v;
+
+		f.server = "10.1.0.101";
+		flow_from_client(r, &f, syn, 0);
+		rack_run_ms(r, 20);
+		struct wire_record w = opening(r, 1, 1, f.seq, f.ack + NEXT);
+		flow_from_server(r, &f, syn | ack, 0);
+		rack_run_ms(r, at == LONG_ANSWERED ? 1100 : 5);
+		if (at == ESTABLISHED || at == HALF_CLOSED || at == ENDED) {
+			flow_from_client(r, &f, ack | (at == ESTABLISHED ? 0 : fin), 100);
+			rack_run_ms(r, 5);
+		}
+		if (at == ENDED) {
+			flow_from_server(r, &f, ack | fin, 0);
+			rack_run_ms(r, 5);
+		}
+		// Of the same, it has been seen later; of another, earlier, but for a SYN that is later, too.
+		w.dir[0].isn += same ? 0 : NEXT;
+		w.dir[0].age_ms = w.dir[1].age_ms = same || at == ANSWERED ? 0 : 2000;
+		if (at == LONG_ANSWERED) {
+			w.flags = 0;
+			w.dir[1] = (typeof(w.dir[1])){0};
+		}
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		w.incarnation = v.incarnation + 6400;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		bool stands = same && at != ENDED;
+		stands |= !same && at == LONG_ANSWERED; // which has not been answered
+		assert_int_equal(v.incarnation > w.incarnation, stands);
+		assert_int_equal(v.incarnation == w.incarnation, !stands);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // The node that the acknowledgement comes to has neither: it is told of both, in any order, and by one that is sure.
 static void opening__neither_is_here(void **state)
 {
@@ -396,7 +445,7 @@ static void opening__neither_is_here(void **state)
 		rack_tap(r, lose_logs, NULL);
 		logs_lost = true;
 		for (unsigned i = 1; i < 3; i++) {
-			struct wire_record w = opening(r, 1, i, f.ack + i * NEXT);
+			struct wire_record w = opening(r, 1, i, f.seq + 1, f.ack + i * NEXT);
 			w.incarnation = 640000 + (how == 5 ? 3 - i : i) * 6400;
 			forge(r, 3, i, &w);
 		}
@@ -436,7 +485,7 @@ static void opening__the_copy_knows_which(void **state)
 	for (unsigned fits = 0; fits < 2; fits++) {
 		struct rack *r = rack_of((struct rack_conf){0});
 		struct flow f = flow_at_0(r, 1);
-		struct wire_record w = opening(r, 1, 1, f.ack);
+		struct wire_record w = opening(r, 1, 1, f.seq, f.ack);
 		struct conn_view v;
 
 		forge(r, 1, 0, &w);
@@ -452,6 +501,72 @@ static void opening__the_copy_knows_which(void **state)
 	}
 }
 
+// Nobody else opens it as long as nothing moves, and it costs no byte then. Nor when it has been taken.
+static void opening__told_while_something_moves(void **state)
+{
+	enum { QUIET, MOVING, ESTABLISHED, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+		struct flow f = flow_of(1, "10.1.0.101");
+		struct conn *c;
+		uint32_t i;
+
+		rack_run_ms(r, 12000);
+		if (how != QUIET) {
+			rack_port(r, 1, false);
+			rack_kill(r, 1);
+			rack_run_ms(r, 200);
+			rack_start(r, 1);
+			rack_run_ms(r, 500);
+		}
+		rack_port(r, 1, false);
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_step(r);
+		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+		rack_step(r);
+		if (how == ESTABLISHED)
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 5);
+		struct store *st = &node_shard(rack_node(r, 1), 0)->store;
+		i = store_find(st, &f.key, store_hash(st, &f.key)).index;
+		c = store_conn(st, i);
+		assert_int_equal(c->state, CONN_LIVE);
+		assert_int_equal(c->dir[1].tcp.isn, how == MOVING);
+		assert_true(how != MOVING || c->dir[1].tcp.end == f.ack);
+		rack_free(r);
+	}
+}
+
+// What ended a moment ago has been opened anew on another node, and the first packet of the next life has passed here as
+// one of the life before: the news of both come later. It was no more than a packet of that one.
+static void opening__a_packet_has_passed(void **state)
+{
+	for (unsigned next = 0; next < 2; next++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record old = forge_record(r, 1, 1, 1),
+				   w = opening(r, 1, 2, f.seq, f.ack);
+		struct conn_view v;
+
+		old.dir[0].tcp_flags = old.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+		forge(r, 1, 0, &old);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+		rack_run_ms(r, 1);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.master[0], 0);
+		w.incarnation = v.incarnation + 6400;
+		w.dir[1].isn += next ? 0 : 1;
+		w.dir[0].age_ms = w.dir[1].age_ms = 50;
+		forge(r, 2, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, !next);
+		assert_int_equal(v.incarnation == w.incarnation, next);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -462,7 +577,10 @@ int main(void)
 		cmocka_unit_test(opening__opened_twice_in_doubt),
 		cmocka_unit_test(opening__gives_way),
 		cmocka_unit_test(opening__the_initiator_says_which),
+		cmocka_unit_test(opening__the_syn_tells),
 		cmocka_unit_test(opening__neither_is_here),
+		cmocka_unit_test(opening__told_while_something_moves),
+		cmocka_unit_test(opening__a_packet_has_passed),
 		cmocka_unit_test(opening__the_copy_knows_which),
 	};
 	return cmocka_run_group_tests_name("opening", tests, NULL, NULL);

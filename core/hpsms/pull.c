@@ -559,8 +559,9 @@ static void look_at_packets(struct shard *s)
 		uint32_t next = waiting->next;
 		bool told = index_candidates(s, waiting->fp) != 0;
 		bool over = index_round_over(s, waiting->round);
-		// A member whose set has been lost meanwhile has not answered, either: it is asked itself.
-		told |= over && index_blind(s) != 0;
+		// A member whose set has been lost meanwhile has not answered, either: it is asked itself, or, if its set is
+		// here by now, in another round.
+		told |= over && (index_blind(s) != 0 || !index_round_whole(s, waiting->round));
 		waiting->next = 0;
 		if (told || over) {
 			waiting->lost = !told && index_round_lost(s, waiting->round);
@@ -592,6 +593,8 @@ void pull_look_again(struct shard *s)
 			continue;
 		if (nodes == 0 && !p->checks && index_round_lost(s, p->round)) {
 			give_up(s, i);
+		} else if (nodes == 0 && index_blind(s) == 0 && !index_round_whole(s, p->round)) {
+			p->round = index_round(s);
 		} else if (nodes == 0) {
 			resolve(s, i, false);
 		} else {

@@ -343,6 +343,54 @@ static void reopen__no_straggler(void **state)
 	}
 }
 
+// The next life has begun on another node, and its packet comes to who handles the initiator's of the one before, and has
+// not heard of its end: it is further from the last than any window. If there is no other life, it passes.
+static void reopen__far_from_the_last(void **state)
+{
+	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
+
+	for (unsigned next = 0; next < 2; next++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct flow f = flow_at_0(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view old, v;
+		struct conn *c;
+
+		f.server = "10.1.0.101";
+		w.dir[0].tcp_flags = w.dir[1].tcp_flags = open;
+		forge(r, 1, 0, &w);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+		rack_run_ms(r, 5);
+		assert_true(rack_conn(r, 0, &f.key, &old));
+		assert_int_equal(old.master[0], 0);
+		f.seq += 16 * NEXT;
+		if (next) {
+			rack_tap(r, lose_logs, NULL);
+			logs_lost = true;
+			only(r, 2);
+			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+			rack_step(r);
+			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
+			rack_step(r);
+			logs_lost = false;
+			only(r, 0);
+		}
+		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+		rack_run_ms(r, 20);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent) - asked, 1);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > old.incarnation, next);
+		assert_non_null(forge_find(r, 0, 1, &c));
+		assert_int_equal(c->dir[0].tcp.end, f.seq); // it has passed
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
+		rack_run_ms(r, 5);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent) - asked, 1);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // A SYN from inside. Returns the port of the NAT under which it has come to the server.
 static uint16_t syn_from_inside(struct rack *r)
 {
@@ -549,6 +597,7 @@ int main(void)
 		cmocka_unit_test(reopen__what_was_asked_before_the_end),
 		cmocka_unit_test(reopen__over_an_end_that_was_not_known),
 		cmocka_unit_test(reopen__no_straggler),
+		cmocka_unit_test(reopen__far_from_the_last),
 		cmocka_unit_test(reopen__late_answer),
 		cmocka_unit_test(reopen__where_directions_part),
 		cmocka_unit_test(reopen__an_old_syn_ends_nothing),

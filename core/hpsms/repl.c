@@ -192,7 +192,8 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 
 // What goes to a node that has the whole record (full == false: the directions handled here), or has
 // not. nf holds the packed NF state while the record is encoded.
-static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct wire_record *w)
+static void describe(
+	struct shard *s, uint32_t i, bool full, bool asked, uint8_t *nf, struct wire_record *w)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	const struct conn_repl *r = store_repl(&s->store, i);
@@ -226,8 +227,9 @@ static void describe(struct shard *s, uint32_t i, bool full, uint8_t *nf, struct
 			w->dir[d].tcp_flags |= TCP_DIR_FIN_SEEN;
 			w->dir[d].fin = c->dir[d].tcp.end;
 		}
-		// For who sees which SYN+ACK the initiator takes: another node may have opened it, too.
-		if (c->dir[d].tcp.isn && !(c->dir[!d].tcp.flags & TCP_DIR_ACK)) {
+		// For who sees which SYN+ACK the initiator takes: while something moves, another node may have opened it, too.
+		if (c->dir[d].tcp.isn && !(c->dir[0].tcp.flags & TCP_DIR_ACK) &&
+			(asked || shard_unsettled(s))) {
 			w->dir[d].tcp_flags |= WIRE_DIR_ISN;
 			w->dir[d].isn = c->dir[d].tcp.end;
 		}
@@ -305,7 +307,7 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 	uint8_t nf[1024];
 	struct wire_record w;
 
-	describe(s, i, full, nf, &w);
+	describe(s, i, full, flags != 0, nf, &w);
 	w.flags |= flags;
 	if (w.op == WIRE_UPDATE && w.parts == 0)
 		return true; // nothing here that the node does not know: it was handed over meanwhile
@@ -366,6 +368,20 @@ void repl_owe(struct shard *s, uint32_t i, unsigned node)
 	r->part[PART_SHARED].handed = (uint8_t)store_conn(&s->store, i)->stamp;
 	repl_forget(r, node);
 	repl_queue(s, i, node);
+}
+
+void repl_end_now(struct shard *s, uint32_t i)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t to = r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
+
+	for (; to != 0; to &= to - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(to);
+		unsigned worker = repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key);
+		if (add_record(s, i, node, worker, 0))
+			s->peer[node].out[worker].urgent = true;
+		repl_busy(s, node, worker);
+	}
 }
 
 struct settled {

@@ -59,6 +59,22 @@ void repl_introduce(struct shard *s, uint32_t i, unsigned node);
 // Of record i a node lacks something that is here: it is sent the whole. What is under way to it is not that.
 void repl_owe(struct shard *s, uint32_t i, unsigned node);
 
+// ---- rival.c ----
+enum rival {
+	RIVAL_STALE, // it is of the past: who tells of it does not know the newer life
+	RIVAL_LOSES, // the life that is here goes on, above both
+	RIVAL_WINS, // it takes the place of what is here
+};
+// w tells of another life of record c's key.
+enum rival rival_of(struct shard *s, const struct conn *c, const struct wire_record *w);
+
+static inline enum durability repl_durability_of(const struct wire_record *w)
+{
+	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
+	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
+					     : DURABILITY_ASYNC;
+}
+
 // ---- repair.c ----
 // Does this node look after the copies of record i?
 bool repl_responsible(const struct shard *s, uint32_t i);

@@ -6,10 +6,6 @@
 
 #include "core/hpsms/repl.h"
 
-// So long an initiator may take to acknowledge the answer to its SYN, before that counts for nothing.
-#define OPENING_MS 1000
-#define NEWS_MS 10 // so old may be what a node hears of another
-
 static bool newer(const struct conn_version *a, const struct conn_version *b)
 {
 	if (a->epoch != b->epoch)
@@ -171,13 +167,6 @@ static enum shared merge_shared(
 	return SHARED_MERGED;
 }
 
-static enum durability durability_of(const struct wire_record *w)
-{
-	return w->flags & WIRE_RECORD_SYNC   ? DURABILITY_SYNC
-	       : w->flags & WIRE_RECORD_NONE ? DURABILITY_NONE
-					     : DURABILITY_ASYNC;
-}
-
 // A copy that was given by a node which writes no part, in place of a writer that it did not hear. If this
 // node hears that one, it tells it of the copy: nobody else would, and it would miss what is written.
 static void tell_writers(struct shard *s, uint32_t i, unsigned from)
@@ -213,7 +202,7 @@ static uint32_t install(
 	c->dir[1].key = w->reversed;
 	c->incarnation = w->incarnation;
 	c->state = CONN_LIVE;
-	c->durability = (uint8_t)durability_of(w);
+	c->durability = (uint8_t)repl_durability_of(w);
 	c->stamp = s->next_stamp += 257;
 	c->flags = CONN_REPLICATED;
 	if (w->flags & WIRE_RECORD_ANSWERED)
@@ -266,143 +255,6 @@ static uint32_t install(
 			s->repair_at = 1;
 	}
 	return i;
-}
-
-// Does w come after the end of what is here? Who says so may know of one end only.
-static bool follows_end(const struct conn *c, const struct wire_record *w)
-{
-	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_FIN_ACKED | TCP_DIR_RST;
-
-	return conn_tcp_at(c, TCP_CLOSING) && !((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends);
-}
-
-static enum tcp_state tcp_state_of(const struct wire_record *w)
-{
-	const struct tcp_dir dir[2] = {
-		{.flags = w->dir[0].tcp_flags}, {.flags = w->dir[1].tcp_flags}};
-
-	return tcp_state(&dir[0], &dir[1]);
-}
-
-static bool is_opening(const struct conn *c)
-{
-	return c->dir[0].key.proto == IPPROTO_TCP && !conn_tcp_at(c, TCP_ESTABLISHED);
-}
-
-// Two nodes have opened it, and one of them at least has let an answer pass: under that one it goes on, whatever
-// the numbers, and whoever has seen a packet last. Of TCP as long as the initiator has had no time to acknowledge
-// the answer, of which it takes the first that comes; later a SYN opens the next life.
-static bool opened_twice(const struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	bool here = c->flags & CONN_ANSWERED, there = w->flags & WIRE_RECORD_ANSWERED;
-
-	if (c->dir[0].key.proto != IPPROTO_TCP)
-		return here != there;
-	return is_opening(c) && w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
-	       (there || (here && repl_age_ms(s, c->dir[1].seen) < OPENING_MS));
-}
-
-// Both answered: the one whose SYN came first, by more than news take, or each node would hold its own for that.
-static bool has_first_answer(
-	const struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	return (c->flags & CONN_ANSWERED) &&
-	       (!(w->flags & WIRE_RECORD_ANSWERED) ||
-		       repl_age_ms(s, c->dir[0].seen) > w->dir[0].age_ms + NEWS_MS);
-}
-
-// What has been opened here and has had no answer, and of which nobody has been told, gives way to what
-// another node has opened and let an answer pass of, though that has the lower number.
-static bool gives_way(const struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	if (c->state != CONN_LIVE || (c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) ||
-		w->op != WIRE_PUT || !opened_twice(s, c, w))
-		return false;
-	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;
-}
-
-// Two nodes have opened it, and a packet of the initiator waits here: it says which of the two SYN+ACKs it has taken.
-enum taken { TAKEN_UNKNOWN, TAKEN_HERE, TAKEN_THERE };
-
-static enum taken taken(struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	const struct tcp_dir *answers = &c->dir[1].tcp;
-	uint32_t number;
-
-	if (s->pulls_asking == 0 || !pull_named(s, &c->dir[0].key, &number))
-		return TAKEN_UNKNOWN;
-	if (answers->isn && c->state == CONN_LIVE && tcp_is_after_isn(number, answers->end))
-		return TAKEN_HERE;
-	return w->op == WIRE_PUT && (w->dir[1].tcp_flags & WIRE_DIR_ISN) &&
-			       tcp_is_after_isn(number, w->dir[1].isn)
-		       ? TAKEN_THERE
-		       : TAKEN_UNKNOWN;
-}
-
-// One side has ended, and the other goes on. Of sync, nothing passes before all holders know it: the initiator has
-// not seen the other end, and has opened nothing since its last packet.
-static bool half_closed(enum durability level, unsigned initiator, unsigned responder)
-{
-	return level == DURABILITY_SYNC && !((initiator | responder) & TCP_DIR_RST) &&
-	       ((initiator ^ responder) & TCP_DIR_FIN);
-}
-
-// Has the connection here been opened a moment ago, and w tells of one that has come to its end? Who opened
-// it had not heard of that one, or it would have the higher number.
-static bool opened_after(const struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	const uint8_t ends = TCP_DIR_FIN | TCP_DIR_RST;
-
-	return is_opening(c) && repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS &&
-	       ((w->dir[0].tcp_flags | w->dir[1].tcp_flags) & ends) &&
-	       !half_closed(durability_of(w), w->dir[0].tcp_flags, w->dir[1].tcp_flags);
-}
-
-// The initiator has acknowledged what was let through here, a moment ago and of what began a moment ago: the SYN of
-// the other opening is not the next life's, if it is not later than that by more than news take.
-static bool has_taken(const struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	uint64_t began = incarnation_life(c->incarnation) + (OPENING_MS * MS >> LIVES_SHIFT);
-
-	return c->dir[0].key.proto == IPPROTO_TCP && !c->dir[1].tcp.isn &&
-	       tcp_state(&c->dir[0].tcp, &c->dir[1].tcp) == TCP_ESTABLISHED && w->op == WIRE_PUT &&
-	       tcp_state_of(w) == TCP_SYN_RECEIVED && conn_lives(s) < began &&
-	       repl_age_ms(s, c->dir[0].seen) <= w->dir[0].age_ms + NEWS_MS;
-}
-
-// In doubt, too: without TCP it is silence that ends a connection, and there has not been enough of that. Where it has
-// gone on elsewhere, it has so with the answer that has passed here.
-static bool cannot_have_ended(const struct shard *s, const struct conn *c)
-{
-	return c->dir[0].key.proto != IPPROTO_TCP &&
-	       repl_age_ms(s, conn_last_seen(c)) < conn_timeout_ms(s, c);
-}
-
-// Is this node the one whose word counts: does it handle the connection, and did so more lately than
-// whoever sent w? Packets of a life that is over here may be the next life's, which has a higher number.
-static bool handles_better(const struct shard *s, const struct conn *c, const struct wire_record *w)
-{
-	uint32_t age_ms = repl_age_ms(s, c->dir[0].seen);
-
-	if (c->state != CONN_LIVE || !conn_masters(c, 0))
-		return false;
-	if (conn_uncertain(s, c, 0))
-		return cannot_have_ended(s, c) && opened_twice(s, c, w) &&
-		       has_first_answer(s, c, w);
-	if (follows_end(c, w))
-		return w->op == WIRE_PUT && tcp_state_of(w) < TCP_ESTABLISHED &&
-		       half_closed(conn_durability(c), c->dir[0].tcp.flags, c->dir[1].tcp.flags) &&
-		       age_ms <= w->dir[0].age_ms;
-	if (opened_twice(s, c, w))
-		return has_first_answer(s, c, w);
-	return age_ms < w->dir[0].age_ms || opened_after(s, c, w) || has_taken(s, c, w);
-}
-
-// Packets of it arrive here, and not for its end only. A tombstone has no ages to compare with.
-static bool handles_still(const struct shard *s, const struct conn *c)
-{
-	return c->state == CONN_LIVE && conn_masters(c, 0) && !conn_uncertain(s, c, 0) &&
-	       repl_age_ms(s, c->dir[0].seen) < STRAGGLER_MS && !conn_tcp_at(c, TCP_CLOSING);
 }
 
 void repl_lack_flush(struct shard *s)
@@ -525,24 +377,25 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	const enum taken which = taken(s, c, w);
 	const uint64_t other = c->incarnation;
 
-	if (w->incarnation < other && which != TAKEN_THERE && !gives_way(s, c, w)) {
+	switch (rival_of(s, c, w)) {
+	case RIVAL_STALE:
 		// The sender does not know the newer life: it is told.
 		count(s, C_log_records_stale);
 		repl_hold(s, i, from->node);
 		repl_forget(r, from->node);
 		repl_queue(s, i, from->node);
 		return w->op == WIRE_BURY;
-	}
-	if (w->op == WIRE_BURY && (which == TAKEN_HERE || handles_still(s, c))) {
-		// An end of another life, which this one began without knowing of: it goes on, above both.
+	case RIVAL_LOSES:
+		// This life goes on, above both.
 		count(s, C_epoch_conflicts);
 		conn_raise(s, i, w->incarnation);
 		repl_hold(s, i, from->node);
 		repl_changed(s, i, 1u << PART_SHARED);
 		return false;
+	case RIVAL_WINS:
+		break;
 	}
 	if (w->op == WIRE_BURY) {
 		// What was buried elsewhere was younger than what is here.
@@ -551,14 +404,6 @@ static bool other_incarnation(struct shard *s, uint32_t i, const struct wire_rec
 		c->incarnation = w->incarnation;
 		count(s, C_tombstones);
 		return true;
-	}
-	if (which == TAKEN_HERE || (which == TAKEN_UNKNOWN && handles_better(s, c, w))) {
-		// Packets arrive here, so this life goes on, above both.
-		count(s, C_epoch_conflicts);
-		conn_raise(s, i, w->incarnation);
-		repl_hold(s, i, from->node);
-		repl_changed(s, i, 1u << PART_SHARED);
-		return false;
 	}
 	if (w->op != WIRE_PUT || s->old_rx) {
 		say_lack(s, hash_of(s, w), from->node, from->worker);

@@ -129,7 +129,7 @@ enum wire_op {
 #define WIRE_RECORD_SYNC 32
 #define WIRE_RECORD_NONE 64
 
-// In the place of a flag that does not travel: isn is told. With TCP_DIR_SYN and TCP_DIR_ACK only.
+// In the place of a flag that does not travel: isn is told. With TCP_DIR_SYN only.
 #define WIRE_DIR_ISN TCP_DIR_LEARNED
 
 #define WIRE_NF_MAX 1024 // so that the largest record fits into a message
@@ -147,7 +147,7 @@ struct wire_record {
 		// wscale with its flag.
 		uint8_t tcp_flags, wscale;
 		uint32_t fin; // number behind its FIN
-		uint32_t isn; // ... behind its SYN+ACK
+		uint32_t isn; // ... behind its SYN, or SYN+ACK
 		uint32_t age_ms; // time since the last packet of this direction: ages, never clocks
 	} dir[2]; // PART_DIR0, PART_DIR1
 	// PART_SHARED
@@ -273,7 +273,7 @@ int wire_get_chain(const uint8_t *buf, size_t len, struct wire_chain *c);
 
 // ---- Index sets. Encoders and decoders work on the whole body; `count` of the header is n. ----
 
-#define WIRE_DELTA_MAX 288 // changes in one INDEX
+#define WIRE_DELTA_MAX 512 // changes in one INDEX
 struct wire_delta {
 	uint32_t seq; // number of the newest change that it brings the receiver to
 	uint8_t flags; // WIRE_INDEX_*
@@ -283,10 +283,14 @@ struct wire_delta {
 		uint8_t round; // which
 	} answer[64]; // by ascending node
 	uint16_t n;
-	uint8_t removes[WIRE_DELTA_MAX / 8]; // bit i of byte i / 8: change i takes fp[i] out
-	uint32_t fp[WIRE_DELTA_MAX]; // fingerprints, in the order of the changes; none is 0
+	uint16_t n_removes; // of n
+	// Fingerprints: those that go, ascending, then those that come, ascending; none is 0.
+	uint32_t fp[WIRE_DELTA_MAX];
 };
 #define WIRE_INDEX_PARTIAL 1 // the sender has keys that are not in its set
+// Bytes that so many changes take, in the order of wire_delta.fp; there is so much room beside the most answers.
+#define WIRE_DELTA_ROOM (WIRE_BODY_MAX - WIRE_HEADER_SIZE - 6 - 2 * 64)
+size_t wire_delta_size(const uint32_t *fp, unsigned n_removes, unsigned n);
 int wire_put_delta(uint8_t *buf, size_t size, const struct wire_delta *d);
 int wire_get_delta(const uint8_t *buf, size_t len, uint16_t count, struct wire_delta *d);
 

@@ -7,12 +7,13 @@
 #include "core/node.h"
 
 #define DELTA_FIXED 6
+#define LIST_FIXED 5 // before the coded fingerprints
 #define SNAPSHOT_FIXED 14
 #define ASK_SIZE 6
+#define QUOTIENT_MAX 24 // so that a difference is 56 bits at most, which one load of 64 holds
 
-_Static_assert(DELTA_FIXED + 2 * NODES_MAX + WIRE_DELTA_MAX / 8 + 4 * WIRE_DELTA_MAX <=
-		       WIRE_BODY_MAX - WIRE_HEADER_SIZE,
-	"the largest INDEX fits into a message");
+_Static_assert(WIRE_DELTA_ROOM == WIRE_BODY_MAX - WIRE_HEADER_SIZE - DELTA_FIXED - 2 * NODES_MAX,
+	"answers of all nodes fit beside the changes");
 _Static_assert(SNAPSHOT_FIXED + 4 * WIRE_SNAPSHOT_MAX <= WIRE_BODY_MAX - WIRE_HEADER_SIZE,
 	"the largest SNAPSHOT fits into a message");
 
@@ -54,19 +55,158 @@ static bool answers_valid(const struct wire_delta *d)
 	return true;
 }
 
-// Bits behind the last change say nothing, so they are zero.
-static bool removes_valid(const struct wire_delta *d)
+// ---- Changes: ascending fingerprints, of which the differences are told (a Rice code) ----
+
+// Lower bits of a difference that are told as they are: as many as make the code shortest where fingerprints
+// are random, and more where one gap is very long.
+static unsigned lower_bits(const uint32_t *fp, unsigned n)
 {
-	return d->n % 8 == 0 || d->removes[d->n / 8] >> d->n % 8 == 0;
+	uint32_t longest = 0;
+
+	if (n < 2)
+		return 0;
+	for (unsigned i = 1; i < n; i++) {
+		uint32_t gap = fp[i] - fp[i - 1] - 1;
+		longest = gap > longest ? gap : longest;
+	}
+	unsigned bits = 31 - (unsigned)__builtin_clz((fp[n - 1] - fp[0]) / (n - 1));
+	while (longest >> bits > QUOTIENT_MAX)
+		bits++;
+	return bits;
+}
+
+static size_t list_size(const uint32_t *fp, unsigned n)
+{
+	unsigned lower = lower_bits(fp, n);
+	size_t bits = 0;
+
+	for (unsigned i = 1; i < n; i++)
+		bits += 1 + lower + ((fp[i] - fp[i - 1] - 1) >> lower);
+	return n == 0 ? 0 : LIST_FIXED + (bits + 7) / 8;
+}
+
+size_t wire_delta_size(const uint32_t *fp, unsigned n_removes, unsigned n)
+{
+	size_t size = list_size(fp, n_removes) + list_size(fp + n_removes, n - n_removes);
+	return n == 0 ? 0 : 2 + size;
+}
+
+static bool ascends(const uint32_t *fp, unsigned n)
+{
+	for (unsigned i = 1; i < n; i++) {
+		if (fp[i] <= fp[i - 1])
+			return false;
+	}
+	return n == 0 || fp[0] != 0;
+}
+
+// The least significant bits first.
+static uint8_t *put_list(uint8_t *b, const uint32_t *fp, unsigned n)
+{
+	unsigned lower = lower_bits(fp, n), n_bits = 0;
+	uint64_t bits = 0;
+
+	if (n == 0)
+		return b;
+	*b++ = (uint8_t)lower;
+	b = wire_put32(b, fp[0]);
+	for (unsigned i = 1; i < n; i++) {
+		uint32_t gap = fp[i] - fp[i - 1] - 1, quotient = gap >> lower;
+		uint64_t low = gap & ((1ull << lower) - 1);
+		bits |= (low << 1 | 1) << quotient << n_bits;
+		for (n_bits += 1 + quotient + lower; n_bits >= 8; n_bits -= 8) {
+			*b++ = (uint8_t)bits;
+			bits >>= 8;
+		}
+	}
+	if (n_bits > 0)
+		*b++ = (uint8_t)bits;
+	return b;
+}
+
+// 57 bits from this one on, or more; behind the end there are zeros.
+static inline uint64_t bits_at(const uint8_t *b, size_t len, size_t at)
+{
+	uint8_t tail[8] = {0};
+
+	if (at / 8 + 8 > len) {
+		memcpy(tail, b + at / 8, len - at / 8);
+		b = tail;
+	} else {
+		b += at / 8;
+	}
+	uint64_t v = (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 |
+		     (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 | (uint64_t)b[5] << 40 |
+		     (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
+	return v >> at % 8;
+}
+
+// n fingerprints, not none; bytes, or -EINVAL.
+static int get_list(const uint8_t *b, size_t len, uint32_t *fp, unsigned n)
+{
+	if (len < LIST_FIXED || b[0] > 31)
+		return -EINVAL;
+	unsigned lower = b[0];
+	uint64_t sum = fp[0] = wire_get32(b + 1), mask = (1ull << lower) - 1;
+	size_t at = 0, end;
+	b += LIST_FIXED;
+	len -= LIST_FIXED;
+	end = 8 * len;
+	for (unsigned i = 1, first; i < n;) {
+		if (at >= end)
+			return -EINVAL;
+		// As many as one load holds as a whole: each waits for the one before, and for no memory.
+		uint64_t bits = bits_at(b, len, at);
+		unsigned left = 57;
+		for (first = i; i < n; i++) {
+			unsigned quotient = (unsigned)__builtin_ctzll(bits | 1ull << 63);
+			unsigned size = 1 + quotient + lower;
+			if (quotient > QUOTIENT_MAX || size > left)
+				break;
+			sum += ((uint64_t)quotient << lower) + (bits >> quotient >> 1 & mask) + 1;
+			fp[i] = (uint32_t)sum;
+			bits >>= size;
+			left -= size;
+			at += size;
+		}
+		if (i == first)
+			return -EINVAL;
+	}
+	// Bits behind the last say nothing, so they are zero.
+	if (at > end || (at % 8 != 0 && b[at / 8] >> at % 8 != 0) || fp[0] == 0 ||
+		sum > UINT32_MAX || lower != lower_bits(fp, n))
+		return -EINVAL;
+	return (int)(LIST_FIXED + (at + 7) / 8);
+}
+
+// d->n changes, not none; bytes, or -EINVAL.
+static int get_changes(const uint8_t *b, size_t len, struct wire_delta *d)
+{
+	int goes = 0, comes = 0;
+
+	d->n_removes = len < 2 ? UINT16_MAX : wire_get16(b);
+	if (d->n_removes > d->n)
+		return -EINVAL;
+	b += 2;
+	len -= 2;
+	if (d->n_removes > 0)
+		goes = get_list(b, len, d->fp, d->n_removes);
+	if (goes < 0)
+		return goes;
+	if (d->n > d->n_removes)
+		comes = get_list(
+			b + goes, len - (size_t)goes, d->fp + d->n_removes, d->n - d->n_removes);
+	return comes < 0 ? comes : 2 + goes + comes;
 }
 
 int wire_put_delta(uint8_t *buf, size_t size, const struct wire_delta *d)
 {
 	if ((d->flags & ~WIRE_INDEX_PARTIAL) != 0 || d->n_answers > NODES_MAX ||
-		d->n > WIRE_DELTA_MAX || !answers_valid(d) || !removes_valid(d) ||
-		has_zero(d->fp, d->n))
+		d->n > WIRE_DELTA_MAX || d->n_removes > d->n || !answers_valid(d) ||
+		!ascends(d->fp, d->n_removes) ||
+		!ascends(d->fp + d->n_removes, d->n - d->n_removes))
 		return -EINVAL;
-	size_t bits = (d->n + 7u) / 8, n = DELTA_FIXED + 2u * d->n_answers + bits + 4u * d->n;
+	size_t n = DELTA_FIXED + 2u * d->n_answers + wire_delta_size(d->fp, d->n_removes, d->n);
 	if (size < n)
 		return -ENOSPC;
 	uint8_t *b = wire_put32(buf, d->seq);
@@ -76,8 +216,10 @@ int wire_put_delta(uint8_t *buf, size_t size, const struct wire_delta *d)
 		*b++ = d->answer[i].node;
 		*b++ = d->answer[i].round;
 	}
-	memcpy(b, d->removes, bits);
-	put_prints(b + bits, d->fp, d->n);
+	if (d->n > 0) {
+		b = put_list(wire_put16(b, d->n_removes), d->fp, d->n_removes);
+		put_list(b, d->fp + d->n_removes, d->n - d->n_removes);
+	}
 	return (int)n;
 }
 
@@ -89,18 +231,18 @@ int wire_get_delta(const uint8_t *buf, size_t len, uint16_t count, struct wire_d
 	d->flags = buf[4];
 	d->n_answers = buf[5];
 	d->n = count;
-	size_t bits = (count + 7u) / 8, n = DELTA_FIXED + 2u * d->n_answers + bits + 4u * count;
+	size_t n = DELTA_FIXED + 2u * d->n_answers;
 	if (len < n || (d->flags & ~WIRE_INDEX_PARTIAL) != 0)
 		return -EINVAL;
-	const uint8_t *b = buf + DELTA_FIXED;
 	for (unsigned i = 0; i < d->n_answers; i++) {
-		d->answer[i].node = *b++;
-		d->answer[i].round = *b++;
+		d->answer[i].node = buf[DELTA_FIXED + 2 * i];
+		d->answer[i].round = buf[DELTA_FIXED + 2 * i + 1];
 	}
-	memcpy(d->removes, b, bits);
-	if (!get_prints(b + bits, d->fp, count) || !answers_valid(d) || !removes_valid(d))
+	if (!answers_valid(d))
 		return -EINVAL;
-	return (int)n;
+	d->n_removes = 0;
+	int changes = count > 0 ? get_changes(buf + n, len - n, d) : 0;
+	return changes < 0 ? changes : (int)n + changes;
 }
 
 static bool snapshot_valid(const struct wire_snapshot *s)

@@ -101,8 +101,7 @@ struct wire_record wire_random_record(struct rng *r, bool v6, uint8_t parts, uin
 			w.dir[p].tcp_flags |= TCP_DIR_FIN_SEEN;
 			w.dir[p].fin = (uint32_t)rng_next(r);
 		}
-		const uint8_t syn_ack = TCP_DIR_SYN | TCP_DIR_ACK;
-		if ((w.dir[p].tcp_flags & syn_ack) == syn_ack && rng_below(r, 2)) {
+		if ((w.dir[p].tcp_flags & TCP_DIR_SYN) && rng_below(r, 2)) {
 			w.dir[p].tcp_flags |= WIRE_DIR_ISN;
 			w.dir[p].isn = (uint32_t)rng_next(r);
 		}

@@ -36,7 +36,6 @@
 #define PUT_SRC 0x40
 #define PUT_DST 0x80
 
-#define SYN_ACK (TCP_DIR_SYN | TCP_DIR_ACK)
 #define ALL_PARTS ((1u << PARTS) - 1)
 #define DIRECTIONS 3u
 #define ANSWER_FLAGS (WIRE_RECORD_ANSWER | WIRE_RECORD_FINAL)
@@ -165,7 +164,7 @@ static bool parts_valid(const struct wire_record *r)
 		uint8_t flags = r->dir[d].tcp_flags;
 		bool has_wscale = flags & TCP_DIR_WSCALE, has_fin = flags & TCP_DIR_FIN_SEEN;
 		bool has_isn = flags & WIRE_DIR_ISN;
-		if ((r->parts & 1 << d) && ((has_isn && (flags & SYN_ACK) != SYN_ACK) ||
+		if ((r->parts & 1 << d) && ((has_isn && !(flags & TCP_DIR_SYN)) ||
 						   (has_fin && !(flags & TCP_DIR_FIN)) ||
 						   (!has_isn && r->dir[d].isn != 0) ||
 						   (!has_fin && r->dir[d].fin != 0) ||

@@ -214,8 +214,6 @@ static void record__encoder_refuses(void **state)
 	REFUSED(good, w.version[PART_DIR1].writer = 64);
 	REFUSED(good, w.version[PART_SHARED].writer = 64);
 	REFUSED(good, w.dir[0].tcp_flags = WIRE_DIR_ISN; w.dir[0].wscale = 0; w.dir[0].fin = 0);
-	REFUSED(good, w.dir[0].tcp_flags = WIRE_DIR_ISN | TCP_DIR_SYN; w.dir[0].wscale = 0;
-		w.dir[0].fin = 0);
 	REFUSED(good, w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK; w.dir[1].wscale = 0;
 		w.dir[1].fin = 0; w.dir[1].isn = 1);
 	REFUSED(good, w.dir[1].tcp_flags = TCP_DIR_WSCALE; w.dir[1].wscale = 15);

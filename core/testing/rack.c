@@ -228,7 +228,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.flush_us = 500,
 		.pull_timeout_ms = 50,
 		.announce_after_ms = 1000,
-		.index_flush_ms = 5,
+		.index_flush_ms = r->conf.index_flush_ms ? r->conf.index_flush_ms : 5,
 		.index_keys = r->conf.no_index     ? 0
 			      : r->conf.index_keys ? r->conf.index_keys
 						   : 65536,

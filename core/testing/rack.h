@@ -49,6 +49,7 @@ struct rack_conf {
 	unsigned peer_workers; // 0: as many as workers
 	uint32_t pull_per_s; // 0: 50000
 	bool no_index; // no index sets: pulls ask all
+	uint32_t index_flush_ms; // 0: 5
 	uint32_t index_keys; // 0: 65536
 	uint16_t inside_mtu; // 0: 1500
 	bool bfd; // nodes send BFD; the switch does not answer
