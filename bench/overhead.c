@@ -307,8 +307,9 @@ static void finish(struct bench *b, uint64_t begun, uint64_t lost, struct overhe
 	qsort(b->lag_us, b->n_lags, sizeof(*b->lag_us), compare);
 	if (b->n_lags == 0)
 		return;
-	out->lag_p50_us = b->lag_us[b->n_lags / 2];
-	out->lag_p99_us = b->lag_us[(uint64_t)b->n_lags * 99 / 100];
+	uint64_t half = b->n_lags / 2, most = (uint64_t)b->n_lags * 99 / 100;
+	out->lag_p50_us = b->lag_us[half];
+	out->lag_p99_us = b->lag_us[most];
 	out->lag_max_us = b->lag_us[b->n_lags - 1];
 }
 

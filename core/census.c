@@ -48,6 +48,7 @@ void census_step(struct shard *s)
 		else
 			s->census.backup++;
 	}
+	compare_end(s);
 	s->gauge.connections = s->store.used;
 	s->gauge.embryonic = s->store.embryonic;
 	s->gauge.sync_waiting = s->sync.used;

@@ -564,6 +564,7 @@ void conn_raise(struct shard *s, uint32_t i, uint64_t above)
 	uint64_t before = c->incarnation;
 
 	c->incarnation = incarnation_above(above, conn_opener(c));
+	store_repl(&s->store, i)->contested = CONTESTED;
 	run_raised(s, i, before);
 	request_raised(s, i, before);
 	kind_raised(s, i, before);

@@ -158,7 +158,7 @@
 		"requests received for what is not written, or not known, here; they come again")  \
 	X(copies_forgotten, "copies given up, as the node that writes them asked for")             \
 	X(copies_compared,                                                                         \
-		"connections of which another node than the holders may have a copy: asked for")   \
+		"connections of which copies may differ, or be where nobody knows: asked for")     \
 	X(kind_asks_tx, "questions for units of NFs' kinds of state, repetitions included")        \
 	X(kind_applied, "of them, applied here to an entry")                                       \
 	X(kind_copies_tx, "copies of entries sent to backups, repetitions included")               \

@@ -636,6 +636,7 @@ static void rolling(struct rack_conf conf)
 	rack_run_ms(r, 300);
 	assert_copies_agree(r, f);
 	assert_unbroken(r);
+	rack_run_ms(r, 1500); // what was contested is compared
 	assert_silent(r);
 	rack_free(r);
 }

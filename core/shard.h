@@ -21,7 +21,7 @@
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
 //   hpsms/sync.c     packets that wait until the backups have acknowledged their state
-//   hpsms/compare.c  copies and lives of which nobody tells
+//   hpsms/compare.c  copies that differ, and of which nobody tells
 //   hpsms/trim.c     copies that nobody needs any more
 //   hpsms/place.c    who holds the copies
 //   hpsms/predict.c  where the switch will send packets next: computed, or asked of it
@@ -129,6 +129,16 @@ struct peer {
 	uint64_t restarted_ns; // when it was heard to have started anew; 0: never
 	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
 	struct auth_peer *auth;
+};
+
+// Connections of which copies are asked for (compare.c), in this tick.
+#define COMPARES_MAX 8
+struct compare {
+	bool walks; // this walk through the table looks for them
+	uint64_t next_ns; // ... and one that begins after this
+	unsigned n;
+	uint32_t conn[COMPARES_MAX];
+	uint64_t nodes[COMPARES_MAX]; // that are asked
 };
 
 struct outgoing {
@@ -258,9 +268,7 @@ struct shard {
 	struct requests requests;
 	struct kinds kinds;
 	unsigned trims; // copies whose end may still be asked for in this tick
-	unsigned compares; // connections that may still be asked for in this tick (compare.c)
-	bool comparing; // ... in this walk through the table
-	uint64_t compare_ns; // ... and again in a walk that begins after this
+	struct compare compare;
 	uint64_t refusing; // members that lately had no room for a copy
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
@@ -714,7 +722,8 @@ void trim_list(struct shard *s, uint32_t i, uint64_t nodes);
 
 // ---- hpsms/compare.c ----
 void compare_begin(struct shard *s); // of a tick, or of a walk
-void compare_look(struct shard *s, uint32_t i); // has a node record i that is no holder?
+void compare_look(struct shard *s, uint32_t i); // may copies of record i differ from it?
+void compare_end(struct shard *s); // of a tick: asks for them
 
 // ---- hpsms/place.c ----
 // Holders of record i, this node not counted, that should keep their copies: those to which its packets would go, and
@@ -813,14 +822,14 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 bool pull_named(struct shard *s, const struct tripod_tuple *key, uint32_t *number);
 // true: what follows from it is decided when all have answered.
 bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from);
+// Packets wait for what others know of the connection of this key.
+bool pull_waits(const struct shard *s, const struct tripod_tuple *key);
 // Record i is uncertain: its other holders are asked whether it lives. false: there are none. If none
 // has it, it may go; else what is to be sent of it is queued.
 bool pull_validate(struct shard *s, uint32_t i);
 void pull_peer_died(struct shard *s, unsigned node);
 void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
-// Asks one node at once for what it has of a connection that is here. false: no frame for it.
-bool pull_ask(struct shard *s, unsigned node, const struct tripod_tuple *key);
 // Takes a question from a budget; chance: nothing points at an answer. false: it is spent.
 bool pull_spend(struct shard *s, uint64_t *tokens_ns, bool chance);
 // ---- hpsms/serve.c ----

@@ -105,6 +105,7 @@ enum holder_mark {
 	HOLDER_QUEUED, // the record stands in its queue
 	HOLDER_MARKS,
 };
+#define CONTESTED 2 // conn_repl.contested: in the walk after the next
 #define HOLDERS_MAX 16 // of one connection: k + 1 is at most 11, and some come and go
 
 struct conn_repl {
@@ -125,6 +126,8 @@ struct conn_repl {
 	// Those of its holders that live were made so when none was heard that had a copy, and have acknowledged
 	// none yet: that they have it not says nothing.
 	uint8_t alone : 1;
+	// Records of it have come that did not fit to what is here: walks until all copies are compared (compare.c).
+	uint8_t contested : 2;
 	// A node has refused it for its own sake since repair came by: so may any other, and none is tried
 	// before it comes by again.
 	uint8_t refused : 1;

@@ -49,6 +49,7 @@ void check_free(struct world *w)
 		free(c->snap[i]);
 	free(c->conn);
 	free(c->live);
+	free(c->kinds.source);
 }
 
 void check_violation(struct world *w, const char *checker, const struct tripod_tuple *tuples,
@@ -167,6 +168,8 @@ static bool empty(struct world *w, unsigned i, unsigned k, bool report)
 		{"packets that wait for acknowledgements", s->sync.used},
 		{"pulls", s->pulls_asking},
 		{"timers", s->timers.used},
+		{"claims", s->kinds.claims.in_use},
+		{"entries", s->kinds.entries.in_use},
 	};
 
 	for (unsigned n = 0; n < sizeof(left) / sizeof(left[0]); n++) {

@@ -8,6 +8,7 @@
 //   check_predict.c  what nodes say of where packets would go
 //   check_control.c  how much nodes tell each other, and how long a packet waits for an answer
 //   check_request.c  what NFs have asked of other nodes
+//   check_kind.c  what connections of one source share
 //   check.c       what is known of each connection; violations; the end
 //
 // README.md says which checker promises what.
@@ -58,6 +59,7 @@ struct check_conn {
 	uint32_t quiet; // walks in a row that found its copies wrong, and unchanged
 	uint64_t parts, parts_before; // sums over its records, this walk and the last
 	uint32_t older_walk; // number of the last walk that found a record of an older life
+	uint32_t counted_walk; // number of the last walk that counted it for its source
 	uint8_t copies, wrong; // of this walk
 	uint8_t silent; // copies of silent_walk that a master would have ended by now
 	uint32_t silent_walk;
@@ -100,6 +102,32 @@ struct check_live { // a connection that hosts have established
 	uint64_t id;
 };
 
+struct kind_entry;
+
+// Addresses whose connections are counted together (nf/limit): by this walk
+struct check_source {
+	struct tripod_addr src;
+	uint8_t direction;
+	bool used;
+	uint32_t walk;
+	uint32_t live, open; // connections whose writer is there; ... that TCP has not closed
+	uint32_t held, occupied; // ... that workers count; units they have, or may have been given
+	uint32_t writers, copies; // of its entry; copies: the writer's, and those equal to it
+	const struct kind_entry *written;
+	uint32_t over; // by so many more than there may be
+	uint32_t settled; // walks in a row that found it wrong, and unchanged
+	uint64_t before; // what the last one found
+	uint64_t refused_ns; // since when one is refused although there is room; 0: none
+};
+
+struct check_kinds {
+	struct check_source *source; // open addressing
+	uint32_t room, n;
+	uint64_t moved_ns; // when a port went up or down last
+	uint64_t settled, roomy; // sources that were found right after quiet; refusals beside room
+	uint32_t most_over;
+};
+
 struct check_reused { // a connection that hosts hold on to, and whose tuple another has got since
 	uint64_t id, at_ns;
 };
@@ -120,6 +148,8 @@ struct checker {
 	uint32_t live_room, live_n;
 	struct check_reused reused[CHECK_REUSED];
 	unsigned n_reused;
+
+	struct check_kinds kinds;
 
 	const char *watch; // part of the text of a key; NULL: none
 	struct tripod_tuple watched; // that key, once packets of it have been seen
@@ -169,6 +199,12 @@ uint64_t check_pulls_within(const struct world *w, uint64_t ns); // UINT64_MAX: 
 // A record, of what is known of its connection: is the book of its requests right?
 void check_requests(
 	struct world *w, unsigned i, struct shard *s, uint32_t record, struct check_conn *known);
+void check_kind_ports(struct world *w); // the switch sends flows elsewhere from now on
+// A live record, for its source; after those of a walk, all sources; a step, for who was refused.
+void check_kind_record(
+	struct world *w, unsigned i, const struct conn *c, const struct conn_repl *r);
+void check_kinds(struct world *w);
+void check_kind_step(struct world *w, unsigned i, unsigned worker);
 void check_tables(struct world *w); // each table agrees with itself
 bool check_empty(struct world *w, bool report); // the end: nothing is left
 uint64_t check_once(const struct shard *s, const struct conn *c);

@@ -169,5 +169,6 @@ void check_step(struct world *w, unsigned i, unsigned worker, const struct step 
 		else
 			w->check.untied++;
 	}
+	check_kind_step(w, i, worker);
 	check_watch(w, i);
 }

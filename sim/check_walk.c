@@ -143,6 +143,8 @@ static void walk_shard(struct world *w, unsigned i, unsigned worker)
 		const struct conn_repl *repl = store_repl(&s->store, r);
 		uint64_t hash = check_hash(&c->dir[0].key, sizeof(c->dir[0].key), 0);
 		check_snap(w, i, &snap[r], c, repl, hash);
+		if (c->state == CONN_LIVE && w->o.limit != 0)
+			check_kind_record(w, i, c, repl);
 		if (c->state == CONN_LIVE && (c->flags & CONN_ANSWERED)) {
 			check_known(w, i, s, r);
 			check_owner(w, i, c, hash);
@@ -242,6 +244,7 @@ void check_walk(struct world *w)
 		for (unsigned k = 0; w->node[i].node != NULL && k < w->o.workers; k++)
 			walk_shard(w, i, k);
 	}
+	check_kinds(w);
 	if (w->check.quiet)
 		check_quiet(w);
 }

@@ -27,6 +27,7 @@ static struct world *begin(enum what what)
 	fixed.fields = ECMP_OUTSIDE_ENDPOINT;
 	fixed.faults = 0;
 	options_draw(&o, what == PULL ? 3 : 1, &fixed); // with 3 a node without a copy takes over
+	o.limit = 0;
 	// Without, copies are not where the switch sends the packets.
 	o.prediction = what != PULL ? PREDICTION_COMPUTED : PREDICTION_NONE;
 	o.tiny = o.unknown_reset = false;

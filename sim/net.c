@@ -321,6 +321,7 @@ void net_port_changed(struct world *w, unsigned i)
 	if (up == (w->up >> i & 1))
 		return;
 	w->up ^= 1ull << i;
+	check_kind_ports(w);
 	port->down_ns = w->now_ns;
 	if (!(w->faults.fluttering >> i & 1)) // else it would be told of nothing else
 		trace_note(&w->trace, w->now_ns, i, "port %s", up ? "up" : "down");

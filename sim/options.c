@@ -113,6 +113,11 @@ static void draw_rack(struct options *o, const struct overrides *fixed)
 	o->chain = draw(o, "chain", 0, 2);
 	o->request_every = chance(o, "requests", 40) ? draw_log(o, "request every", 2, 32) : 0;
 	o->unknown_reset = chance(o, "reset", 15);
+	o->limit_per = 20 + 4 * draw(o, "limit per", 0, 3);
+	if (chance(o, "limit", 25)) // of large sources more, but so few that most have to wait
+		o->limit = o->limit_per < 28 ? draw_log(o, "limit of many", 32, 512)
+					     : draw_log(o, "limit of connections", 2, 64);
+	o->limit_refuses = chance(o, "limit refuses", 70);
 }
 
 static void draw_faults(struct options *o, const struct overrides *fixed)
@@ -193,7 +198,9 @@ static void draw_nodes_conf(struct options *o)
 		o->pull_per_s = draw_log(o, "pull per s", 5000, 20000);
 	}
 	o->waiting = o->pulls = o->requests = 1024;
+	o->kinds = 4096;
 	if (o->tiny) {
+		o->kinds = draw_log(o, "kinds", 4, 128);
 		o->connections = draw_log(o, "connections", 64, 1024);
 		o->embryonic = draw_log(o, "embryonic", 16, o->connections);
 		o->waiting = draw_log(o, "waiting", 8, 128);
@@ -262,7 +269,7 @@ void options_draw(struct options *o, uint64_t seed, const struct overrides *fixe
 void options_plain(struct options *o)
 {
 	o->tiny = o->unknown_reset = false;
-	o->request_every = 0;
+	o->request_every = o->limit = 0;
 	o->latency_ns = 10000;
 	o->jitter_ns = 2000;
 	o->rate_mbps = 40000;
@@ -281,14 +288,18 @@ void options_plain(struct options *o)
 void options_print(const struct options *o, FILE *to)
 {
 	static const char *const durabilities[] = {"none", "async", "sync"};
+	char limit[80] = "";
 
+	if (o->limit != 0)
+		snprintf(limit, sizeof(limit), " with a limit of %u per /%u%s", o->limit,
+			o->limit_per, o->limit_refuses ? ", strict" : "");
 	fprintf(to,
 		"seed %llu: %u nodes of %u workers, k %u, %s, switch %s over %s, predicted: %s, "
-		"chain %u%s, faults",
+		"chain %u%s%s, faults",
 		(unsigned long long)o->seed, o->nodes, o->workers, o->k,
 		durabilities[o->durability], ecmp_model_names[o->ecmp.model],
 		ecmp_fields_names[o->ecmp.fields], prediction_names[o->prediction], o->chain,
-		o->request_every != 0 ? " with requests" : "");
+		o->request_every != 0 ? " with requests" : "", limit);
 	for (unsigned f = 0; f < FAULT_KINDS; f++) {
 		if (options_fault(o, f))
 			fprintf(to, " %s", fault_names[f]);

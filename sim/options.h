@@ -93,6 +93,11 @@ struct options {
 	unsigned chain; // which of the chains of rackfile.c
 	unsigned
 		request_every; // packets, of the NF that asks for changes (ledger.h); 0: it is not there
+	unsigned limit; // connections that a source may have (nf/limit); 0: the NF is not there
+	unsigned
+		limit_per; // bits of an IPv4 address that make a source, and as many of the last 32
+	bool limit_refuses; // who cannot be told whether there is room for it
+	uint32_t kinds; // keys of a worker
 
 	struct hosts_conf hosts; // gateway_mac, send, event and ctx are the world's
 };

@@ -39,7 +39,7 @@ static void options__within_bounds(void **state)
 	const struct overrides none = OVERRIDES_NONE;
 	unsigned nodes[SIM_NODES_MAX + 1] = {0}, models[ECMP_MODELS] = {0},
 				       fields[ECMP_FIELDS] = {0};
-	uint32_t faults = 0, requests = 0;
+	uint32_t faults = 0, requests = 0, limits = 0;
 
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		struct options o;
@@ -54,9 +54,11 @@ static void options__within_bounds(void **state)
 		fields[o.ecmp.fields]++;
 		faults |= o.faults;
 		requests += o.request_every != 0;
+		limits += o.limit != 0;
 	}
 	assert_int_equal(faults, (1u << FAULT_KINDS) - 1);
 	assert_true(requests > SEEDS / 4 && requests < SEEDS / 2);
+	assert_true(limits > SEEDS / 6 && limits < SEEDS / 3);
 	assert_true(nodes[2] > 0 && nodes[3] > 0);
 	unsigned large = 0;
 	for (unsigned n = 33; n <= SIM_NODES_MAX; n++)

@@ -82,13 +82,14 @@ static void limits(struct text *t, const struct options *o)
 		o->connections, o->embryonic, o->waiting, o->pulls, o->requests);
 	say(t, "  pull_per_s: %u, relay_per_s: %u, repair_per_s: %u, timers: 64,\n", o->pull_per_s,
 		o->relay_per_s, o->repair_per_s);
-	say(t, "  predict_per_s: %u,\n", o->predict_per_s);
+	say(t, "  predict_per_s: %u, kinds: %u,\n", o->predict_per_s, o->kinds);
 	// All keys of the rack, or too few.
 	say(t, "  peer_workers: %u, index_keys: %u}\n", o->workers,
 		o->tiny ? 100 : o->connections * o->workers * 8);
-	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 3, tcp_closing_s: %u,\n",
+	// Hosts wait up to 3.75 s before they repeat what was lost (rto()), such as the last acknowledgement of a FIN, or
+	// that of a SYN; and once more that long, if it is lost again.
+	say(t, "timeouts: {tcp_established_s: %u, tcp_embryonic_s: 8, tcp_closing_s: %u,\n",
 		o->established_s, o->established_s);
-	// Hosts wait up to 3.75 s before they repeat a FIN of which the last acknowledgement was lost (rto()).
 	say(t, "  tcp_closed_s: 4, udp_s: %u, udp_embryonic_s: 3, icmp_s: %u, tombstone_s: %u}\n",
 		o->udp_s, o->udp_s, o->tombstone_s);
 }
@@ -151,6 +152,21 @@ static void snat(struct text *t, const struct options *o)
 		1023 + o->nat_ports, 1023 + o->nat_ports);
 }
 
+// The last on the way in, the first on the way out: it sees the sources themselves.
+static void limit(struct text *t, const struct options *o)
+{
+	static const char *const sources[] = {
+		HOSTS_CLIENTS_V4, HOSTS_CLIENTS_V6, HOSTS_SERVERS_V4, HOSTS_SERVERS_V6};
+
+	say(t, "  - limit:\n      unanswered: %s\n      rules:\n",
+		o->limit_refuses ? "refuse" : "allow");
+	for (unsigned i = 0; i < 4; i++)
+		say(t,
+			"        - {from: any, src: \"%s\", per_v4: %u, per_v6: %u, "
+			"connections: %u}\n",
+			sources[i], o->limit_per, 96 + o->limit_per, o->limit);
+}
+
 char *rackfile_text(const struct options *o, unsigned version)
 {
 	struct text t = {};
@@ -168,6 +184,8 @@ char *rackfile_text(const struct options *o, unsigned version)
 		lb(&t, o, version);
 		snat(&t, o);
 	}
+	if (o->limit != 0)
+		limit(&t, o);
 	if (o->request_every != 0)
 		say(&t, "  - %s: {every: %u}\n", ledger.name, o->request_every);
 	return t.at;

@@ -24,6 +24,12 @@ static const struct {
 	{"requests", C_requests_tx},
 	{"requests_applied", C_requests_applied},
 	{"requests_ended", C_requests_ended},
+	{"kind_asks", C_kind_asks_tx},
+	{"kind_takeovers", C_kind_takeovers},
+	{"kind_refused", C_kind_refused},
+	{"kind_timeouts", C_kind_timeouts},
+	{"kind_full", C_kind_full},
+	{"kind_unprotected", C_kind_unprotected},
 	{"log_messages", C_log_messages_tx},
 	{"log_messages_lost", C_log_messages_lost},
 	{"log_records", C_log_records_tx},
@@ -86,6 +92,9 @@ json_t *report_of(const struct world *w, const char *fixed)
 	put(o, "faults", w->faults.n);
 	put(o, "stale_emissions", c->stale_emissions);
 	put(o, "zombie_walks", c->zombies);
+	put(o, "kind_settled", c->kinds.settled);
+	put(o, "kind_roomy", c->kinds.roomy);
+	put(o, "kind_over", c->kinds.most_over);
 	put(o, "predicted", c->predicted);
 	put(o, "unpredicted", c->unpredicted);
 	put(o, "mispredicted", c->mispredicted);

@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LEAST = {"predicted": 20000, "confirms": 20000, "predict_fallbacks": 10,
          "connections": 100000, "takeovers": 5000, "pulls": 2000, "epoch_conflicts": 200,
          "tombstone_hits": 500, "relays": 200, "reconfigured": 200, "restarts": 50,
-         "requests_applied": 10000, "pulls_timed": 2000, "flood_packets": 300000, "failures": 100}
+         "requests_applied": 10000, "kind_refused": 20000, "kind_takeovers": 500, "kind_settled": 1000, "pulls_timed": 2000, "flood_packets": 300000, "failures": 100}
 
 
 def open_seeds():

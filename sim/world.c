@@ -13,6 +13,8 @@
 	(40 * SEC) // until all ports are up: a half of NAT ports may have to clear first
 #define UNANSWERED_NS (4 * SEC) // by then what nobody answers is forgotten (rackfile.c)
 #define QUIET_NS (5 * SEC) // of the liveness phase, before connections are closed
+#define COUNTED_NS                                                                                 \
+	(12 * SEC) // ... and so much longer where they are counted by source (check_kind.c)
 #define FINISH_MAX_NS (90 * SEC) // until hosts have closed all
 #define EMPTY_MAX_NS (60 * SEC) // until nodes have forgotten all
 
@@ -279,7 +281,7 @@ void world_finish(struct world *w)
 			(unsigned long long)w->up, (unsigned long long)w->o.ecmp.ports);
 	world_until(w, w->now_ns + w->faults.repair_ns + UNANSWERED_NS);
 	w->check.quiet = true;
-	world_until(w, w->now_ns + QUIET_NS);
+	world_until(w, w->now_ns + QUIET_NS + (w->o.limit != 0 ? COUNTED_NS : 0));
 	w->check.quiet = false;
 	check_predictions(w);
 	check_tables(w);

@@ -54,6 +54,7 @@ struct sim_worker {
 	uint32_t serial; // of the planned step's event
 	bool stalled;
 	uint64_t counted[COUNTERS]; // by the end of the last step
+	uint64_t kinds_refused; // the same, for check_kind.c
 };
 
 #define SIM_VERSIONS 6 // of the chain, in one run

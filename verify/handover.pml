@@ -49,8 +49,9 @@
 #define TOMB 2
 // Of the client.
 #define OPENS 0		// its next packet is a SYN
-#define OPEN 1
+#define OPEN 1		// it has had an answer
 #define ENDED 2
+#define SENT 3		// a SYN, and no answer yet
 // Its packets.
 #define SYN 0
 #define DATA 1
@@ -77,6 +78,9 @@ typedef Node {
 	byte wo;		// write-once: what the opening chose (a NAT's port)
 	byte hold;		// mask: who has a copy, or is sent one
 	bool fin, mas, han, unc; // closed by the client; master; just handed over; to be validated
+	bool replied, est;		// an answer has passed; and a packet after that
+	bool far;		// away for so long that the end of its life may be forgotten
+	byte pend;		// write-once of the SYN whose answer is on its way here; 0: none
 	// Ghosts: the highest claim that it has confirmed in this boot, the highest life it has buried.
 	byte ginc, gep, gtomb;
 	bool must_free;		// dropped a packet because of its tombstone: time passes before the next
@@ -85,7 +89,7 @@ typedef Node {
 typedef Message {
 	byte t, from, to;
 	byte inc, ep, ver, wr, val, wo, hold;
-	bool fin, answers, final;
+	bool fin, replied, est, answers, final;
 };
 
 Node n[N];
@@ -95,36 +99,39 @@ byte sw = 0;		// where the switch sends the flow
 // The client, and the packet that is under way: pk, at node pn, waiting for an answer to a pull.
 byte cst = OPENS, cwo = 0, life = 0, pk;
 byte pn = NOBODY, paw;	// paw: mask of who has not answered
-bool pf;		// one answer has come
+bool pf;		// one has it
 bool stuck;		// the last packet was lost: the client repeats it when time has passed
 byte rn = NOBODY;	// node that is to handle the packet now
-bool rw;		// ... once more, after a pull
+bool rw, rf;		// ... once more, after a pull; which somebody has answered
 bool pq;		// ghost: the packet was sent when all was quiet
 byte last = NOBODY;	// ghost: who served the last packet
+byte gone;		// ghost: the highest life that has come to its end
 
 byte kills = KILLS, freezes = FREEZES, cuts = CUTS, flaps = FLAPS, losses = LOSSES, dups = DUPS;
 byte changes = CHANGES;
 byte used = 4;		// highest incarnation of all; they go up by 4
+bool lapse;		// a tombstone has been forgotten while somebody was away
 bool low;		// 4 was drawn: below all others
 
 byte i, j, k, slot;	// scratch, 0 between steps
 byte mask;
-bool yes, again, served;
+bool yes, again, found, served;
 
 // a hears m.
 #define hears(a, m) (a != m && n[m].up == UP && !n[a].cut && !n[m].cut)
 #define has_live(x) (n[x].st == LIVE)
 #define full (b[0].t != EMPTY && b[1].t != EMPTY && b[BAG - 1].t != EMPTY)
 #define idle (rn == NOBODY && !served)
-#define sure(x) (n[x].st == LIVE && !n[x].unc)
+#define sure(x) (n[x].st == LIVE && n[x].replied && !n[x].unc)
 
 // ---- Claims ----
 
 inline confirm(x)
 {
 	if
-	:: n[x].inc > n[x].ginc -> n[x].ginc = n[x].inc; n[x].gep = n[x].ep
-	:: n[x].inc == n[x].ginc && n[x].ep > n[x].gep -> n[x].gep = n[x].ep
+	:: !n[x].replied // it binds nobody
+	:: n[x].replied && n[x].inc > n[x].ginc -> n[x].ginc = n[x].inc; n[x].gep = n[x].ep
+	:: n[x].replied && n[x].inc == n[x].ginc && n[x].ep > n[x].gep -> n[x].gep = n[x].ep
 	:: else
 	fi
 }
@@ -133,6 +140,7 @@ inline forget(x)
 {
 	n[x].st = VOID; n[x].inc = 0; n[x].ep = 0; n[x].ver = 0; n[x].wr = 0; n[x].val = 0;
 	n[x].wo = 0; n[x].hold = 0; n[x].fin = 0; n[x].mas = 0; n[x].han = 0; n[x].unc = 0;
+	n[x].replied = 0; n[x].est = 0; n[x].far = 0;
 	n[x].owes = 0; n[x].must_free = 0
 }
 
@@ -171,8 +179,8 @@ inline protect(x)
 	k = 0
 }
 
-// A new life, above `above` and above all that this node has heard of. Records travel all the time, so
-// that is above every life of this key, unless the node was cut off.
+// A new life, above `above` and above every life that was opened before, since incarnations are a clock that
+// all nodes share. It has its own node alone until it is answered.
 inline open(x, above)
 {
 	mask = n[x].hold;
@@ -182,8 +190,6 @@ inline open(x, above)
 	:: n[x].inc = (used / 4 + 1) * 4
 #ifdef NO_CLOCK
 	:: i < 4 && !low -> n[x].inc = 4; low = 1
-#else
-	:: n[x].cut && i < 4 && !low -> n[x].inc = 4; low = 1
 #endif
 	fi;
 	if
@@ -200,10 +206,32 @@ inline open(x, above)
 	n[x].hold = mask | bit_of(x);
 #endif
 	mask = 0;
-	changed(x);
-	protect(x);
-	confirm(x);
-	printf("%d opens life %d, mapping %d, copies %d\n", x, n[x].inc, n[x].wo, n[x].hold)
+	n[x].val = n[x].boot;
+	printf("%d opens life %d, mapping %d\n", x, n[x].inc, n[x].wo)
+}
+
+// An answer passes: from now on there are copies.
+inline answered(x)
+{
+	if
+	:: n[x].st == LIVE && n[x].wo == n[x].pend && n[x].mas && !n[x].unc ->
+		if
+		:: !n[x].replied ->
+			n[x].replied = 1;
+			changed(x);
+			protect(x);
+			confirm(x)
+		:: else
+		fi;
+		printf("%d: an answer, life %d, mapping %d\n", x, n[x].inc, n[x].wo);
+		// The client takes the first.
+		if
+		:: cst == SENT -> cst = OPEN; cwo = n[x].wo
+		:: else
+		fi
+	:: else
+	fi;
+	n[x].pend = 0
 }
 
 inline bury(x)
@@ -232,21 +260,26 @@ inline take_over(x)
 inline serve(x)
 {
 	// Nobody emits under a claim older than one that it has confirmed.
-	assert(n[x].inc > n[x].ginc || (n[x].inc == n[x].ginc && n[x].ep >= n[x].gep));
-	// Nothing that was buried here is alive.
+	assert(!n[x].replied || n[x].inc > n[x].ginc || (n[x].inc == n[x].ginc && n[x].ep >= n[x].gep));
+	// Nothing that was buried here is alive, nor, where all can be heard, what has ended anywhere.
 	assert(n[x].inc > n[x].gtomb);
+	assert(n[x].inc > gone || n[x].cut || n[x].fin);
 	// When all was quiet, the flow has the mapping that its client was given.
 	assert(!pq || pk == SYN || n[x].wo == cwo);
 	last = x;
 	printf("%d emits, life %d, epoch %d, mapping %d\n", x, n[x].inc, n[x].ep, n[x].wo);
 	if
-	:: pk == SYN -> cst = OPEN; cwo = n[x].wo
-	:: pk == FIN && n[x].wo == cwo -> n[x].fin = 1; cst = ENDED; changed(x)
-	:: pk == DATA && changes > 0 -> changes--; changed(x)
-	:: pk == DATA
-	:: else
+	:: pk == SYN && !n[x].replied ->
+		n[x].pend = n[x].wo;
+		cst = (cst == OPENS -> SENT : cst)
+	:: pk == SYN && n[x].replied && cst != OPEN -> cst = OPEN; cwo = n[x].wo
+	:: pk == FIN && n[x].wo == cwo ->
+		n[x].fin = 1; n[x].est = 1; cst = ENDED; changed(x)
+	:: pk == DATA && n[x].wo == cwo && changes > 0 -> changes--; n[x].est = 1; changed(x)
+	:: pk == DATA && n[x].wo == cwo -> n[x].est = 1
+	:: else -> stuck = 1 // into the void: the server does not know it
 	fi;
-	served = (pk == SYN || n[x].wo == cwo) // else into the void: the server does not know it
+	served = (pk == SYN || n[x].wo == cwo)
 }
 
 inline pull(x)
@@ -270,60 +303,84 @@ inline pull(x)
 	fi
 }
 
+#ifdef NO_ASK_WHEN_CLOSED
+#define of_another(x) (pk != SYN && !n[x].replied)
+#define asks_at_tomb false
+#else
+#define of_another(x) (pk != SYN && (!n[x].replied || n[x].fin))
+#define asks_at_tomb (pk != SYN && !again)
+#endif
+
+// A SYN opens the next life, most likely, of which this node has not heard, or of the end of this one.
+#ifdef NO_ASK_OF_SYN
+#define asks_of_syn(x) false
+#else
+#define asks_of_syn(x) (pk == SYN && n[x].replied && !n[x].fin)
+#endif
+
+// A straggler: one hop to the master, or nowhere. Soon it will not be taken for one.
+inline relay(x)
+{
+	i = n[x].wr;
+	n[x].han = 0;
+	printf("%d relays to %d\n", x, i);
+	if
+	:: has_live(i) && n[i].mas && !n[i].unc && n[i].replied -> serve(i)
+	:: else
+	fi;
+	i = 0
+}
+
+// Its life is over, and the SYN opens the next.
+inline end_at_once(x)
+{
+	gone = (n[x].inc > gone -> n[x].inc : gone);
+	bury(x);
+	open(x, n[x].inc);
+	serve(x)
+}
+
 // The packet is in the hands of node rn: core/shard.c, deliver(), miss(), closed(), claim().
 inline handle()
 {
-	j = rn; again = rw;
-	rn = NOBODY; rw = 0;
+	j = rn; again = rw; found = rf;
+	rn = NOBODY; rw = 0; rf = 0;
 	if
-	:: n[j].st == VOID ->
-		if
-		:: pk == SYN -> open(j, 0); serve(j)
-		:: pk != SYN && !again -> pull(j)
-		:: else -> stuck = 1; printf("%d drops: nobody knows it\n", j)
-		fi
-	:: n[j].st == TOMB ->
-		if
-		:: pk == SYN -> open(j, n[j].inc); serve(j)
-#ifndef NO_ASK_WHEN_CLOSED
-		:: pk != SYN && !again -> pull(j) // of a later life, of which others know
-#endif
-		:: else -> n[j].must_free = 1; printf("%d drops: tombstone\n", j)
-		fi
+	:: has_live(j) && n[j].far && again && !found -> // it has ended while this node was away
+		printf("%d forsakes its copy\n", j);
+		forget(j)
+	:: else
+	fi;
+	if
+	:: n[j].st == VOID && pk == SYN -> open(j, 0); serve(j)
+	:: n[j].st == VOID && pk != SYN && !again -> pull(j)
+	:: n[j].st == VOID && pk != SYN && again -> stuck = 1; printf("%d drops: nobody knows it\n", j)
+	:: n[j].st == TOMB && pk == SYN -> open(j, n[j].inc); serve(j)
+	:: n[j].st == TOMB && asks_at_tomb -> pull(j) // of a later life, of which others know
+	:: n[j].st == TOMB && pk != SYN && !asks_at_tomb ->
+		n[j].must_free = 1; printf("%d drops: tombstone\n", j)
 	:: has_live(j) && n[j].unc && !again -> pull(j)
-#ifndef NO_ASK_WHEN_CLOSED
-	:: has_live(j) && !n[j].unc && !again && n[j].fin && pk != SYN -> pull(j)
-	:: has_live(j) && again && n[j].fin && pk != SYN ->
-		stuck = 1; printf("%d drops: closed\n", j)
-	:: has_live(j) && (!n[j].unc || again) && !(n[j].fin && pk != SYN) ->
-#else
 	:: has_live(j) && (!n[j].unc || again) ->
-#endif
-		n[j].unc = 0;
+		n[j].unc = 0; n[j].far = 0;
 		if
-		:: n[j].fin && pk == SYN -> // the closed connection ends at once
-			bury(j); open(j, n[j].inc); serve(j)
-		:: !(n[j].fin && pk == SYN) && n[j].mas -> serve(j)
-		:: !(n[j].fin && pk == SYN) && !n[j].mas && n[j].han && hears(j, n[j].wr) ->
-			// A straggler: one hop to the master, or nowhere. Soon it will not be taken for one.
-			i = n[j].wr;
-			n[j].han = 0;
-			printf("%d relays to %d\n", j, i);
+		:: (of_another(j) || asks_of_syn(j)) && !again -> pull(j)
+		:: of_another(j) && again -> stuck = 1; printf("%d drops: of another life\n", j)
+		:: n[j].fin && pk == SYN -> end_at_once(j)
+		:: !of_another(j) && !(n[j].fin && pk == SYN) && (!asks_of_syn(j) || again) ->
 			if
-			:: has_live(i) && n[i].mas && !n[i].unc -> serve(i)
-			:: else
-			fi;
-			i = 0
-		:: else -> take_over(j); serve(j)
+			:: n[j].mas -> serve(j)
+			:: !n[j].mas && n[j].han && hears(j, n[j].wr) -> relay(j)
+			:: else -> take_over(j); serve(j)
+			fi
 		fi
 	fi;
 	j = 0;
-	again = 0
+	again = 0; found = 0
 }
 
 inline resolve()
 {
-	rn = pn; rw = 1; pn = NOBODY; paw = 0; pf = 0
+	rn = pn; rw = 1; rf = pf; pn = NOBODY; paw = 0; pf = 0
 }
 
 // m is not waited for any more.
@@ -342,6 +399,7 @@ inline clear(s)
 {
 	b[s].t = EMPTY; b[s].from = 0; b[s].to = 0; b[s].inc = 0; b[s].ep = 0; b[s].ver = 0;
 	b[s].wr = 0; b[s].val = 0; b[s].wo = 0; b[s].hold = 0; b[s].fin = 0; b[s].answers = 0;
+	b[s].replied = 0; b[s].est = 0;
 	b[s].final = 0
 }
 
@@ -353,7 +411,8 @@ inline describe(s, x, m)
 	:: n[x].st == TOMB -> b[s].t = BURY
 	:: else ->
 		b[s].t = PUT; b[s].ep = n[x].ep; b[s].ver = n[x].ver; b[s].wr = n[x].wr;
-		b[s].val = n[x].val; b[s].wo = n[x].wo; b[s].hold = n[x].hold; b[s].fin = n[x].fin
+		b[s].val = n[x].val; b[s].wo = n[x].wo; b[s].hold = n[x].hold; b[s].fin = n[x].fin;
+		b[s].replied = n[x].replied; b[s].est = n[x].est
 	fi
 }
 
@@ -377,8 +436,14 @@ inline install(x, s)
 	forget(x);
 	n[x].owes = (yes -> bit_of(b[s].from) : 0);
 	yes = 0;
+	// Its giver may not have heard of what the writer has said since.
+	if
+	:: b[s].from != b[s].wr && x != b[s].wr -> n[x].owes = n[x].owes | bit_of(b[s].wr)
+	:: else
+	fi;
 	n[x].st = LIVE; n[x].inc = b[s].inc; n[x].ep = b[s].ep; n[x].ver = b[s].ver;
 	n[x].wr = b[s].wr; n[x].val = b[s].val; n[x].wo = b[s].wo; n[x].fin = b[s].fin;
+	n[x].replied = b[s].replied; n[x].est = b[s].est;
 	n[x].hold = mask;
 	mask = 0;
 	printf("%d has a copy of life %d, epoch %d\n", x, n[x].inc, n[x].ep);
@@ -400,7 +465,7 @@ inline install(x, s)
 inline merge(x, s)
 {
 	mask = n[x].hold | bit_of(b[s].from);
-	n[x].fin = n[x].fin | b[s].fin;
+	n[x].fin = n[x].fin | b[s].fin; n[x].replied = n[x].replied | b[s].replied; n[x].est = n[x].est | b[s].est;
 	// The sender has not heard of a takeover; or the master hears from one who lacks its newest.
 	yes = n[x].ep > b[s].ep;
 #ifndef KEEP_OLDER
@@ -441,21 +506,34 @@ inline merge(x, s)
 	confirm(x)
 }
 
-// Is x's own life the one that goes on, although the message is of a higher one? Packets tell.
-#define handles_better(x) (n[x].st == LIVE && n[x].mas && !n[x].unc && last == x)
+// Two nodes have opened one connection, and neither has had time for more. (What is chosen then is a clock, too.)
+#define opened_twice(x, s) (b[s].t == PUT && !n[x].est && !b[s].est && (n[x].replied || b[s].replied))
+#define first_answer(x, s) (n[x].replied && (!b[s].replied || n[x].wo < b[s].wo))
+// Is x's own life the one that goes on, although the message is of a higher one? Packets tell, and of two openings
+// the answer.
+#ifdef NO_ANSWER_STANDS
+#define handles_better(x, s) (n[x].st == LIVE && n[x].mas && !n[x].unc && last == x)
+#define gives_way(x, s) (false)
+#else
+#define handles_better(x, s) (n[x].st == LIVE && n[x].mas && !n[x].unc && \
+	(opened_twice(x, s) -> first_answer(x, s) : last == x))
+// What has been opened here without an answer, and told nobody, gives way to an answered one that is lower. If a
+// life before was known here, that may be this one.
+#define gives_way(x, s) (n[x].st == LIVE && n[x].mas && !n[x].replied && n[x].hold == bit_of(x) && opened_twice(x, s))
+#endif
 
 // Another life, and its number is the higher one.
 inline higher(x, s)
 {
 	if
-	:: handles_better(x) ->
+	:: handles_better(x, s) ->
 		printf("%d goes on above life %d\n", x, b[s].inc);
 		n[x].inc = b[s].inc + 1;
 		used = (n[x].inc > used -> n[x].inc : used);
 		n[x].hold = n[x].hold | bit_of(b[s].from);
 		changed(x);
 		confirm(x)
-	:: !handles_better(x) && b[s].t == BURY ->
+	:: !handles_better(x, s) && b[s].t == BURY ->
 		n[x].inc = b[s].inc;
 		bury(x)
 	:: else -> install(x, s)
@@ -494,7 +572,10 @@ inline receive(s)
 		:: n[j].st == LIVE && b[s].t == BURY -> bury(j)
 		:: else
 		fi
-	:: b[s].t != NONE && n[j].st != VOID && !same_life(j, s) && b[s].inc < n[j].inc ->
+	:: b[s].t != NONE && n[j].st != VOID && !same_life(j, s) && b[s].inc < n[j].inc &&
+		gives_way(j, s) -> install(j, s)
+	:: b[s].t != NONE && n[j].st != VOID && !same_life(j, s) && b[s].inc < n[j].inc &&
+		!gives_way(j, s) ->
 		n[j].hold = n[j].hold | bit_of(b[s].from);
 		n[j].owes = n[j].owes | bit_of(b[s].from)
 	:: else -> higher(j, s)
@@ -562,24 +643,29 @@ inline empty_bag(x)
 #define bag_empty (b[0].t == EMPTY && b[1].t == EMPTY && b[BAG - 1].t == EMPTY && \
 	(BAG < 4 || b[2].t == EMPTY))
 // Nothing that x owes can be sent now.
-#define told(x) (n[x].up != UP || !(((n[x].owes & 1) && hears(x, 0)) || ((n[x].owes & 2) && hears(x, 1)) || \
+#define told(x) (n[x].up != UP || n[x].far || !(((n[x].owes & 1) && hears(x, 0)) || ((n[x].owes & 2) && hears(x, 1)) || \
 	((n[x].owes & 4) && hears(x, 2))))
 // As far as time alone brings things: who is away comes back, what is owed is sent and arrives.
 #define here(x) (n[x].up == UP && !n[x].cut)
 #define settled (bag_empty && told(0) && told(1) && told(2) && here(0) && here(1) && here(2))
 #define well(x) (n[x].up == UP && !n[x].cut && n[x].ready && n[x].owes == 0)
-#define quiet (well(0) && well(1) && well(2) && bag_empty && idle && pn == NOBODY && \
+#define pending (n[0].pend != 0 || n[1].pend != 0 || n[2].pend != 0)
+#define quiet (!pending && well(0) && well(1) && well(2) && bag_empty && idle && pn == NOBODY && \
 	!lacks(0) && !lacks(1) && !lacks(2))
 
-// Is a copy of x's record missing, and x the one to make it?
-#define gives(x) (n[x].mas || ((!hears(x, n[x].wr)) && n[x].wr != x) || n[x].wr == x)
-#define lacks(x) (n[x].up == UP && n[x].st == LIVE && gives(x) && copies(x) < 2 && \
+// Is a copy of x's record missing, and x the one to make it? What is under way arrives before who sent it
+// counts as dead.
+#define sent(s, m) (b[s].t != EMPTY && b[s].from == m)
+#define silent(x, m) (m != x && !hears(x, m) && !sent(0, m) && !sent(1, m) && !sent(BAG - 1, m))
+#define gives(x) (n[x].mas || silent(x, n[x].wr) || n[x].wr == x)
+#define lacks(x) (n[x].up == UP && n[x].st == LIVE && n[x].replied && !n[x].far && gives(x) && copies(x) < 2 && \
 	(could(x, 0) || could(x, 1) || could(x, 2)))
 
 // What must hold when nothing is under way.
 #define agree(x, y) (!(sure(x) && sure(y)) || (n[x].inc == n[y].inc && n[x].ep == n[y].ep && \
 	n[x].ver == n[y].ver && n[x].wr == n[y].wr && n[x].val == n[y].val && \
 	n[x].wo == n[y].wo && n[x].fin == n[y].fin && !(n[x].mas && n[y].mas)))
+#define ended(x) (sure(x) && n[x].inc <= gone)
 #define over(x, y) (!(sure(x) && n[y].st == TOMB) || n[x].inc > n[y].inc)
 #define serves(x) (n[x].st == LIVE && n[x].wo == cwo)
 
@@ -587,6 +673,7 @@ inline check_quiet()
 {
 	assert(agree(0, 1) && agree(0, 2) && agree(1, 2));
 	assert(over(0, 1) && over(0, 2) && over(1, 0) && over(1, 2) && over(2, 0) && over(2, 1));
+	assert(!ended(0) && !ended(1) && !ended(2)); // nothing is reborn
 	assert(cst != OPEN || serves(0) || serves(1) || serves(2))
 }
 
@@ -595,7 +682,7 @@ inline check_quiet()
 inline client_sends()
 {
 	if
-	:: cst == OPENS -> pk = SYN
+	:: cst == OPENS || cst == SENT -> pk = SYN
 	:: cst == OPEN -> pk = DATA
 	:: cst == OPEN && life < CLOSES -> pk = FIN
 	fi;
@@ -642,6 +729,9 @@ inline answer(m)
 
 #define in_bag(s, m) ((b[s].t == NONE || b[s].answers) && b[s].from == m && b[s].to == pn)
 #define answers(m) (in_bag(0, m) || in_bag(1, m) || in_bag(BAG - 1, m))
+#define sends(m) (n[m].up == UP && !n[m].far)
+// What may have ended is not given to who has it not.
+#define gives_answer(m) (awaited(m) && hears(pn, m) && !answers(m) && !(n[m].far && !has_live(pn)))
 #define awaited(m) (pn != NOBODY && (paw & bit_of(m)))
 
 // A message is gone. What was in it is owed again; a pull is repeated.
@@ -661,7 +751,7 @@ inline kill(x)
 {
 	kills--;
 	printf("%d dies\n", x);
-	n[x].up = DEAD; n[x].ready = 0; n[x].boot = 1 - n[x].boot;
+	n[x].up = DEAD; n[x].ready = 0; n[x].boot = 1 - n[x].boot; n[x].pend = 0;
 	forget(x);
 	forget_ghosts(x);
 	empty_bag(x);
@@ -702,15 +792,54 @@ inline heal(x)
 	do
 	:: k < N ->
 		if
-		:: n[k].st == LIVE -> n[k].unc = 1
+		:: n[k].st == LIVE -> n[k].unc = 1; n[k].far = lapse && n[k].replied
 		:: else
 		fi;
 		k++
 	:: else -> break
 	od;
 	k = 0;
+	lapse = 0;
 	owe_again(x)
 }
+
+#define knows(x, m) (x != m && hears(x, m) && n[m].st == LIVE && n[m].inc == n[x].inc)
+// Who was away for long asks the holders, before it sends or gives what it has: core/hpsms/pull.c, pull_validate().
+inline validate(x)
+{
+	if
+	:: knows(x, 0) || knows(x, 1) || knows(x, 2) || n[x].hold == bit_of(x) -> n[x].far = 0
+	:: else -> printf("%d forsakes its copy\n", x); forget(x)
+	fi
+}
+
+// The time of its tombstone is over. Whoever is away then does not hear of the end any more.
+inline free_tomb(x)
+{
+	printf("%d forgets life %d\n", x, n[x].inc);
+	forget(x);
+	forget_ghosts(x);
+#ifndef NO_ABSENCE
+	lapse = lapse || !(here(0) && here(1) && here(2))
+#endif
+}
+
+// Nobody answers what was opened.
+inline expire(x)
+{
+	printf("%d: no answer to life %d\n", x, n[x].inc);
+	if
+	:: n[x].mas && (n[x].hold & others(x)) != 0 -> bury(x); n[x].owes = n[x].hold & others(x)
+	:: else -> forget(x)
+	fi
+}
+// Its copies wait for that for longer.
+#define opens(x, y) (n[y].st == LIVE && n[y].mas && n[y].inc == n[x].inc)
+#define unanswered(x) (n[x].up == UP && n[x].st == LIVE && !n[x].replied && n[x].pend == 0 && !n[x].unc && \
+	pn != x && !(cst == SENT && last == x) && (n[x].mas || \
+	(!opens(x, 0) && !opens(x, 1) && !opens(x, 2) && bag_empty && told(0) && told(1) && told(2))))
+#define first_pend(x) (n[x].up == UP && n[x].pend != 0 && later(x, 0) && later(x, 1) && later(x, 2))
+#define later(x, y) (n[y].pend == 0 || n[x].pend <= n[y].pend)
 
 #define of_life(s, i0) ((b[s].t == PUT || b[s].t == BURY) && b[s].inc <= i0)
 #define bag_has(i0) (of_life(0, i0) || of_life(1, i0) || of_life(BAG - 1, i0))
@@ -740,25 +869,32 @@ progress_served:
 
 	// The client has one packet under way at most.
 	:: atomic { idle && pn == NOBODY && usable(sw) && cst != ENDED && !n[sw].must_free &&
-			(!stuck || settled) ->
+			(!stuck || settled) && (cst != SENT || sw != last || n[last].pend == 0) ->
 		client_sends() }
+	// The server answers in the order in which it has been asked.
+	:: d_step { idle && first_pend(0) -> answered(0) }
+	:: d_step { idle && first_pend(1) -> answered(1) }
+	:: d_step { idle && first_pend(2) -> answered(2) }
+	:: d_step { idle && unanswered(0) -> expire(0) }
+	:: d_step { idle && unanswered(1) -> expire(1) }
+	:: d_step { idle && unanswered(2) -> expire(2) }
 	// Ports are used again when what was said of the life before has arrived (flush_us, and the way).
-	:: d_step { idle && cst == ENDED && life < CLOSES && bag_empty && told(0) && told(1) && told(2) ->
+	:: d_step { idle && cst == ENDED && life < CLOSES && !pending && bag_empty && told(0) && told(1) && told(2) ->
 		client_lives_again() }
 	:: idle && cst == ENDED && life == CLOSES -> break
 
 	// Records are sent, in any order, as they are at that moment.
-	:: d_step { idle && n[0].up == UP && (n[0].owes & 2) && hears(0, 1) && !full -> send(0, 1) }
-	:: d_step { idle && n[0].up == UP && (n[0].owes & 4) && hears(0, 2) && !full -> send(0, 2) }
-	:: d_step { idle && n[1].up == UP && (n[1].owes & 1) && hears(1, 0) && !full -> send(1, 0) }
-	:: d_step { idle && n[1].up == UP && (n[1].owes & 4) && hears(1, 2) && !full -> send(1, 2) }
-	:: d_step { idle && n[2].up == UP && (n[2].owes & 1) && hears(2, 0) && !full -> send(2, 0) }
-	:: d_step { idle && n[2].up == UP && (n[2].owes & 2) && hears(2, 1) && !full -> send(2, 1) }
+	:: d_step { idle && sends(0) && (n[0].owes & 2) && hears(0, 1) && !full -> send(0, 1) }
+	:: d_step { idle && sends(0) && (n[0].owes & 4) && hears(0, 2) && !full -> send(0, 2) }
+	:: d_step { idle && sends(1) && (n[1].owes & 1) && hears(1, 0) && !full -> send(1, 0) }
+	:: d_step { idle && sends(1) && (n[1].owes & 4) && hears(1, 2) && !full -> send(1, 2) }
+	:: d_step { idle && sends(2) && (n[2].owes & 1) && hears(2, 0) && !full -> send(2, 0) }
+	:: d_step { idle && sends(2) && (n[2].owes & 2) && hears(2, 1) && !full -> send(2, 1) }
 
 	// Pulls are answered; who is not heard any more is not waited for.
-	:: d_step { idle && awaited(0) && hears(pn, 0) && !answers(0) && !full -> answer(0) }
-	:: d_step { idle && awaited(1) && hears(pn, 1) && !answers(1) && !full -> answer(1) }
-	:: d_step { idle && awaited(2) && hears(pn, 2) && !answers(2) && !full -> answer(2) }
+	:: d_step { idle && gives_answer(0) && !full -> answer(0) }
+	:: d_step { idle && gives_answer(1) && !full -> answer(1) }
+	:: d_step { idle && gives_answer(2) && !full -> answer(2) }
 
 	// Any message arrives, twice, or never.
 	:: d_step { idle && b[0].t != EMPTY && n[b[0].to].up == UP -> receive(0); clear(0) }
@@ -773,14 +909,18 @@ progress_served:
 
 	// Time: the closed connection ends, its tombstone is forgotten, a straggler is none any more.
 	:: d_step { idle && n[0].up == UP && sure(0) && n[0].mas && n[0].fin ->
-		bury(0); n[0].owes = n[0].hold & others(0) }
+		gone = (n[0].inc > gone -> n[0].inc : gone); bury(0); n[0].owes = n[0].hold & others(0) }
 	:: d_step { idle && n[1].up == UP && sure(1) && n[1].mas && n[1].fin ->
-		bury(1); n[1].owes = n[1].hold & others(1) }
+		gone = (n[1].inc > gone -> n[1].inc : gone); bury(1); n[1].owes = n[1].hold & others(1) }
 	:: d_step { idle && n[2].up == UP && sure(2) && n[2].mas && n[2].fin ->
-		bury(2); n[2].owes = n[2].hold & others(2) }
-	:: d_step { idle && n[0].up == UP && may_free(0) -> forget(0); forget_ghosts(0) }
-	:: d_step { idle && n[1].up == UP && may_free(1) -> forget(1); forget_ghosts(1) }
-	:: d_step { idle && n[2].up == UP && may_free(2) -> forget(2); forget_ghosts(2) }
+		gone = (n[2].inc > gone -> n[2].inc : gone); bury(2); n[2].owes = n[2].hold & others(2) }
+	:: d_step { idle && n[0].up == UP && may_free(0) -> free_tomb(0) }
+	:: d_step { idle && n[1].up == UP && may_free(1) -> free_tomb(1) }
+	:: d_step { idle && n[2].up == UP && may_free(2) -> free_tomb(2) }
+
+	:: d_step { idle && n[0].far && here(0) && pn != 0 -> validate(0) }
+	:: d_step { idle && n[1].far && here(1) && pn != 1 -> validate(1) }
+	:: d_step { idle && n[2].far && here(2) && pn != 2 -> validate(2) }
 
 	// Repair.
 	:: d_step { idle && lacks(0) -> protect(0) }
@@ -808,15 +948,17 @@ progress_served:
 	:: d_step { idle && joined(1) -> n[1].ready = 1 }
 #endif
 	:: d_step { idle && freezes > 0 && well(0) && well(1) && well(2) && pn != 0 ->
-		freezes--; n[0].up = FROZEN; lost_to(0);
+		freezes--; printf("0 freezes\n"); n[0].up = FROZEN; n[0].pend = 0; lost_to(0);
 		if
 		:: awaited(0) -> heard(0)
 		:: else
 		fi }
-	:: d_step { idle && n[0].up == FROZEN -> n[0].up = UP;
+	:: d_step { idle && n[0].up == FROZEN -> n[0].up = UP; printf("0 goes on\n");
 #ifndef NO_VALIDATION
 		n[0].unc = (n[0].st == LIVE);
+		n[0].far = lapse && n[0].unc && n[0].replied;
 #endif
+		lapse = 0;
 		owe_again(0) }
 	:: d_step { idle && cuts > 0 && well(0) && well(1) && well(2) -> cut_off(0) }
 	:: d_step { idle && n[0].cut -> heal(0) }

@@ -133,11 +133,64 @@ static void copies__what_is_owed_is_sent(void **state)
 	}
 }
 
+static bool lose_questions(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && from == 2 && f->data[45] == WIRE_PULL;
+}
+
+// Packets wait for a copy, which comes and is gone again before they go on. It is somewhere: they open no other
+// connection, which would break that one, and the next packet asks anew.
+static void copies__gone_again(void **state)
+{
+	for (unsigned goes = 0; goes < 2; goes++) {
+		struct rack *r = rack_of((struct rack_conf){.no_index = true});
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		struct frame_spec packet = {.src = "198.18.0.1",
+			.dst = "198.51.100.1",
+			.proto = IPPROTO_UDP,
+			.sport = 1000,
+			.dport = 80,
+			.payload_len = 8};
+		struct shard *s = node_shard(rack_node(r, 2), 0);
+
+		w.key.proto = w.reversed.proto = IPPROTO_UDP;
+		w.flags |= WIRE_RECORD_ANSWER;
+		forge(r, 3, 1, &w);
+		for (unsigned i = 0; i < 4; i++)
+			rack_port(r, i, i == 2);
+		rack_run_ms(r, 10);
+		rack_tap(r, lose_questions, NULL);
+		rack_send(r, TRIPOD_INCOMING, &packet);
+		rack_step(r);
+		rack_step(r);
+		assert_int_equal(s->pulls_asking, 1);
+		forge(r, 3, 2, &w);
+		assert_int_equal(s->pulls_asking, 1); // a better one may come
+		uint32_t i = store_find_hash(&s->store, store_hash(&s->store, &w.key));
+		assert_int_not_equal(i, STORE_NONE);
+		s->now_ns = rack_now_ns(r);
+		if (goes)
+			assert_true(conn_free(s, i));
+		rack_run_ms(r, 10);
+		assert_int_equal(s->pulls_asking, 0);
+		assert_int_equal(rack_counter(r, -1, C_connections_opened), 0);
+		assert_int_equal(rack_counter(r, 2, C_takeovers), !goes);
+		rack_tap(r, NULL, NULL);
+		rack_send(r, TRIPOD_INCOMING, &packet);
+		rack_run_ms(r, 20);
+		assert_int_equal(rack_counter(r, -1, C_connections_opened), 0);
+		assert_int_equal(rack_counter(r, 2, C_takeovers), 1);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies__who_takes_over_hears_of_all),
 		cmocka_unit_test(copies__what_is_owed_is_sent),
+		cmocka_unit_test(copies__gone_again),
 	};
 	return cmocka_run_group_tests_name("copies", tests, NULL, NULL);
 }

@@ -113,8 +113,10 @@ struct index_ring {
 };
 
 // A worker's part.
+#define INDEX_WAITS 1 // of `what`: stands in one of the rings
+#define INDEX_ANNOUNCED 2
 struct index_shard {
-	uint8_t *what; // of each record: INDEX_WAITS, INDEX_ANNOUNCED
+	uint8_t *what; // of each record
 	struct index_ring young, quiet; // not old enough; old, but no packet comes
 	bool flushing; // worker 0 waits for the young ones to be announced
 	bool revealing; // the quiet ones are being announced

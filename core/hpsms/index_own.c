@@ -8,9 +8,6 @@
 
 #include "core/shard.h"
 
-#define INDEX_WAITS 1 // of index_shard.what: stands in one of its rings
-#define INDEX_ANNOUNCED 2
-
 #define ROUND_NS MS // between two answers
 #define AT_ONCE_NS (5 * MS) // what is to be told at once waits so long for more of it
 #define STEP_YOUNG 512 // young ones looked at in one step

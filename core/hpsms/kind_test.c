@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Kinds on the real core: what connections of one source share, whichever nodes handle them.
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include <cmocka.h>
 
+#include "core/testing/forge.h"
 #include "core/testing/shares.h"
 
 // ---- Units ----
@@ -370,6 +372,43 @@ static bool lose_copies(void *ctx, unsigned from, const struct frame *f)
 {
 	return f->vlan == 30 && f->len > 98 && f->data[45] == WIRE_KIND &&
 	       f->data[42 + WIRE_HEADER_SIZE] == WIRE_KIND_COPY;
+}
+
+// While a first packet waits here, another node has opened the connection, and been answered: it goes on there.
+static void kind__what_waits_gives_way(void **state)
+{
+	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct wire_record w = forge_record(r, 1, 1, 1);
+	struct conn *c;
+
+	w.key.proto = w.reversed.proto = IPPROTO_UDP;
+	rack_port(r, 1, false);
+	rack_port(r, 2, false);
+	rack_run_ms(r, 50);
+	kind_doubt(s); // nobody is given anything for a while
+	struct frame_spec f = {.tuple = &w.key, .payload_len = 1};
+	rack_send(r, TRIPOD_INCOMING, &f);
+	uint32_t i;
+	do {
+		rack_step(r);
+		i = store_find(&s->store, &w.key, store_hash(&s->store, &w.key)).index;
+	} while (i == 0 ||
+		 store_find(&s->store, &w.key, store_hash(&s->store, &w.key)).what != STORE_CONN);
+	c = store_conn(&s->store, i);
+	assert_true(c->flags & CONN_HELD);
+	w.incarnation = c->incarnation - 64 * 100;
+	forge(r, 1, 0, &w);
+	rack_run_ms(r, 5);
+	struct store_hit hit = store_find(&s->store, &w.key, store_hash(&s->store, &w.key));
+	assert_int_equal(hit.what, STORE_CONN);
+	c = store_conn(&s->store, hit.index);
+	assert_true(c->incarnation == w.incarnation);
+	assert_false(c->flags & CONN_HELD);
+	rack_run_ms(r, 300);
+	assert_int_equal(rack_counter(r, 0, C_kind_timeouts), 0);
+	rack_check(r);
+	rack_free(r);
 }
 
 // No answer that one failure could take back; but not for ever.
@@ -745,6 +784,7 @@ int main(void)
 		cmocka_unit_test(kind__drains),
 		cmocka_unit_test(kind__soft_is_made_again),
 		cmocka_unit_test(kind__nobody_answers),
+		cmocka_unit_test(kind__what_waits_gives_way),
 		cmocka_unit_test(kind__answers_wait_for_copies),
 		cmocka_unit_test(kind__state_outlives_its_connections),
 		cmocka_unit_test(kind__old_questions),

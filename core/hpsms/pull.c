@@ -25,12 +25,19 @@ static uint32_t *bucket(struct shard *s, uint64_t hash)
 	return &s->pull_hash[hash & (PULL_HASH - 1)];
 }
 
-static uint32_t find(struct shard *s, const struct tripod_tuple *key, uint64_t hash)
+static uint32_t find(const struct shard *s, const struct tripod_tuple *key, uint64_t hash)
 {
-	uint32_t i = *bucket(s, hash);
+	uint32_t i = s->pull_hash[hash & (PULL_HASH - 1)];
 	while (i != 0 && !tripod_tuple_equal(&s->pulls[i].key, key))
 		i = s->pulls[i].chain;
 	return i;
+}
+
+bool pull_waits(const struct shard *s, const struct tripod_tuple *key)
+{
+	uint32_t i = find(s, key, store_hash(&s->store, key));
+
+	return i != 0 && s->pulls[i].state != PULL_FAILED;
 }
 
 static void release(struct shard *s, uint32_t i)
@@ -447,7 +454,10 @@ static void resolve(struct shard *s, uint32_t i, bool found)
 		return;
 	if (p->checks)
 		checked(s, p, found);
-	let_go(s, i, false);
+	// It has come, and has been given up again before the packets could go on: they must not open another.
+	bool gone =
+		found && !p->checks && store_find(&s->store, &p->key, p->hash).what == STORE_MISS;
+	let_go(s, i, gone);
 	if (found) {
 		count(s, C_pulls_answered);
 		// Connections are moving: what is unknown may be about to be known.
@@ -656,18 +666,6 @@ static bool send_to(struct shard *s, const struct batch *b, unsigned node)
 	}
 	if (n > 0)
 		send_questions(s, &f, node, used, n);
-	return true;
-}
-
-bool pull_ask(struct shard *s, unsigned node, const struct tripod_tuple *key)
-{
-	struct frame f;
-
-	if (s->step->n_spare <= STEP_SPARE_CONTROL || !shard_has_room(s) || !control_begin(s, &f))
-		return false;
-	int size = wire_put_question(
-		control_body(&f) + WIRE_HEADER_SIZE, WIRE_BODY_MAX - WIRE_HEADER_SIZE, key, true);
-	send_questions(s, &f, node, (uint16_t)(WIRE_HEADER_SIZE + size), 1);
 	return true;
 }
 

@@ -559,6 +559,8 @@ static void reopen__a_reset_of_the_life_before(void **state)
 
 		f.server = "10.1.0.101";
 		forge(r, 0, 1, &w);
+		// It has none, and node 1 takes it for one that is about to.
+		holders_unmark(forge_find(r, 1, 1, NULL), HOLDER_ACKED, 1);
 		rack_run_ms(r, 3000); // announced
 		rack_tap(r, lose_logs, NULL);
 		logs_lost = true;

@@ -23,6 +23,16 @@ static inline uint32_t repl_age_ms(const struct shard *s, tick_t seen)
 	return age < 0 ? 0 : (uint32_t)(((uint64_t)age << TICK_SHIFT) / MS);
 }
 
+// Does claim a on a part win over b?
+static inline bool repl_newer(const struct conn_version *a, const struct conn_version *b)
+{
+	if (a->epoch != b->epoch)
+		return (int16_t)(a->epoch - b->epoch) > 0;
+	if (a->version != b->version)
+		return (int32_t)(a->version - b->version) > 0;
+	return a->writer > b->writer;
+}
+
 // Members that may be given a copy of record i: who has not its chain is no backup for it.
 static inline uint64_t repl_takers(const struct shard *s, uint32_t i)
 {
@@ -58,6 +68,11 @@ void repl_hold(struct shard *s, uint32_t i, unsigned node);
 void repl_introduce(struct shard *s, uint32_t i, unsigned node);
 // Of record i a node lacks something that is here: it is sent the whole. What is under way to it is not that.
 void repl_owe(struct shard *s, uint32_t i, unsigned node);
+
+// ---- compare.c ----
+// Does the copy of a holder that has been asked for it differ from record i? lacks: it is not only that the sender
+// knows more.
+bool compare_differs(const struct shard *s, uint32_t i, const struct wire_record *w, bool *lacks);
 
 // ---- rival.c ----
 enum rival {

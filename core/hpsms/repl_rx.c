@@ -6,15 +6,6 @@
 
 #include "core/hpsms/repl.h"
 
-static bool newer(const struct conn_version *a, const struct conn_version *b)
-{
-	if (a->epoch != b->epoch)
-		return (int16_t)(a->epoch - b->epoch) > 0;
-	if (a->version != b->version)
-		return (int32_t)(a->version - b->version) > 0;
-	return a->writer > b->writer;
-}
-
 static tick_t seen_of(const struct shard *s, uint32_t age)
 {
 	// An age beyond any time-out says no more than "long ago".
@@ -61,7 +52,7 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 		c->dir[d].tcp.wscale = w->dir[d].wscale & 15;
 	if ((int32_t)(seen - c->dir[d].seen) > 0)
 		c->dir[d].seen = seen;
-	if (!newer(&w->version[d], &r->part[d]))
+	if (!repl_newer(&w->version[d], &r->part[d]))
 		return;
 	bool former = of_former_life(s, &w->version[d]);
 	if (conn_masters(c, d) && former) {
@@ -133,12 +124,13 @@ static enum shared merge_shared(
 
 	// The writer's list, when it is full: who is not on it is to forget its copy.
 	if (__builtin_popcountll(w->holders) >= HOLDERS_MAX &&
-		w->version[PART_SHARED].writer == from && !newer(mine, &w->version[PART_SHARED])) {
+		w->version[PART_SHARED].writer == from &&
+		!repl_newer(mine, &w->version[PART_SHARED])) {
 		uint64_t masters = 1ull << r->part[0].writer | 1ull << r->part[1].writer;
 		holders_remove(r, ~(w->holders | masters | repl_self(s)));
 	}
 	conn_hold(s, r, w->holders);
-	if (!newer(&w->version[PART_SHARED], mine))
+	if (!repl_newer(&w->version[PART_SHARED], mine))
 		return SHARED_MERGED;
 	if (read == NULL || !chain_read(read, w->nf, nf))
 		return SHARED_UNREAD;
@@ -360,14 +352,15 @@ static bool refuse(
 // told.
 static void supersede(struct shard *s, uint32_t i, uint64_t other, uint64_t holders)
 {
-	const struct conn_repl *r = store_repl(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
 	bool higher = holders != 0 && other > store_conn(&s->store, i)->incarnation;
 
+	r->contested = CONTESTED;
 	if (higher)
 		conn_raise(s, i, other);
 	if (!higher && (holders & ~r->holders) == 0)
 		return;
-	conn_hold(s, store_repl(&s->store, i), holders | 1ull << r->part[PART_SHARED].writer);
+	conn_hold(s, r, holders | 1ull << r->part[PART_SHARED].writer);
 	repl_changed(s, i, 1u << PART_SHARED);
 }
 
@@ -463,7 +456,7 @@ static bool behind(
 	bool sent = r->holders >> from & 1;
 
 	return (!sent || holder_is(r, HOLDER_ACKED, from)) &&
-	       newer(&r->part[part], &w->version[part]);
+	       repl_newer(&r->part[part], &w->version[part]);
 }
 
 // What the former master of a direction had not told when it heard of the new one, it tells that one alone;
@@ -509,7 +502,7 @@ static bool merge(
 	unsigned from = source->node;
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
-	bool stale = false, had_more = c->flags & CONN_ANSWERED;
+	bool stale, odd = compare_differs(s, i, w, &stale), had_more = c->flags & CONN_ANSWERED;
 	const uint64_t held = r->holders, before = held | 1ull << from;
 	const uint8_t both = CONN_MASTER_0 | CONN_MASTER_1, mastered = c->flags & both;
 	const bool wrote_shared = r->part[PART_SHARED].writer == s->conf->id;
@@ -545,7 +538,7 @@ static bool merge(
 		 (int16_t)(r->part[PART_SHARED].epoch - w->version[PART_SHARED].epoch) > 0;
 	// The writer itself has told of its copy, as it is here now. Not of one that lacks what passed here.
 	if ((w->parts & 1u << PART_SHARED) && r->part[PART_SHARED].writer == from && more == 0 &&
-		!newer(&r->part[PART_SHARED], &w->version[PART_SHARED]))
+		!repl_newer(&r->part[PART_SHARED], &w->version[PART_SHARED]))
 		holders_mark(r, HOLDER_KNOWN, 1ull << from);
 	bool tied, lost = has_lost(r, w, from, &tied);
 	if (w->flags & WIRE_RECORD_PINNED)
@@ -568,6 +561,8 @@ static bool merge(
 	if (stale || lost || (handed && (more | r->untold) != 0) ||
 		unlisted(s, i, w, from, wrote) != 0)
 		repl_owe(s, i, from);
+	if (odd)
+		r->contested = CONTESTED;
 	conn_rewheel(s, i);
 	return !lost;
 }

@@ -78,10 +78,10 @@ static bool has_first_answer(
 }
 
 // What has been opened here and has had no answer, and of which nobody has been told, gives way to what
-// another node has opened and let an answer pass of, though that has the lower number.
+// another node has opened and let an answer pass of, though that has the lower number. So does what an NF holds.
 static bool gives_way(const struct shard *s, const struct conn *c, const struct wire_record *w)
 {
-	if (c->state != CONN_LIVE || (c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) ||
+	if (c->state != CONN_LIVE || (c->flags & (CONN_ANSWERED | CONN_REPLICATED)) ||
 		w->op != WIRE_PUT || !opened_twice(s, c, w))
 		return false;
 	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;

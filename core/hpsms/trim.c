@@ -143,7 +143,11 @@ static void forget(struct shard *s, const struct wire_forget *w, unsigned from)
 
 	if (i == STORE_NONE || !plain_copy(s, i, w, from))
 		return;
-	struct tripod_tuple key = store_conn(&s->store, i)->dir[0].key;
+	struct conn *c = store_conn(&s->store, i);
+	struct tripod_tuple key = c->dir[0].key;
+	// It has come for packets that are about to take it over.
+	if (pull_waits(s, &key) || pull_waits(s, &c->dir[1].key))
+		return;
 	// Others list this node as well, and would give it a copy again when they take over.
 	uint64_t others =
 		(store_repl(&s->store, i)->holders | 1ull << from) & s->live & ~repl_self(s);

@@ -186,6 +186,18 @@ static struct wire_forget forget_of(const struct found *m)
 	return w;
 }
 
+// A question for this key is (no longer) under way.
+static void asks(struct shard *s, const struct tripod_tuple *key, bool begins)
+{
+	uint64_t hash = store_hash(&s->store, key);
+	uint32_t *list = &s->pull_hash[hash & (PULL_HASH - 1)];
+
+	if (begins)
+		s->pulls[1] = (struct pull){
+			.key = *key, .hash = hash, .state = PULL_ASKING, .chain = *list};
+	*list = begins ? 1 : s->pulls[1].chain;
+}
+
 static void trim__who_may_not_forget(void **state)
 {
 	struct rack *r = rack_of((struct rack_conf){0});
@@ -218,6 +230,13 @@ static void trim__who_may_not_forget(void **state)
 	assert_int_equal(rack_counter(r, -1, C_copies_forgotten), 0);
 	unsigned last = 63 - (unsigned)__builtin_clzll(others);
 	h = at(r, last, key);
+	for (unsigned d = 0; d < 2; d++) { // packets wait for it, and are about to take it over
+		struct tripod_tuple waits = h.c->dir[d].key;
+		asks(h.s, &waits, true);
+		deliver(&h, WIRE_FORGET, master, &w);
+		assert_int_equal(at(r, last, key).i, h.i);
+		asks(h.s, &waits, false);
+	}
 	deliver(&h, WIRE_FORGET, master, &w);
 	assert_int_equal(at(r, last, key).i, STORE_NONE);
 	rack_free(r);

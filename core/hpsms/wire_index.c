@@ -12,7 +12,7 @@
 #define ASK_SIZE 6
 #define QUOTIENT_MAX 24 // so that a difference is 56 bits at most, which one load of 64 holds
 
-_Static_assert(WIRE_DELTA_ROOM == WIRE_BODY_MAX - WIRE_HEADER_SIZE - DELTA_FIXED - 2 * NODES_MAX,
+_Static_assert(DELTA_FIXED + 2 * NODES_MAX + WIRE_DELTA_ROOM <= WIRE_BODY_MAX - WIRE_HEADER_SIZE,
 	"answers of all nodes fit beside the changes");
 _Static_assert(SNAPSHOT_FIXED + 4 * WIRE_SNAPSHOT_MAX <= WIRE_BODY_MAX - WIRE_HEADER_SIZE,
 	"the largest SNAPSHOT fits into a message");
