@@ -600,10 +600,10 @@ static void walk(const struct tripod_conf *c, const struct tripod_option *table)
 {
 	for (const struct tripod_option *o = table; o->name != NULL; o++) {
 		const struct tripod_conf *v = tripod_conf_get(c, o->name);
-		if (v == NULL)
-			fail_msg("the example lacks %s", o->name);
-		if (v->standard)
+		if (v == NULL || v->standard) {
 			fail_msg("the example leaves %s out", o->name);
+			return;
+		}
 		if (o->type == TRIPOD_OPT_MAP)
 			walk(tripod_conf_at(v, 0), o->children);
 	}
