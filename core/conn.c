@@ -248,15 +248,13 @@ void conn_delete(struct shard *s, uint32_t i)
 	store_conn_free(&s->store, i);
 }
 
-// Opened by an answer whose connection was not known here. Nobody else has it, though it may have been offered.
+// Opened by an answer whose connection was not known where it came.
 static bool is_of_answer(const struct shard *s, const struct store_hit *hit)
 {
 	const struct conn *c = store_conn(&s->store, hit->index);
-	uint64_t others = store_repl(&s->store, hit->index)->holders & ~shard_self(s);
 
 	return hit->dir == 0 && c->state == CONN_LIVE && c->dir[1].key.proto != 0 &&
-	       !(c->flags & (CONN_ANSWERED | CONN_HELD)) &&
-	       (others == 0 || !(c->flags & CONN_REPLICATED));
+	       !(c->flags & (CONN_ANSWERED | CONN_HELD));
 }
 
 void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool answered)
@@ -267,12 +265,17 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool an
 		return;
 	const struct conn *c = store_conn(&s->store, hit.index);
 	bool ended = c->state == CONN_TOMBSTONE || conn_tcp_at(c, TCP_CLOSED);
-	if (ended && !conn_masters(c, 0) && !conn_masters(c, 1)) {
+	bool masters = conn_masters(c, 0) || conn_masters(c, 1);
+	bool vain = c->state == CONN_TOMBSTONE && !(c->flags & CONN_ANSWERED);
+	if (ended && (!masters || (answered && vain))) {
 		conn_free(s, hit.index);
 	} else if (answered && is_of_answer(s, &hit)) {
 		run_close(s, hit.index, TRIPOD_TERMINATED);
-		if (!conn_free(s, hit.index))
-			conn_bury(s, hit.index, TRIPOD_TERMINATED); // until there is room in a ring
+		conn_bury(s, hit.index, TRIPOD_TERMINATED);
+		// Others may have asked for it meanwhile.
+		holders_mark_only(store_repl(&s->store, hit.index), HOLDER_ACKED, shard_self(s));
+		repl_end_now(s, hit.index);
+		conn_free(s, hit.index); // or later, if there is no room in a ring
 	}
 }
 
