@@ -58,7 +58,7 @@ static void options__within_bounds(void **state)
 	}
 	assert_int_equal(faults, (1u << FAULT_KINDS) - 1);
 	assert_true(requests > SEEDS / 4 && requests < SEEDS / 2);
-	assert_true(limits > SEEDS / 6 && limits < SEEDS / 3);
+	assert_true(limits > SEEDS / 15 && limits < SEEDS / 7);
 	assert_true(nodes[2] > 0 && nodes[3] > 0);
 	unsigned large = 0;
 	for (unsigned n = 33; n <= SIM_NODES_MAX; n++)

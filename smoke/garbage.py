@@ -311,7 +311,7 @@ def believed(sock, sender, chains):
             continue
         data, tci = receive(sock)
         message = data[42:]
-        if tci & 0xFFF != 30 or message[:4] != bytes([*b"TP", 3, seal.GREET]) or not sender.opens(message):
+        if tci & 0xFFF != 30 or message[:4] != bytes([*b"TP", seal.VERSION, seal.GREET]) or not sender.opens(message):
             continue
         if not message[57] & 4:  # it wants no further proof
             return

@@ -4,6 +4,7 @@ test: ChaCha20-Poly1305 (RFC 8439) and BLAKE2b (RFC 7693). Slow, and only for te
 import hashlib
 import struct
 
+VERSION = 4  # of the wire format (docs/PROTOCOL.md)
 HELLO, LOG, PULL, NONE, GREET = 1, 2, 3, 4, 12
 ANY = 255
 HEADER = struct.Struct("!2sBBHHBBBBIQQIIQ")
@@ -76,7 +77,7 @@ class Sender:
         to, to_boot = (ANY, 0) if kind == HELLO else (self.peer, self.peer_boot)
         self.counter += 1
         number = self.counter.to_bytes(7, "big")
-        text = HEADER.pack(b"TP", 3, kind, HEADER.size + 8 + len(body) + 16, count, self.node, 0, to,
+        text = HEADER.pack(b"TP", VERSION, kind, HEADER.size + 8 + len(body) + 16, count, self.node, 0, to,
                            to_worker, to_boot & MASK, self.cluster, self.boot, seq, 0, 0) + \
             bytes([self.key_id]) + number + body
         return text + tag(self._session(self.node, self.boot, to, to_boot),

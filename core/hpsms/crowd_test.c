@@ -118,6 +118,7 @@ static void listed(struct rack *r)
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.holders = 0xffff;
+	w.dir[0].tcp_flags = w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
 	w.flags |= WIRE_RECORD_ANSWER; // so they tell nobody of it
 	for (unsigned i = 18; i <= 20; i++)
 		forge(r, 1, i, &w);
