@@ -243,7 +243,7 @@ static void draw_hosts(struct options *o, const struct overrides *fixed)
 	for (unsigned kind = 0; kind < HOSTS_KINDS; kind++)
 		h->weight[kind] = draw(o, names[kind], 0, 100);
 	// Many connections from inside to few hosts, behind few ports: as close as NAT gets to running out.
-	if (chance(o, "crowd", 20)) {
+	if (chance(o, "crowd", 33)) {
 		h->clients = draw(o, "crowd of clients", 1, 3);
 		h->weight[HOSTS_TCP_OUT] = h->weight[HOSTS_UDP_OUT] = 200;
 		o->nat_ports = draw_log(o, "crowd of ports", 16, 64);
