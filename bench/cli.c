@@ -42,3 +42,25 @@ unsigned cli_list(
 		cli_bad_usage("no value in", name);
 	return n;
 }
+
+void cli_options(int argc, char **argv, const struct option *table,
+	void (*take)(void *to, const char *name, char *value), void *to, void (*usage)(FILE *))
+{
+	int c, at = 0;
+
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
+		if (c == 'o') {
+			take(to, table[at].name, optarg);
+			continue;
+		}
+		if (c == 'h')
+			usage(stdout);
+		exit(c == 'h' ? 0 : 2);
+	}
+	if (optind == argc)
+		return;
+	fprintf(stderr, "tripod-bench: unexpected argument %s\nTry tripod-bench %s --help\n",
+		argv[optind], argv[0]);
+	exit(2);
+}

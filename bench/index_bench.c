@@ -409,8 +409,9 @@ static void usage(FILE *to)
 		BATCH);
 }
 
-static void take(struct options *o, const char *name, char *value)
+static void take(void *to, const char *name, char *value)
 {
+	struct options *o = to;
 	char option[32];
 
 	snprintf(option, sizeof(option), "--%s", name);
@@ -460,7 +461,6 @@ static void parse(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c, at = 0;
 
 	*o = (struct options){.members = 47,
 		.copies = 1,
@@ -469,22 +469,7 @@ static void parse(int argc, char **argv, struct options *o)
 		.rate = 100000,
 		.seed = 1,
 		.cpu = -1};
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
-		if (c == 'o') {
-			take(o, table[at].name, optarg);
-			continue;
-		}
-		if (c == 'h')
-			usage(stdout);
-		exit(c == 'h' ? 0 : 2);
-	}
-	if (optind < argc) {
-		fprintf(stderr,
-			"tripod-bench: unexpected argument %s\nTry tripod-bench index --help\n",
-			argv[optind]);
-		exit(2);
-	}
+	cli_options(argc, argv, table, take, o, usage);
 }
 
 static int tell_json(const struct options *o, json_t *all)

@@ -67,19 +67,10 @@ static void to_fabric(struct net *net, unsigned from, const struct frame *f)
 
 static void answer_arp(struct net *net, struct net_node *m, const struct frame *f)
 {
-	uint8_t reply[60] = {0};
-	const uint8_t *request = f->data;
+	uint8_t reply[RIG_ARP_REPLY];
 
-	if (f->len < 42 || request[21] != 1)
-		return;
-	memcpy(reply, request + 6, 6);
-	memcpy(reply + 6, RIG_ROUTER_MAC, 6);
-	memcpy(reply + 12, request + 12, 8);
-	reply[21] = 2;
-	memcpy(reply + 22, RIG_ROUTER_MAC, 6);
-	memcpy(reply + 28, request + 38, 4);
-	memcpy(reply + 32, request + 22, 10);
-	push_copy(net, &m->host, reply, sizeof(reply), f->vlan, net->now_ns);
+	if (rig_arp_reply(f->data, f->len, reply))
+		push_copy(net, &m->host, reply, sizeof(reply), f->vlan, net->now_ns);
 }
 
 static void to_host(struct net *net, unsigned node, const struct frame *f)

@@ -52,8 +52,9 @@ static void usage(FILE *to)
 		"What the figures mean: docs/performance.md\n");
 }
 
-static void take_option(struct options *o, const char *name, char *value)
+static void take_option(void *to, const char *name, char *value)
 {
+	struct options *o = to;
 	struct overhead_options *v = &o->overhead;
 
 	if (strcmp(name, "nodes") == 0)
@@ -99,7 +100,6 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c, at = 0;
 
 	*o = (struct options){
 		.overhead = {.n_nodes = 3,
@@ -111,18 +111,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 			.window = 1,
 			.seed = 1},
 	};
-	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
-		if (c == 'o') {
-			take_option(o, table[at].name, optarg);
-		} else if (c == 'h') {
-			usage(stdout);
-			exit(0);
-		} else {
-			exit(2);
-		}
-	}
-	if (optind < argc)
-		cli_bad_usage("unexpected argument", argv[optind]);
+	cli_options(argc, argv, table, take_option, o, usage);
 	for (unsigned i = 0; i < o->overhead.n_nodes; i++)
 		if (o->overhead.nodes[i] <= o->overhead.backups)
 			cli_bad_usage("--nodes must be more than --backups", NULL);

@@ -235,8 +235,10 @@ static void usage(FILE *to)
 		MINCHURN_BATCH);
 }
 
-static void take_option(struct options *o, const char *name, char *value)
+static void take_option(void *to, const char *name, char *value)
 {
+	struct options *o = to;
+
 	if (strcmp(name, "nodes") == 0)
 		o->n_nodes = cli_list("--nodes", value, o->nodes, RUNS_MAX, 2, 63);
 	else if (strcmp(name, "copies") == 0)
@@ -276,7 +278,6 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c, at = 0;
 
 	*o = (struct options){.n_nodes = 5,
 		.nodes = {4, 8, 16, 32, 48},
@@ -285,18 +286,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		.ppm = 100,
 		.seed = 1,
 		.cpu = -1};
-	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
-		if (c == 'o') {
-			take_option(o, table[at].name, optarg);
-		} else if (c == 'h') {
-			usage(stdout);
-			exit(0);
-		} else {
-			exit(2);
-		}
-	}
-	if (optind < argc)
-		cli_bad_usage("unexpected argument", argv[optind]);
+	cli_options(argc, argv, table, take_option, o, usage);
 	for (unsigned i = 0; i < o->n_nodes; i++)
 		if (o->nodes[i] <= o->copies)
 			cli_bad_usage("--nodes must be more than --copies", NULL);

@@ -330,8 +330,10 @@ static void usage(FILE *to)
 		LOOK_MS, LOOK_MS, NET_NODES_MAX - 1);
 }
 
-static void take_option(struct options *o, const char *name, char *value)
+static void take_option(void *to, const char *name, char *value)
 {
+	struct options *o = to;
+
 	if (strcmp(name, "nodes") == 0)
 		o->nodes = (unsigned)cli_number("--nodes", value, 3, NET_NODES_MAX - 1);
 	else if (strcmp(name, "connections") == 0)
@@ -369,22 +371,10 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c, at = 0;
 
 	*o = (struct options){
 		.nodes = 8, .connections = 100000, .backups = 1, .inside_percent = 30, .seed = 1};
-	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
-		if (c == 'o') {
-			take_option(o, table[at].name, optarg);
-		} else if (c == 'h') {
-			usage(stdout);
-			exit(0);
-		} else {
-			exit(2);
-		}
-	}
-	if (optind < argc)
-		cli_bad_usage("unexpected argument", argv[optind]);
+	cli_options(argc, argv, table, take_option, o, usage);
 	if (o->nodes <= o->backups + 1)
 		cli_bad_usage("--nodes must be more than --backups, and one that dies", NULL);
 }

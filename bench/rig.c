@@ -329,13 +329,11 @@ static void switch_frame(struct rig *r, unsigned from, const uint8_t *data, uint
 	}
 }
 
-// The routers of both sides: "I have that address", whichever it is.
-static void answer_arp(struct rig *r, uint16_t vlan, const uint8_t *request, uint16_t len)
+bool rig_arp_reply(const uint8_t *request, uint16_t len, uint8_t reply[RIG_ARP_REPLY])
 {
-	uint8_t reply[60] = {0};
-
 	if (len < 42 || request[12] != 0x08 || request[13] != 0x06 || request[21] != 1)
-		return;
+		return false;
+	memset(reply, 0, RIG_ARP_REPLY);
 	memcpy(reply, request + 6, 6);
 	memcpy(reply + 6, RIG_ROUTER_MAC, 6);
 	memcpy(reply + 12, request + 12, 8);
@@ -343,7 +341,15 @@ static void answer_arp(struct rig *r, uint16_t vlan, const uint8_t *request, uin
 	memcpy(reply + 22, RIG_ROUTER_MAC, 6);
 	memcpy(reply + 28, request + 38, 4);
 	memcpy(reply + 32, request + 22, 10);
-	receive_copy(r, vlan, reply, sizeof(reply));
+	return true;
+}
+
+static void answer_arp(struct rig *r, uint16_t vlan, const uint8_t *request, uint16_t len)
+{
+	uint8_t reply[RIG_ARP_REPLY];
+
+	if (rig_arp_reply(request, len, reply))
+		receive_copy(r, vlan, reply, sizeof(reply));
 }
 
 unsigned rig_take(struct rig *r, struct rte_mbuf **out, unsigned max)

@@ -29,6 +29,11 @@
 extern const uint16_t RIG_VLAN[2]; // by enum tripod_direction
 extern const uint8_t RIG_GATEWAY_MAC[2][6], RIG_ROUTER_MAC[6], RIG_NODE_MAC[6];
 
+// What the routers of both sides say to an untagged frame that asks for an address: "I have it", whichever it is.
+// false: the frame asks for none.
+#define RIG_ARP_REPLY 60
+bool rig_arp_reply(const uint8_t *request, uint16_t len, uint8_t reply[RIG_ARP_REPLY]);
+
 struct rig_conf {
 	uint32_t records; // of each node
 	uint32_t index_keys; // of all others; 0: as by default
