@@ -8,60 +8,9 @@
 
 #include <cmocka.h>
 
-#include "core/testing/flows.h"
-#include "core/testing/forge.h"
+#include "core/testing/twice.h"
 
-#define FIN 5000000u // where a former life ends
 #define NEXT ((1u << 24) + 12345) // so far apart are the numbers of two SYN+ACKs
-
-static struct rack *rack_of(struct rack_conf c)
-{
-	c.nodes = c.nodes ? c.nodes : 3;
-	c.workers = 1;
-	c.backups = c.backups ? c.backups : 1;
-	c.seed = c.seed ? c.seed : 7;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
-}
-
-// Connection n of forge.h as a flow, whose packets come to node 0.
-static struct flow flow_at_0(struct rack *r, unsigned n)
-{
-	struct flow f = flow_of(n, "10.1.0.101");
-
-	f.port = 1000;
-	f.key = forge_key(n);
-	for (unsigned i = 1; i < 3; i++)
-		rack_port(r, i, false);
-	rack_run_ms(r, 20);
-	return f;
-}
-
-// A record of connection n whose initiator has sent its last byte.
-static struct wire_record closing(struct rack *r, unsigned n)
-{
-	struct wire_record w = forge_record(r, n, 1, 3);
-	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
-
-	w.dir[0].tcp_flags = open | TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
-	w.dir[0].fin = FIN;
-	w.dir[1].tcp_flags = open;
-	return w;
-}
-
-static bool logs_lost;
-
-static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
-{
-	return logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
-}
-
-static void only(struct rack *r, unsigned node)
-{
-	for (unsigned i = 0; i < 3; i++)
-		rack_port(r, i, i == node);
-}
 
 // Two nodes have opened one connection. The initiator takes the first answer that comes.
 static void opening__opened_twice(void **state)
@@ -70,8 +19,8 @@ static void opening__opened_twice(void **state)
 	const uint8_t syn = TCP_DIR_SYN, answer = TCP_DIR_SYN | TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v;
 
@@ -116,8 +65,8 @@ static void opening__half_closed_when_opened_twice(void **state)
 	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){.sync = how != ASYNC});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){.sync = how != ASYNC});
+		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v;
 
@@ -156,9 +105,9 @@ static void opening__the_other_is_half_closed(void **state)
 	enum { SYNC, ASYNC, EARLIER, BOTH_ENDS, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){.sync = how != ASYNC});
-		struct flow f = flow_at_0(r, 1);
-		struct wire_record w = closing(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){.sync = how != ASYNC});
+		struct flow f = twice_flow(r, 1);
+		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v;
 
 		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
@@ -184,7 +133,7 @@ static void opening__the_other_is_half_closed(void **state)
 static void opening__opened_twice_udp(void **state)
 {
 	for (unsigned answered = 0; answered < 2; answered++) {
-		struct rack *r = rack_of((struct rack_conf){0});
+		struct rack *r = twice_rack((struct rack_conf){0});
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct frame_spec ask = {.proto = IPPROTO_UDP,
 			.src = "198.18.0.1",
@@ -199,7 +148,7 @@ static void opening__opened_twice_udp(void **state)
 		struct conn_view v;
 
 		w.key.proto = w.reversed.proto = IPPROTO_UDP;
-		only(r, 0);
+		twice_only(r, 0);
 		rack_send(r, TRIPOD_INCOMING, &ask);
 		rack_run_ms(r, 100);
 		if (answered)
@@ -223,7 +172,7 @@ static void opening__opened_twice_udp(void **state)
 static void opening__opened_twice_in_doubt(void **state)
 {
 	for (unsigned silent = 0; silent < 2; silent++) {
-		struct rack *r = rack_of((struct rack_conf){.udp_ms = silent ? 600 : 3000});
+		struct rack *r = twice_rack((struct rack_conf){.udp_ms = silent ? 600 : 3000});
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct frame_spec s = {.proto = IPPROTO_UDP,
 			.src = "198.18.0.1",
@@ -233,7 +182,7 @@ static void opening__opened_twice_in_doubt(void **state)
 		struct conn_view v;
 
 		w.key.proto = w.reversed.proto = IPPROTO_UDP;
-		only(r, 0);
+		twice_only(r, 0);
 		rack_send(r, TRIPOD_INCOMING, &s);
 		rack_run_ms(r, 5);
 		rack_send(r, TRIPOD_OUTGOING,
@@ -267,17 +216,17 @@ static void opening__gives_way(void **state)
 	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v, first;
 
 		if (how == FOLLOWS) { // a life of which the other has missed all but its beginning
-			struct wire_record end = closing(r, 1);
+			struct wire_record end = twice_closing(r, 1);
 			end.dir[0].tcp_flags |= TCP_DIR_FIN_ACKED;
 			end.dir[1].tcp_flags = end.dir[0].tcp_flags;
 			forge(r, 1, 0, &end);
-			f.seq = FIN + NEXT;
+			f.seq = TWICE_FIN + NEXT;
 		}
 
 		if (how == UDP) {
@@ -348,13 +297,13 @@ static void opening__the_initiator_says_which(void **state)
 	enum { OTHER, OTHER_COPIED, OTHER_UNANSWERED, OTHER_HIGHER, OWN, OWN_LOWER, NEITHER, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){.nodes = 4});
+		struct flow f = twice_flow(r, 1);
 		struct conn_view own, v;
 		struct conn *c;
 
 		rack_port(r, 3, false);
-		rack_tap(r, lose_logs, NULL);
+		rack_tap(r, twice_lose_logs, NULL);
 		f.server = "10.1.0.101";
 		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 		rack_run_ms(r, 20);
@@ -367,12 +316,12 @@ static void opening__the_initiator_says_which(void **state)
 		struct wire_record w = opening(r, 1, writer, f.seq, f.ack + NEXT);
 		bool higher = how == OTHER_HIGHER || how == OWN_LOWER;
 		w.incarnation = own.incarnation + (higher ? 6400 : -6400);
-		logs_lost = true;
+		twice_logs_lost = true;
 		forge(r, writer, at, &w);
 		assert_non_null(forge_find(r, at, 1, &c));
 		assert_true(c->incarnation == w.incarnation);
 		assert_true(c->dir[1].tcp.isn && c->dir[1].tcp.end == w.dir[1].isn);
-		logs_lost = false;
+		twice_logs_lost = false;
 		bool other = how <= OTHER_HIGHER;
 		f.ack += other ? NEXT : how == NEITHER ? 2 * NEXT : 0;
 		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
@@ -405,8 +354,8 @@ static void opening__the_syn_tells(void **state)
 	for (unsigned n = 0; n < 2 * STATES; n++) {
 		bool same = n % 2;
 		unsigned at = n / 2;
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
 		f.server = "10.1.0.101";
@@ -447,19 +396,19 @@ static void opening__the_syn_tells(void **state)
 static void opening__neither_is_here(void **state)
 {
 	for (unsigned how = 0; how < 6; how++) {
-		struct rack *r = rack_of((struct rack_conf){.nodes = 4});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){.nodes = 4});
+		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
 		rack_port(r, 3, false);
-		rack_tap(r, lose_logs, NULL);
-		logs_lost = true;
+		rack_tap(r, twice_lose_logs, NULL);
+		twice_logs_lost = true;
 		for (unsigned i = 1; i < 3; i++) {
 			struct wire_record w = opening(r, 1, i, f.seq + 1, f.ack + i * NEXT);
 			w.incarnation = 640000 + (how == 5 ? 3 - i : i) * 6400;
 			forge(r, 3, i, &w);
 		}
-		logs_lost = false;
+		twice_logs_lost = false;
 		unsigned taken = how % 2 + 1;
 		f.ack += taken * NEXT;
 		f.seq++;
@@ -493,8 +442,8 @@ static void opening__neither_is_here(void **state)
 static void opening__the_copy_knows_which(void **state)
 {
 	for (unsigned fits = 0; fits < 2; fits++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct wire_record w = opening(r, 1, 1, f.seq, f.ack);
 		struct conn_view v;
 
@@ -517,7 +466,7 @@ static void opening__told_while_something_moves(void **state)
 	enum { QUIET, MOVING, ESTABLISHED, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+		struct rack *r = twice_rack((struct rack_conf){.nodes = 2});
 		struct flow f = flow_of(1, "10.1.0.101");
 		struct conn *c;
 		uint32_t i;
@@ -553,8 +502,8 @@ static void opening__told_while_something_moves(void **state)
 static void opening__a_packet_has_passed(void **state)
 {
 	for (unsigned next = 0; next < 2; next++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct wire_record old = forge_record(r, 1, 1, 1),
 				   w = opening(r, 1, 2, f.seq, f.ack);
 		struct conn_view v;

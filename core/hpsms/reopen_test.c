@@ -9,78 +9,27 @@
 
 #include <cmocka.h>
 
-#include "core/testing/flows.h"
-#include "core/testing/forge.h"
+#include "core/testing/twice.h"
 
-#define FIN 5000000u // where the former life ends
 #define NEXT (1u << 24) // so far above the former life's are the numbers of the next
-
-static struct rack *rack_of(struct rack_conf c)
-{
-	c.nodes = c.nodes ? c.nodes : 3;
-	c.workers = 1;
-	c.backups = c.backups ? c.backups : 1;
-	c.seed = c.seed ? c.seed : 7;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
-}
-
-// Connection n of forge.h as a flow, whose packets come to node 0.
-static struct flow flow_at_0(struct rack *r, unsigned n)
-{
-	struct flow f = flow_of(n, "10.1.0.101");
-
-	f.port = 1000;
-	f.key = forge_key(n);
-	for (unsigned i = 1; i < 3; i++)
-		rack_port(r, i, false);
-	rack_run_ms(r, 20);
-	return f;
-}
-
-// A record of connection n whose initiator has sent its last byte.
-static struct wire_record closing(struct rack *r, unsigned n)
-{
-	struct wire_record w = forge_record(r, n, 1, 3);
-	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
-
-	w.dir[0].tcp_flags = open | TCP_DIR_FIN | TCP_DIR_FIN_SEEN;
-	w.dir[0].fin = FIN;
-	w.dir[1].tcp_flags = open;
-	return w;
-}
-
-static bool logs_lost;
-
-static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
-{
-	return logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
-}
-
-static void only(struct rack *r, unsigned node)
-{
-	for (unsigned i = 0; i < 3; i++)
-		rack_port(r, i, i == node);
-}
 
 // The next life has begun on a node that had no copy, and its packets come to the one that still handles the
 // life before. They are behind its FIN.
 static void reopen__behind_a_fin_at_the_master(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = twice_rack((struct rack_conf){0});
 	struct conn_view v, next;
 	unsigned other = 1;
 	struct flow f;
 
-	only(r, 0);
+	twice_only(r, 0);
 	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
 	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 20);
 	other += rack_conn(r, other, &f.key, &v);
-	rack_tap(r, lose_logs, NULL);
-	logs_lost = true;
-	only(r, other);
+	rack_tap(r, twice_lose_logs, NULL);
+	twice_logs_lost = true;
+	twice_only(r, other);
 	f.seq += NEXT;
 	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 	rack_step(r);
@@ -88,8 +37,8 @@ static void reopen__behind_a_fin_at_the_master(void **state)
 	rack_step(r);
 	assert_true(rack_conn(r, other, &f.key, &next));
 	assert_int_equal(next.tcp, TCP_SYN_RECEIVED);
-	logs_lost = false;
-	only(r, 0);
+	twice_logs_lost = false;
+	twice_only(r, 0);
 	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
 	rack_run_ms(r, 2);
 	assert_true(rack_conn(r, 0, &f.key, &v));
@@ -102,12 +51,12 @@ static void reopen__behind_a_fin_at_the_master(void **state)
 // If nobody has another life, it was no FIN: somebody has forged it.
 static void reopen__behind_a_fin_that_was_none(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = twice_rack((struct rack_conf){0});
 	struct rack_arrival a[8];
 	struct conn_view v;
 	struct flow f;
 
-	only(r, 0);
+	twice_only(r, 0);
 	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
 	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 20);
@@ -125,9 +74,9 @@ static void reopen__behind_a_fin_that_was_none(void **state)
 static void reopen__behind_a_fin_at_a_copy(void **state)
 {
 	for (unsigned placed = 0; placed < 2; placed++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
-		struct wire_record w = closing(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
+		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v, next;
 
 		if (!placed) {
@@ -135,12 +84,12 @@ static void reopen__behind_a_fin_at_a_copy(void **state)
 			w.dir[0].fin = 0;
 		}
 		forge(r, 1, 0, &w);
-		only(r, 2);
-		f.seq = FIN + NEXT;
+		twice_only(r, 2);
+		f.seq = TWICE_FIN + NEXT;
 		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 		rack_run_ms(r, 1);
 		assert_true(rack_conn(r, 2, &f.key, &next));
-		only(r, 0);
+		twice_only(r, 0);
 		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
 		rack_run_ms(r, 5);
 		assert_true(rack_conn(r, 0, &f.key, &v));
@@ -154,20 +103,20 @@ static void reopen__behind_a_fin_at_a_copy(void **state)
 // All know of one node that has the life before. Another has begun the next, and nobody knows.
 static void reopen__who_has_the_end_is_not_all(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
-	struct flow f = flow_at_0(r, 1);
-	struct wire_record w = closing(r, 1);
+	struct rack *r = twice_rack((struct rack_conf){0});
+	struct flow f = twice_flow(r, 1);
+	struct wire_record w = twice_closing(r, 1);
 	struct conn_view v, next;
 
 	forge(r, 0, 1, &w);
 	assert_non_null(forge_find(r, 1, 1, NULL));
 	rack_run_ms(r, 3000); // announced
-	only(r, 2);
-	f.seq = FIN + NEXT;
+	twice_only(r, 2);
+	f.seq = TWICE_FIN + NEXT;
 	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 	rack_run_ms(r, 1);
 	assert_true(rack_conn(r, 2, &f.key, &next));
-	only(r, 0);
+	twice_only(r, 0);
 	flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
 	rack_run_ms(r, 5);
 	assert_true(rack_conn(r, 0, &f.key, &v));
@@ -180,21 +129,21 @@ static void reopen__who_has_the_end_is_not_all(void **state)
 // The same ports three times within the time for which a node remembers whom it has asked.
 static void reopen__again_and_again(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct rack *r = twice_rack((struct rack_conf){.backups = 2});
 	struct conn_view old, v;
 	struct flow f;
 
-	only(r, 0);
+	twice_only(r, 0);
 	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
-	rack_tap(r, lose_logs, NULL);
+	rack_tap(r, twice_lose_logs, NULL);
 	for (unsigned n = 0; n < 3; n++) {
-		logs_lost = true;
-		only(r, 1);
+		twice_logs_lost = true;
+		twice_only(r, 1);
 		flows_close(r, &f, 1);
 		assert_true(rack_conn(r, 1, &f.key, &old));
 		assert_int_equal(old.tcp, TCP_CLOSED);
-		logs_lost = false;
-		only(r, 0);
+		twice_logs_lost = false;
+		twice_only(r, 0);
 		f.seq += NEXT;
 		f.ack += NEXT;
 		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
@@ -215,11 +164,11 @@ static void reopen__again_and_again(void **state)
 // A SYN is asked about while the connection goes on, and another soon after, when that has come to its end.
 static void reopen__what_was_asked_before_the_end(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct rack *r = twice_rack((struct rack_conf){.backups = 2});
 	struct conn_view old, v;
 	struct flow f;
 
-	only(r, 0);
+	twice_only(r, 0);
 	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
 	uint32_t seq = f.seq;
 	f.seq += NEXT;
@@ -229,17 +178,17 @@ static void reopen__what_was_asked_before_the_end(void **state)
 	f.seq = seq;
 	flow_from_client(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_run_ms(r, 2);
-	rack_tap(r, lose_logs, NULL);
-	logs_lost = true;
-	only(r, 1);
+	rack_tap(r, twice_lose_logs, NULL);
+	twice_logs_lost = true;
+	twice_only(r, 1);
 	flow_from_server(r, &f, TRIPOD_TCP_FIN | TRIPOD_TCP_ACK, 0);
 	rack_step(r);
 	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
 	rack_step(r);
 	assert_true(rack_conn(r, 0, &f.key, &old));
 	assert_int_equal(old.tcp, TCP_CLOSING);
-	logs_lost = false;
-	only(r, 0);
+	twice_logs_lost = false;
+	twice_only(r, 0);
 	f.seq += 2 * NEXT;
 	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 	rack_run_ms(r, 2);
@@ -254,9 +203,9 @@ static void reopen__what_was_asked_before_the_end(void **state)
 static void reopen__over_an_end_that_was_not_known(void **state)
 {
 	for (unsigned how = 0; how < 5; how++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
-		struct wire_record w = closing(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
+		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v;
 
 		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
@@ -298,8 +247,8 @@ static void reopen__over_an_end_that_was_not_known(void **state)
 static void reopen__no_straggler(void **state)
 {
 	for (unsigned how = 0; how < 3; how++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
 		f.server = "10.1.0.101";
@@ -311,24 +260,24 @@ static void reopen__no_straggler(void **state)
 		rack_run_ms(r, 5);
 		flow_from_server(r, &f, TRIPOD_TCP_ACK | TRIPOD_TCP_FIN, 0);
 		rack_run_ms(r, 5);
-		only(r, 1);
+		twice_only(r, 1);
 		flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
 		rack_run_ms(r, 5);
 		assert_true(rack_conn(r, 0, &f.key, &v));
 		assert_int_equal(v.master[0], 1);
 		if (how == 2) { // it has been, and its node has told nobody
-			rack_tap(r, lose_logs, NULL);
-			logs_lost = true;
-			only(r, 2);
+			rack_tap(r, twice_lose_logs, NULL);
+			twice_logs_lost = true;
+			twice_only(r, 2);
 			f.seq += NEXT;
 			f.ack += NEXT;
 			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 			rack_step(r);
 			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
 			rack_step(r);
-			logs_lost = false;
+			twice_logs_lost = false;
 		}
-		only(r, 0);
+		twice_only(r, 0);
 		f.seq += how == 1 ? NEXT : 0;
 		uint64_t relayed = rack_counter(r, 0, C_relay_tx);
 		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
@@ -350,8 +299,8 @@ static void reopen__far_from_the_last(void **state)
 	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
 
 	for (unsigned next = 0; next < 2; next++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view old, v;
 		struct conn *c;
@@ -365,15 +314,15 @@ static void reopen__far_from_the_last(void **state)
 		assert_int_equal(old.master[0], 0);
 		f.seq += 16 * NEXT;
 		if (next) {
-			rack_tap(r, lose_logs, NULL);
-			logs_lost = true;
-			only(r, 2);
+			rack_tap(r, twice_lose_logs, NULL);
+			twice_logs_lost = true;
+			twice_only(r, 2);
 			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 			rack_step(r);
 			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
 			rack_step(r);
-			logs_lost = false;
-			only(r, 0);
+			twice_logs_lost = false;
+			twice_only(r, 0);
 		}
 		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
 		flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
@@ -403,7 +352,7 @@ static uint16_t syn_from_inside(struct rack *r)
 			.sport = 40000,
 			.dport = 443,
 			.tcp_flags = TRIPOD_TCP_SYN,
-			.seq = FIN});
+			.seq = TWICE_FIN});
 	rack_run_ms(r, 1);
 	assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 8), 1);
 	return ntohs(a[0].tuple.sport);
@@ -421,7 +370,7 @@ static unsigned answer_to(struct rack *r, uint16_t port)
 			.dport = port,
 			.tcp_flags = TRIPOD_TCP_SYN | TRIPOD_TCP_ACK,
 			.seq = NEXT + port,
-			.ack = FIN + 1});
+			.ack = TWICE_FIN + 1});
 	rack_run_ms(r, 2);
 	return rack_arrivals(r, TRIPOD_OUTGOING, a, 8);
 }
@@ -437,22 +386,22 @@ static void reopen__late_answer(void **state)
 	tripod_addr_parse(&key.src, "10.1.0.5");
 	tripod_addr_parse(&key.dst, "198.18.0.9");
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of((struct rack_conf){0});
+		struct rack *r = twice_rack((struct rack_conf){0});
 		struct conn_view first, v;
 
-		only(r, 0);
+		twice_only(r, 0);
 		uint16_t port = syn_from_inside(r);
 		assert_true(rack_conn(r, 0, &key, &first));
 		rack_run_ms(r, how == SOON ? 10 : 300);
 		if (how == ELSEWHERE) {
-			rack_tap(r, lose_logs, NULL);
-			logs_lost = true;
-			only(r, 2);
+			rack_tap(r, twice_lose_logs, NULL);
+			twice_logs_lost = true;
+			twice_only(r, 2);
 			uint16_t other = syn_from_inside(r);
 			assert_int_not_equal(other, port);
 			assert_int_equal(answer_to(r, other), 1);
-			logs_lost = false;
-			only(r, 0);
+			twice_logs_lost = false;
+			twice_only(r, 0);
 		}
 		uint64_t asked = rack_counter(r, 0, C_pulls_sent);
 		assert_int_equal(answer_to(r, port), how != ELSEWHERE);
@@ -468,7 +417,7 @@ static void reopen__late_answer(void **state)
 // Each direction has its master, and each has seen one FIN alone when the next SYN comes.
 static void reopen__where_directions_part(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .split = true});
+	struct rack *r = twice_rack((struct rack_conf){.nodes = 2, .split = true});
 	struct conn_view old, v;
 	struct flow f;
 	unsigned n = 0, to, back;
@@ -514,13 +463,13 @@ static void reopen__where_directions_part(void **state)
 // acknowledgement may be lost, so that a FIN comes again.
 static void reopen__an_old_syn_ends_nothing(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.bfd = true});
+	struct rack *r = twice_rack((struct rack_conf){.bfd = true});
 	const uint8_t fin = TRIPOD_TCP_FIN | TRIPOD_TCP_ACK;
 	struct rack_arrival a[8];
 	struct conn_view v;
 	struct flow f;
 
-	only(r, 0);
+	twice_only(r, 0);
 	assert_int_equal(flows_open(r, &f, 0, 1, "10.1.0.101"), 1);
 	flows_close(r, &f, 1);
 	flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
@@ -552,9 +501,9 @@ static void reopen__an_old_syn_ends_nothing(void **state)
 static void reopen__a_reset_of_the_life_before(void **state)
 {
 	for (unsigned young = 0; young < 2; young++) {
-		struct rack *r = rack_of((struct rack_conf){0});
-		struct flow f = flow_at_0(r, 1);
-		struct wire_record w = closing(r, 1);
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
+		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v, next;
 
 		f.server = "10.1.0.101";
@@ -562,10 +511,10 @@ static void reopen__a_reset_of_the_life_before(void **state)
 		// It has none, and node 1 takes it for one that is about to.
 		holders_unmark(forge_find(r, 1, 1, NULL), HOLDER_ACKED, 1);
 		rack_run_ms(r, 3000); // announced
-		rack_tap(r, lose_logs, NULL);
-		logs_lost = true;
-		only(r, 2);
-		f.seq = FIN + NEXT;
+		rack_tap(r, twice_lose_logs, NULL);
+		twice_logs_lost = true;
+		twice_only(r, 2);
+		f.seq = TWICE_FIN + NEXT;
 		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 		rack_step(r);
 		flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
@@ -575,9 +524,9 @@ static void reopen__a_reset_of_the_life_before(void **state)
 		assert_true(rack_conn(r, 2, &f.key, &next));
 		assert_int_equal(next.tcp, TCP_ESTABLISHED);
 		assert_false(rack_conn(r, 0, &f.key, &v));
-		logs_lost = false;
-		only(r, 0);
-		f.seq = FIN;
+		twice_logs_lost = false;
+		twice_only(r, 0);
+		f.seq = TWICE_FIN;
 		flow_from_client(r, &f, TRIPOD_TCP_RST, 0);
 		rack_run_ms(r, 5);
 		assert_true(rack_conn(r, 0, &f.key, &v));
