@@ -559,6 +559,48 @@ static void life__reopening_is_told_at_once(void **state)
 	rack_free(r);
 }
 
+static bool lose_all_logs(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30 && f->data[45] == WIRE_LOG;
+}
+
+// The SYN is repeated where the ports were used before, and an NF refuses it there. Another node has opened the next
+// life for the first SYN: the end of what has come to nothing is not the end of that, though it began later.
+static void life__refused_ends_no_other(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .nf2 = &GATE});
+	struct life l = open_of(r, 1000);
+	unsigned master = master_of(r, &l);
+
+	close_of(r, &l);
+	rack_run_ms(r, 50);
+	rack_port(r, master, false);
+	l.seq[0] = 500000;
+	send_of(r, &l, true, SYN);
+	rack_tap(r, lose_all_logs, NULL);
+	send_of(r, &l, false, SYN | ACK);
+	struct conn_view next = view_of(r, !master, &l);
+	assert_int_equal(next.state, CONN_LIVE);
+	assert_int_equal(next.tcp, TCP_SYN_RECEIVED);
+	rack_run_ms(r, 300);
+	rack_port(r, master, true);
+	rack_port(r, !master, false);
+	struct store *st = &node_shard(rack_node(r, master), 0)->store;
+	uint32_t i = store_find_hash(st, store_hash(st, &l.key));
+	holders_unmark(store_repl(st, i), HOLDER_ACKED, 1ull << !master); // for all that it knows
+	refusing = REFUSES_INIT;
+	send_of(r, &l, true, SYN);
+	refusing = REFUSES_NONE;
+	rack_tap(r, NULL, NULL);
+	rack_run_ms(r, 1000); // the longest time until a log is sent again
+	struct conn_view v = view_of(r, !master, &l);
+	assert_int_equal(v.state, CONN_LIVE);
+	assert_int_equal(v.tcp, TCP_SYN_RECEIVED);
+	assert_true(v.incarnation >= next.incarnation);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Who counts as dead is told when it is back, as it is of any other end.
 static void life__reopening_in_vain_is_told_later(void **state)
 {
@@ -730,6 +772,7 @@ int main(void)
 		cmocka_unit_test(life__what_has_ended_makes_way),
 		cmocka_unit_test(life__reopening_in_vain_is_told),
 		cmocka_unit_test(life__reopening_is_told_at_once),
+		cmocka_unit_test(life__refused_ends_no_other),
 		cmocka_unit_test(life__reopening_in_vain_is_told_later),
 		cmocka_unit_test(life__reopened_is_not_put_out),
 		cmocka_unit_test(life__the_dead_make_room),
