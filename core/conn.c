@@ -9,10 +9,10 @@
 
 #define TOMBSTONE_PATIENCE 8 // times tombstone_ms: so long it stays for members that have not heard
 #define ENDED 4096 // connections that have ended and may make room, a power of two: the latest
-#define YOUNG_MAX                                                                                  \
-	8 // of them, those that are passed over at a time, as they have ended a moment ago
-#define CLOSED_STAYS_MS                                                                            \
-	1000 // TCP that has closed stays so long for what is repeated, even if the table is full
+// Of them, those that are passed over at a time, as they have ended a moment ago.
+#define YOUNG_MAX 8
+// TCP that has closed stays so long for what is repeated, even if the table is full.
+#define CLOSED_STAYS_MS 1000
 
 void conn_init(struct shard *s, struct arena *a)
 {

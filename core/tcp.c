@@ -8,8 +8,8 @@
 #define WSCALE_GUESS_MAX 12 // keeps sums of windows far below 2^31
 // With one direction known, a jump of this many bytes means that we knew it wrongly.
 #define JUMP_MAX (1u << 26)
-#define ISN_REACH                                                                                  \
-	(1u << 18) // what a responder may send before a node hears that its SYN+ACK was acknowledged
+// What a responder may send before a node hears that its SYN+ACK was acknowledged.
+#define ISN_REACH (1u << 18)
 
 #define TCP_HEADER_SIZE 20
 #define OPTION_END 0

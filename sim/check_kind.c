@@ -8,10 +8,10 @@
 #include "sim/check.h"
 #include "sim/world.h"
 
-#define SETTLED_WALKS                                                                              \
-	12 // so many in a row without a change are a violation: what is wrong is said again
-#define AGREE_NS                                                                                   \
-	(1000 * MS) // nodes have heard of each other's ports, and what they gave meanwhile opened
+// So many in a row without a change are a violation: what is wrong is said again.
+#define SETTLED_WALKS 12
+// Nodes have heard of each other's ports, and what they gave meanwhile opened.
+#define AGREE_NS (1000 * MS)
 #define REFUSED_NS (2500 * MS) // a claim is said again after two seconds
 #define FORGOTTEN_NS (13 * SEC) // ... and forgotten after ten
 

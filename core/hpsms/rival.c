@@ -9,8 +9,8 @@
 // So long an initiator may take to acknowledge the answer to its SYN, before that counts for nothing.
 #define OPENING_MS 1000
 #define NEWS_MS 10 // so old may be what a node hears of another
-#define SENT_MAX                                                                                   \
-	(1u << 24) // bytes that an initiator sends before others have heard that it is established
+// Bytes that an initiator sends before others have heard that it is established.
+#define SENT_MAX (1u << 24)
 
 // Does w come after the end of what is here? Who says so may know of one end only.
 static bool follows_end(const struct conn *c, const struct wire_record *w)
