@@ -105,7 +105,7 @@ byte rn = NOBODY;	// node that is to handle the packet now
 bool rw, rf;		// ... once more, after a pull; which somebody has answered
 bool pq;		// ghost: the packet was sent when all was quiet
 byte last = NOBODY;	// ghost: who served the last packet
-byte gone;		// ghost: the highest life that has come to its end
+byte gone;		// ghost: the highest life that has come to its end, as somebody alive knows or knew
 
 byte kills = KILLS, freezes = FREEZES, cuts = CUTS, flaps = FLAPS, losses = LOSSES, dups = DUPS;
 byte changes = CHANGES;
@@ -754,6 +754,9 @@ inline kill(x)
 	n[x].up = DEAD; n[x].ready = 0; n[x].boot = 1 - n[x].boot; n[x].pend = 0;
 	forget(x);
 	forget_ghosts(x);
+	// An end that it alone knew of is lost, which the contract allows: the others end by time-out.
+	gone = (n[0].gtomb > n[1].gtomb -> n[0].gtomb : n[1].gtomb);
+	gone = (n[2].gtomb > gone -> n[2].gtomb : gone);
 	empty_bag(x);
 	lost_to(x);
 	if
