@@ -383,6 +383,13 @@ static bool track(
 	return true;
 }
 
+// Has what has come of the responder answered the SYN? One that remembers an older connection of these ports acknowledges
+// that, and is reset for it (RFC 5961, 4). Where another node opens this one meanwhile, and is answered, that counts.
+static bool is_answer(const struct conn *c)
+{
+	return c->dir[0].key.proto != IPPROTO_TCP || conn_tcp_at(c, TCP_SYN_RECEIVED);
+}
+
 void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned dir)
 {
 	struct conn *c = store_conn(&s->store, i);
@@ -411,7 +418,7 @@ void shard_forward_conn(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	if (p->tuple.proto == IPPROTO_TCP && !track(s, p, i, dir, &changed))
 		return;
 	c->dir[dir].seen = s->now;
-	if (__builtin_expect(dir == 1 && !(c->flags & CONN_ANSWERED), 0)) {
+	if (__builtin_expect(dir == 1 && !(c->flags & CONN_ANSWERED), 0) && is_answer(c)) {
 		conn_answered(s, i);
 		changed |= 1u << dir;
 	}

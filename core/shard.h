@@ -170,6 +170,16 @@ struct recent {
 	uint32_t mask, head, tail;
 };
 
+// The end of a life whose record has been given to the next, for a holder that has not acknowledged it.
+#define ENDINGS 128 // the latest
+struct ending {
+	uint64_t hash, incarnation;
+	uint8_t node, worker; // that is told
+	uint8_t reason;
+	bool open;
+	uint32_t boot; // of the node, low half
+};
+
 struct node;
 
 struct shard {
@@ -239,6 +249,8 @@ struct shard {
 		deaf_until_ns; // until then, that no member is heard says nothing: this node was away
 	uint64_t busy[NODES_MAX]; // bit w: channel to worker w has something to do
 	uint64_t busy_nodes;
+	struct ending endings[ENDINGS];
+	uint32_t next_ending;
 	struct pull *pulls;
 	uint32_t pull_hash[PULL_HASH]; // first pull of each list, 0: none
 	uint32_t pulls_asking, pull_scan; // asking, or waiting for a round
@@ -638,8 +650,7 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 void repl_adopt(struct shard *s, uint32_t i);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
-// The next life takes the place of tombstone i, of which nothing will be left to tell: whoever has not acknowledged
-// the end is told now, once.
+// The next life takes the place of tombstone i: whoever has not acknowledged the end is told now, and until it has.
 void repl_end_now(struct shard *s, uint32_t i);
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);

@@ -117,7 +117,10 @@ struct conn_repl {
 	struct conn_version part[PARTS];
 	uint32_t next, prev; // wheel
 	uint16_t mark[HOLDER_MARKS]; // bit n: the holder of rank n (core/holders.h) has the mark
-	uint8_t changed; // bit d: direction d has changed since all holders had everything
+	uint8_t changed : 2; // bit d: direction d has changed since all holders had everything
+	// A full list of holders has come without this node, or it was asked to forget its copy and could not: it asks the
+	// writer until it is listed, or forgets (compare.c).
+	uint8_t unlisted : 1;
 	uint8_t untold : 2; // bit d: it has since, in a way that could wait for the next change
 	// This node is the shared part's writer by a claim of a former life of its own: what it changes
 	// goes one epoch higher.

@@ -53,6 +53,7 @@ struct check_conn {
 	uint64_t twice_ns; // when another node opened it with other fields
 	uint64_t answered_ns; // first packet back to the initiator
 	uint64_t alone_ns; // a node failed that had the only copy
+	uint64_t parted_ns; // a fragment came to a node that is cut off from who handles it
 	uint32_t
 		seen; // the last walk that found any record of `incarnation`, those overdue included
 	uint32_t walk; // number of the last walk that found a record of `incarnation`; 0: none
@@ -182,6 +183,8 @@ void check_node_started(struct world *w, unsigned i);
 void check_node_gone(struct world *w, unsigned i);
 void check_failure(struct world *w, unsigned i, enum fault_kind kind); // before it happens
 void check_partition_over(struct world *w);
+// A packet that hosts have sent, at a node: could that relay it?
+void check_arrival(struct world *w, unsigned i, const struct peek *p);
 void check_awake(struct world *w, unsigned i); // it has failed, and goes on with what it remembers
 void check_step(struct world *w, unsigned i, unsigned worker, const struct step *step);
 void check_watch(

@@ -148,6 +148,18 @@ void check_partition_over(struct world *w)
 	}
 }
 
+// A switch that sends no flow elsewhere while nodes are cut off sends fragments where it always has: to nodes that have
+// relayed them until now, and know no more of their connection.
+void check_arrival(struct world *w, unsigned i, const struct peek *p)
+{
+	if (!w->faults.partitioned || !p->first)
+		return;
+	struct check_conn *k = check_conn_of(w, &p->tuple);
+	unsigned last = k->dir[0].last;
+	if (last < w->o.nodes && ((w->cut[i] >> last | w->cut[last] >> i) & 1))
+		k->parted_ns = w->now_ns;
+}
+
 void check_awake(struct world *w, unsigned i)
 {
 	struct checker *c = &w->check;
@@ -212,11 +224,11 @@ static const char *excuse(struct world *w, const struct hosts_event *e)
 		uint64_t end = x->end_ns == 0 ? w->now_ns : x->end_ns + SEC;
 		if (x->kind != FAULT_PARTITION)
 			continue;
-		uint64_t times[] = {
-			k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns};
-		for (unsigned t = 0; t < 4; t++) {
+		uint64_t times[] = {k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns,
+			e->opened_ns, k->parted_ns};
+		for (unsigned t = 0; t < sizeof(times) / sizeof(times[0]); t++) {
 			if (times[t] + window >= x->at_ns && times[t] <= end)
-				return "moved or opened while nodes were cut off";
+				return "moved, opened or relayed while nodes were cut off";
 		}
 	}
 	return NULL;

@@ -145,6 +145,38 @@ static void broken__opened_twice(void **state)
 	break_it(w, 0, twice_ns, 2);
 }
 
+// Fragments go where they always have, even if that node is cut off from the one to which it has relayed them.
+static void broken__fragment_at_a_node_that_is_cut_off(void **state)
+{
+	enum { EXCUSED, WHOLE, SAME_SIDE, NOT_YET, OVER, HOWS };
+	struct world *w = *state;
+
+	w->o.nodes = 4;
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct hosts_event e = connection(how + 1, (uint16_t)(1024 + how));
+		struct peek p = {.tuple = e.opening, .first = how != WHOLE};
+		struct check_conn *k = check_conn_of(w, &e.opening);
+		bool cut = how != NOT_YET && how != OVER;
+
+		w->now_ns += 60 * SEC;
+		w->check.n_failures = 1;
+		w->check.failure[0] =
+			(struct check_failure){.at_ns = w->now_ns - SEC, .kind = FAULT_PARTITION};
+		if (how == OVER)
+			w->check.failure[0].end_ns = w->now_ns - SEC / 2;
+		w->faults.partitioned = cut;
+		memset(w->cut, 0, sizeof(w->cut));
+		w->cut[1] = cut ? 1 << 2 | 1 << 3 : 0; // as its messages go, and not back
+		k->dir[0].last = how == SAME_SIDE ? 0 : 2;
+		check_arrival(w, how == SAME_SIDE ? 2 : 1, &p);
+		tell(w, &e, HOSTS_ESTABLISHED);
+		e.last_progress_ns = w->now_ns;
+		tell(w, &e, HOSTS_BROKEN);
+		assert_int_equal(w->check.n_violations, how);
+		assert_int_equal(w->check.excused, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +185,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nat__what_is_over_is_not_live, setup, teardown),
 		cmocka_unit_test_setup_teardown(nat__more_than_can_be_watched, setup, teardown),
 		cmocka_unit_test_setup_teardown(broken__opened_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			broken__fragment_at_a_node_that_is_cut_off, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,8 @@ static void to_node(struct world *w, const struct event *e)
 		trace_packet(&w->trace, w->now_ns, TRACE_RX, e->node, e->vlan % 10 == 1, &p);
 		if (e->vlan % 10 == 0 && !flood_owns(&p.tuple) && !p.later)
 			check_pull_begins(w, e->node, &p);
+		if (e->vlan % 10 == 0)
+			check_arrival(w, e->node, &p);
 	}
 	node_run_arrive(w, e->node, e->worker, e->frame, e->vlan);
 }

@@ -46,6 +46,30 @@ static uint64_t silent(const struct shard *s, uint32_t i)
 	return holders_with(store_repl(&s->store, i), HOLDER_ACKED) & ~index_blind(s);
 }
 
+// Whom the writer of record i asks.
+static uint64_t as_writer(struct shard *s, uint32_t i)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t told = index_on(s) ? told_of(s, i) : 0, unlisted = told & ~r->holders;
+	uint64_t nodes = unlisted | (silent(s, i) & ~told);
+
+	if (r->contested == 1) // since the last walk nothing new has come of it
+		nodes |= r->holders;
+	r->contested >>= 1;
+	// There is no place for what is there. Who takes it for its own does not forget, and answers.
+	if (__builtin_popcountll(r->holders) == HOLDERS_MAX)
+		trim_dismiss(s, i, unlisted & shard_responsive(s));
+	return nodes;
+}
+
+// Who has a copy and no place asks the writer.
+static uint64_t as_holder(const struct shard *s, struct conn_repl *r)
+{
+	if (repl_writers(r) & repl_self(s))
+		r->unlisted = 0;
+	return r->unlisted ? 1ull << r->part[PART_SHARED].writer : 0;
+}
+
 void compare_look(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
@@ -53,23 +77,17 @@ void compare_look(struct shard *s, uint32_t i)
 	struct compare *p = &s->compare;
 
 	if (!p->walks || p->n == COMPARES_MAX || c->state != CONN_LIVE ||
-		!(c->flags & CONN_ANSWERED) || r->part[PART_SHARED].writer != s->conf->id)
+		!(c->flags & CONN_ANSWERED))
 		return;
 	// Of two openings the initiator says which it has taken; until then both have to be there to be found.
 	if (c->dir[0].key.proto == IPPROTO_TCP && !conn_tcp_at(c, TCP_ESTABLISHED))
 		return;
-	uint64_t told = index_on(s) ? told_of(s, i) : 0, unlisted = told & ~r->holders;
-	uint64_t nodes = unlisted | (silent(s, i) & ~told);
-	if (r->contested == 1) // since the last walk nothing new has come of it
-		nodes |= r->holders;
-	r->contested >>= 1;
+	bool writes = r->part[PART_SHARED].writer == s->conf->id;
+	uint64_t nodes = writes ? as_writer(s, i) : as_holder(s, r);
 	nodes &= shard_responsive(s) & ~shard_self(s);
 	if (nodes == 0)
 		return;
 	count(s, C_copies_compared);
-	// There is no place for what is there. Who takes it for its own does not forget, and answers.
-	if (__builtin_popcountll(r->holders) == HOLDERS_MAX)
-		trim_dismiss(s, i, unlisted & nodes);
 	p->conn[p->n] = i;
 	p->nodes[p->n++] = nodes;
 }

@@ -103,10 +103,12 @@ static void crowd__more_than_can_be_listed(void **state)
 	}
 }
 
-static struct rack *rack_of(void)
+static struct rack *rack_of(struct rack_conf c)
 {
-	struct rack *r = rack_new(
-		&(struct rack_conf){.nodes = NODES, .workers = 1, .backups = 1, .seed = 3});
+	c.nodes = NODES;
+	c.workers = c.backups = 1;
+	c.seed = 3;
+	struct rack *r = rack_new(&c);
 
 	rack_run_ms(r, 300);
 	return r;
@@ -148,7 +150,7 @@ static void takes_over(struct rack *r, unsigned node, uint16_t epoch)
 // Whoever speaks up and has no place is to forget its copy; one that has taken a part over has a place.
 static void crowd__who_speaks_up(void **state)
 {
-	struct rack *r = rack_of();
+	struct rack *r = rack_of((struct rack_conf){0});
 
 	listed(r);
 	assert_int_equal(forge_find(r, 0, 1, NULL)->holders, 0xffff);
@@ -175,7 +177,7 @@ static void crowd__who_speaks_up(void **state)
 // Whoever is silent is found by what it has told of its keys, and is not asked for what it has.
 static void crowd__who_is_silent(void **state)
 {
-	struct rack *r = rack_of();
+	struct rack *r = rack_of((struct rack_conf){0});
 
 	listed(r);
 	uint64_t sent = rack_counter(r, 18, C_log_records_tx);
@@ -185,10 +187,96 @@ static void crowd__who_is_silent(void **state)
 	rack_free(r);
 }
 
+static unsigned found(struct rack *r, unsigned first)
+{
+	unsigned n = 0;
+
+	for (unsigned i = first; i < NODES; i++)
+		n += forge_find(r, i, 1, NULL) != NULL;
+	return n;
+}
+
+static struct wire_forget forget_of(struct rack *r)
+{
+	struct shard *s = node_shard(rack_node(r, 0), 0);
+	struct conn *c;
+	const struct conn_repl *l = forge_find(r, 0, 1, &c);
+	struct wire_forget w = {.hash = store_hash(&s->store, &c->dir[0].key),
+		.incarnation = c->incarnation,
+		.stamp = c->stamp};
+
+	for (unsigned p = 0; p < PARTS; p++)
+		w.epoch[p] = l->part[p].epoch;
+	return w;
+}
+
+// No index set shows it, and the writer has not heard of it: whoever has a copy and no place asks, until it has one or
+// has forgotten.
+static void crowd__who_has_no_place_asks(void **state)
+{
+	for (unsigned full = 0; full < 2; full++) {
+		struct rack *r = rack_of((struct rack_conf){.no_index = true});
+
+		listed(r);
+		struct conn_repl *l = forge_find(r, 0, 1, NULL);
+		if (!full) // since others were told of a list that was full
+			holders_remove(l, 1u << 15);
+		assert_int_equal(found(r, 16), 3);
+		rack_run_ms(r, 1500);
+		assert_int_equal(found(r, 16), full ? 0 : 1);
+		assert_int_equal(__builtin_popcountll(l->holders), HOLDERS_MAX);
+		uint64_t asked = rack_counter(r, -1, C_copies_compared);
+		assert_true(asked >= 3);
+		rack_run_ms(r, 3000);
+		assert_int_equal(rack_counter(r, -1, C_copies_compared), asked);
+		rack_free(r);
+	}
+}
+
+// A question for the connection of a node is (no longer) under way.
+static void waits(struct rack *r, unsigned node, bool begins)
+{
+	struct shard *s = node_shard(rack_node(r, node), 0);
+	struct tripod_tuple key = forge_key(1);
+	uint64_t hash = store_hash(&s->store, &key);
+	uint32_t *list = &s->pull_hash[hash & (PULL_HASH - 1)];
+
+	if (begins)
+		s->pulls[1] = (struct pull){
+			.key = key, .hash = hash, .state = PULL_ASKING, .chain = *list};
+	*list = begins ? 1 : s->pulls[1].chain;
+}
+
+// It is asked to forget while packets wait, or are about to go on. They do, and take nothing over.
+static void crowd__forgets_when_nothing_waits(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.no_index = true});
+	uint8_t body[40];
+
+	listed(r);
+	struct wire_forget w = forget_of(r);
+	struct wire_header h = {.type = WIRE_FORGET, .count = 1};
+	uint16_t len = (uint16_t)wire_put_forget(body, sizeof(body), &w);
+	for (unsigned node = 18; node < 20; node++) {
+		struct shard *s = node_shard(rack_node(r, node), 0);
+		struct conn_repl *l = forge_find(r, node, 1, NULL);
+		l->unlisted = 0; // it had a place before
+		s->again_first = node == 19;
+		waits(r, node, node == 18);
+		trim_rx(s, &h, body, len);
+		assert_ptr_equal(forge_find(r, node, 1, NULL), l);
+		waits(r, node, false);
+		s->again_first = 0;
+	}
+	rack_run_ms(r, 1500);
+	assert_int_equal(found(r, 18), 0);
+	rack_free(r);
+}
+
 // The master of the other direction has a place on the list of who takes over, too.
 static void crowd__other_direction(void **state)
 {
-	struct rack *r = rack_of();
+	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.holders = 0xffff;
@@ -210,7 +298,7 @@ static void crowd__other_direction(void **state)
 // Whoever writes nothing tells of a copy that it has given those who write, and nobody else.
 static void crowd__writers_alone_are_told(void **state)
 {
-	struct rack *r = rack_of();
+	struct rack *r = rack_of((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.holders = 0x1f;
@@ -232,6 +320,8 @@ int main(void)
 		cmocka_unit_test(crowd__more_than_can_be_listed),
 		cmocka_unit_test(crowd__who_speaks_up),
 		cmocka_unit_test(crowd__who_is_silent),
+		cmocka_unit_test(crowd__who_has_no_place_asks),
+		cmocka_unit_test(crowd__forgets_when_nothing_waits),
 		cmocka_unit_test(crowd__other_direction),
 		cmocka_unit_test(crowd__writers_alone_are_told),
 	};

@@ -57,6 +57,58 @@ static void opening__opened_twice(void **state)
 	}
 }
 
+// The responder remembers an older connection of these ports, and acknowledges that. The repeated SYN goes to another
+// node, and is answered.
+static void opening__challenged(void **state)
+{
+	for (unsigned answered = 0; answered < 2; answered++) {
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
+		struct wire_record w = forge_record(r, 1, 1, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		uint8_t syn = answered ? TRIPOD_TCP_SYN : 0;
+		flow_from_server(r, &f, syn | TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 10);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal((v.flags & CONN_ANSWERED) != 0, answered);
+		assert_int_equal(rack_copies(r, &f.key), 1 + answered);
+		w.incarnation = v.incarnation + (1 << 20);
+		w.dir[0].tcp_flags = TCP_DIR_SYN;
+		w.dir[1].tcp_flags = TCP_DIR_SYN | TCP_DIR_ACK;
+		forge(r, 1, 0, &w);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.incarnation > w.incarnation, answered);
+		assert_int_equal(v.incarnation == w.incarnation, !answered);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
+// It has reset the SYN: that is an answer. So is what comes when the initiator has acknowledged one that passed elsewhere.
+static void opening__other_answers(void **state)
+{
+	for (unsigned reset = 0; reset < 2; reset++) {
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
+		struct conn_view v;
+
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 10);
+		if (!reset)
+			flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 100);
+		flow_from_server(r, &f, TRIPOD_TCP_ACK | (reset ? TRIPOD_TCP_RST : 0), 0);
+		rack_run_ms(r, 10);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_true(v.flags & CONN_ANSWERED);
+		assert_int_equal(v.tcp, reset ? TCP_CLOSED : TCP_ESTABLISHED);
+		rack_free(r);
+	}
+}
+
 // The first answer was lost, and the second SYN went to another node. The initiator has sent its FIN with the
 // acknowledgement of the first node's next answer, when that node hears of the second's.
 static void opening__half_closed_when_opened_twice(void **state)
@@ -530,6 +582,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(opening__opened_twice),
+		cmocka_unit_test(opening__challenged),
+		cmocka_unit_test(opening__other_answers),
 		cmocka_unit_test(opening__half_closed_when_opened_twice),
 		cmocka_unit_test(opening__the_other_is_half_closed),
 		cmocka_unit_test(opening__opened_twice_udp),

@@ -537,6 +537,77 @@ static void reopen__a_reset_of_the_life_before(void **state)
 	}
 }
 
+// Connections of node 0 end there, their ports are opened anew, and nobody answers. What is told of it is lost.
+static void reopened(struct rack *r, struct flow *f, unsigned n)
+{
+	rack_tap(r, twice_lose_logs, NULL);
+	twice_only(r, 0);
+	assert_int_equal(flows_open(r, f, 0, n, "10.1.0.101"), n);
+	rack_run_ms(r, 20);
+	twice_logs_lost = true;
+	for (unsigned i = 0; i < n; i++)
+		flow_from_client(r, &f[i], TRIPOD_TCP_RST | TRIPOD_TCP_ACK, 0);
+	rack_step(r);
+	for (unsigned i = 0; i < n; i++) {
+		f[i].seq += NEXT;
+		flow_from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
+	}
+	rack_run_ms(r, 1);
+}
+
+// Copies of the former lives.
+static unsigned left(struct rack *r, const struct flow *f, unsigned n)
+{
+	unsigned lives = 0;
+	struct conn_view v;
+
+	for (unsigned i = 0; i < n; i++) {
+		assert_true(rack_conn(r, 0, &f[i].key, &v));
+		assert_int_equal(v.state, CONN_LIVE);
+		assert_false(v.flags & CONN_ANSWERED);
+		lives += rack_copies(r, &f[i].key) - 1;
+	}
+	return lives;
+}
+
+// The end is told again, though its record is the next life's.
+static void reopen__the_end_is_told_until_it_is_known(void **state)
+{
+	struct rack *r = twice_rack((struct rack_conf){0});
+	static struct flow f[ENDINGS];
+
+	reopened(r, f, ENDINGS);
+	assert_int_equal(left(r, f, ENDINGS), ENDINGS);
+	rack_run_ms(r, 40);
+	twice_logs_lost = false;
+	rack_run_ms(r, 100);
+	assert_int_equal(left(r, f, ENDINGS), 0);
+	assert_int_equal(rack_counter(r, 0, C_tombstones_untold), 0);
+	for (unsigned i = 0; i < ENDINGS; i++)
+		assert_false(node_shard(rack_node(r, 0), 0)->endings[i].open);
+	uint64_t sent = rack_counter(r, 0, C_log_records_tx);
+	rack_run_ms(r, 300);
+	assert_int_equal(rack_counter(r, 0, C_log_records_tx), sent); // and no more then
+	rack_check(r);
+	rack_free(r);
+}
+
+// There are places for the latest of them.
+static void reopen__more_ends_than_places(void **state)
+{
+	enum { MORE = 8 };
+	struct rack *r = twice_rack((struct rack_conf){0});
+	static struct flow f[ENDINGS + MORE];
+
+	reopened(r, f, ENDINGS + MORE);
+	assert_int_equal(rack_counter(r, 0, C_tombstones_untold), MORE);
+	twice_logs_lost = false;
+	rack_run_ms(r, 100);
+	assert_int_equal(left(r, f, ENDINGS + MORE), MORE);
+	rack_check(r);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +624,8 @@ int main(void)
 		cmocka_unit_test(reopen__where_directions_part),
 		cmocka_unit_test(reopen__an_old_syn_ends_nothing),
 		cmocka_unit_test(reopen__a_reset_of_the_life_before),
+		cmocka_unit_test(reopen__the_end_is_told_until_it_is_known),
+		cmocka_unit_test(reopen__more_ends_than_places),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "core/defect.h"
 
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
+#define REF_ENDING 0x40000000u // ... and in a channel's queue: no record, but an end (struct ending)
 #define ACK_DELAY_NS (4 * MS)
 #define LATE 5 // times T, for what a copy can do without
 #define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
@@ -296,12 +297,37 @@ static uint32_t stamp_of(const struct conn *c)
 	return (uint32_t)c->incarnation << 16 | c->stamp;
 }
 
-// Adds record i to the open message of a channel, which is sent when it is full. false: no message
-// can be opened now.
-static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned worker, uint8_t flags)
+// Adds w to the open message of a channel, which is sent when it is full. false: no message can be opened now.
+static bool add(struct shard *s, const struct wire_record *w, unsigned node, unsigned worker,
+	uint32_t ref, uint32_t stamp)
 {
 	struct peer *peer = &s->peer[node];
 	struct outgoing *o = &peer->out[worker];
+
+	for (unsigned try = 0; try < 2; try++) {
+		if (!open_message(s, peer, worker))
+			return false;
+		int size = wire_put_record(
+			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, w, &o->chain);
+		if (size > 0) {
+			o->used += (uint16_t)size;
+			o->count++;
+			channel_message_add(o->message, ref, stamp);
+			count(s, C_log_records_tx);
+			if (o->count == CHANNEL_REFS)
+				send_message(s, node, worker);
+			return true;
+		}
+		if (o->count == 0)
+			return false; // never: a record fits into an empty message
+		send_message(s, node, worker);
+	}
+	return false;
+}
+
+// The same of record i.
+static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned worker, uint8_t flags)
+{
 	const struct conn_repl *r = store_repl(&s->store, i);
 	bool full = flags != 0 || !holder_is(r, HOLDER_KNOWN, node);
 	uint8_t nf[1024];
@@ -313,26 +339,70 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 		return true; // nothing here that the node does not know: it was handed over meanwhile
 	if (store_conn(&s->store, i)->dir[1].key.proto == 0 && w.op != WIRE_BURY)
 		return true; // its first packet is still held by an NF: nobody else can go on with it
-	for (unsigned try = 0; try < 2; try++) {
-		if (!open_message(s, peer, worker))
-			return false;
-		int size = wire_put_record(
-			control_body(&o->frame) + o->used, WIRE_BODY_MAX - o->used, &w, &o->chain);
-		if (size > 0) {
-			o->used += (uint16_t)size;
-			o->count++;
-			channel_message_add(o->message, i | (full ? REF_FULL : 0),
-				stamp_of(store_conn(&s->store, i)));
-			count(s, C_log_records_tx);
-			if (o->count == CHANNEL_REFS)
-				send_message(s, node, worker);
-			return true;
-		}
-		if (o->count == 0)
-			return false; // never: a record fits into an empty message
-		send_message(s, node, worker);
+	return add(
+		s, &w, node, worker, i | (full ? REF_FULL : 0), stamp_of(store_conn(&s->store, i)));
+}
+
+// ---- Ends of lives whose record is another's by now ----
+
+static bool add_ending(struct shard *s, uint32_t ref)
+{
+	const struct ending *e = &s->endings[ref % ENDINGS];
+	struct wire_record w = {
+		.op = WIRE_BURY,
+		.hash = e->hash,
+		.incarnation = e->incarnation,
+		.reason = e->reason,
+	};
+
+	return add(s, &w, e->node, e->worker, ref, (uint32_t)e->incarnation);
+}
+
+// Sent as soon as a message can be.
+static void queue_ending(struct shard *s, uint32_t ref)
+{
+	const struct ending *e = &s->endings[ref % ENDINGS];
+
+	if (!channel_queue(&s->peer[e->node].channel[e->worker], ref, s->now_ns)) {
+		count(s, C_log_queue_full);
+		return;
 	}
-	return false;
+	s->peer[e->node].out[e->worker].urgent = true;
+	repl_busy(s, e->node, e->worker);
+}
+
+// The end that a message to a node was about, unless it has been acknowledged, or its place is another's; NULL: none.
+static struct ending *ending_of(struct shard *s, uint32_t ref, uint32_t stamp, unsigned node)
+{
+	struct ending *e = &s->endings[ref % ENDINGS];
+
+	return e->open && e->node == node && (uint32_t)e->incarnation == stamp ? e : NULL;
+}
+
+void repl_end_now(struct shard *s, uint32_t i)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t to = r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
+
+	for (; to != 0; to &= to - 1) {
+		unsigned node = (unsigned)__builtin_ctzll(to);
+		uint32_t at = s->next_ending++ % ENDINGS;
+		struct ending *e = &s->endings[at];
+		const struct peer *before = &s->peer[e->node];
+		if (e->open && before->live && e->boot == (uint32_t)before->boot)
+			count(s, C_tombstones_untold);
+		*e = (struct ending){
+			.hash = store_hash(&s->store, &c->dir[0].key),
+			.incarnation = c->incarnation,
+			.node = (uint8_t)node,
+			.worker = (uint8_t)repl_worker(s, node, &c->dir[0].key),
+			.reason = c->reason,
+			.open = true,
+			.boot = (uint32_t)s->peer[node].boot,
+		};
+		queue_ending(s, REF_ENDING | at);
+	}
 }
 
 // Whoever writes a part must know of a copy, or that would miss what is written from now on.
@@ -369,20 +439,6 @@ void repl_owe(struct shard *s, uint32_t i, unsigned node)
 	r->contested = CONTESTED;
 	repl_forget(r, node);
 	repl_queue(s, i, node);
-}
-
-void repl_end_now(struct shard *s, uint32_t i)
-{
-	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t to = r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
-
-	for (; to != 0; to &= to - 1) {
-		unsigned node = (unsigned)__builtin_ctzll(to);
-		unsigned worker = repl_worker(s, node, &store_conn(&s->store, i)->dir[0].key);
-		if (add_record(s, i, node, worker, 0))
-			s->peer[node].out[worker].urgent = true;
-		repl_busy(s, node, worker);
-	}
 }
 
 struct settled {
@@ -448,6 +504,13 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node)
 static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 {
 	struct settled *x = ctx;
+
+	if (ref & REF_ENDING) {
+		struct ending *e = ending_of(x->s, ref, stamp, x->node);
+		if (e != NULL)
+			e->open = false;
+		return;
+	}
 	uint32_t i = ref & ~REF_FULL;
 	const struct conn *c = store_conn(&x->s->store, i);
 	struct conn_repl *r = store_repl(&x->s->store, i);
@@ -485,6 +548,12 @@ void repl_acks(struct shard *s, unsigned node, unsigned worker, const struct wir
 static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 {
 	struct settled *x = ctx;
+
+	if (ref & REF_ENDING) {
+		if (!DEFECT(retransmission) && ending_of(x->s, ref, stamp, x->node) != NULL)
+			queue_ending(x->s, ref);
+		return;
+	}
 	uint32_t i = ref & ~REF_FULL;
 	const struct conn *c = store_conn(&x->s->store, i);
 	const struct conn_repl *r = store_repl(&x->s->store, i);
@@ -534,6 +603,13 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 		if (!open_message(s, peer, worker))
 			break;
 		uint32_t i = channel_pop(c);
+		if (i & REF_ENDING) {
+			if (s->endings[i % ENDINGS].node == node && !add_ending(s, i)) {
+				queue_ending(s, i);
+				break;
+			}
+			continue;
+		}
 		struct conn_repl *r = store_repl(&s->store, i);
 		holders_unmark(r, HOLDER_QUEUED, 1ull << node);
 		const struct conn *conn = store_conn(&s->store, i);

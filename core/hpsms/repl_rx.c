@@ -107,6 +107,19 @@ static const struct chain *record_chain(
 	return w->nf_size == chain->wire_size ? chain : NULL;
 }
 
+// Has this node a place on the writer's list? One that is full, and without it, says no, whoever has sent it. The writer's
+// own word that it has is the last one.
+static void note_place(
+	const struct shard *s, struct conn_repl *r, const struct wire_record *w, unsigned from)
+{
+	bool listed = w->holders & repl_self(s);
+
+	if (!listed && __builtin_popcountll(w->holders) >= HOLDERS_MAX)
+		r->unlisted = 1;
+	else if (listed && w->version[PART_SHARED].writer == from)
+		r->unlisted = 0;
+}
+
 enum shared {
 	SHARED_MERGED, // or older than what is here
 	SHARED_DIFFERS, // in what is fixed for ever, of one life: one of the two is wrong
@@ -130,6 +143,7 @@ static enum shared merge_shared(
 		holders_remove(r, ~(w->holders | masters | repl_self(s)));
 	}
 	conn_hold(s, r, w->holders);
+	note_place(s, r, w, from);
 	if (!repl_newer(&w->version[PART_SHARED], mine))
 		return SHARED_MERGED;
 	if (read == NULL || !chain_read(read, w->nf, nf))
@@ -219,6 +233,7 @@ static uint32_t install(
 	holders_mark(r, HOLDER_ACKED, r->holders);
 	holders_mark(r, HOLDER_KNOWN, r->holders);
 	conn_hold(s, r, w->holders);
+	note_place(s, r, w, from);
 	memcpy(c->nf, nf, conn_chain(s, c)->state_size);
 	conn_make_way(s, &w->reversed, w->flags & WIRE_RECORD_ANSWERED);
 	int error = conn_index(s, i, final);

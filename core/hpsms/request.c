@@ -11,7 +11,7 @@
 //
 // When is it over? Seeing the mark in the copy here is not enough: the writer may have died before
 // another copy had it. So the writer says APPLIED when every live holder has acknowledged its newest
-// state, and none was lost within a second; or the copy here shows the mark while the same writer has lived on for much longer than a log
+// state, and none was lost within a second (who asks and has become the writer waits for the same); or the copy here shows the mark while the same writer has lived on for much longer than a log
 // takes that is lost and sent again (a shared part that never rests is never acknowledged as a whole).
 //
 // To end a connection takes no mark: it has ended, or it has not.
@@ -262,6 +262,8 @@ static bool settled(struct shard *s, struct request *e, uint32_t i)
 		e->seen_ns = 0;
 		return false;
 	}
+	if (v->writer == s->conf->id && lost_lately(s, i))
+		return false; // it may be this node that is not heard, and what others write may win
 	if (v->writer == s->conf->id && everywhere(s, i))
 		return true;
 	if (e->seen_ns == 0 || e->seen_writer != v->writer || e->seen_epoch != v->epoch) {

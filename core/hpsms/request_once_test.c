@@ -167,6 +167,34 @@ static void request__roles_move(void **state)
 	moved((struct rack_conf){.seed = 71, .workers = 2});
 }
 
+static bool lose_fabric(void *ctx, unsigned from, const struct frame *f)
+{
+	return f->vlan == 30;
+}
+
+// No node hears another. Who asks becomes the writer, and nobody has heard of what it has written when what was written
+// elsewhere wins.
+static void request__while_nobody_is_heard(void **state)
+{
+	struct rack *r = sums_rack((struct rack_conf){0});
+	unsigned n = sums_split(r), writer = sums_writer(r, n), other = sums_other(r, n);
+
+	sums_open(r, n + 1);
+	rack_tap(r, lose_fabric, NULL);
+	sums_server(r, n, SUMS_VALUE);
+	rack_run_ms(r, 5);
+	rack_port(r, writer, false);
+	for (unsigned k = 0; k < 5; k++)
+		sums_client(r, n, SUMS_VALUE + 1);
+	rack_run_ms(r, 700);
+	assert_int_equal(sums_at(r, other, n), SUMS_VALUE);
+	assert_int_equal(sums_at(r, sums_writer(r, n), n), 0);
+	rack_tap(r, NULL, NULL);
+	rack_run_ms(r, 2500);
+	sums_assert(r, n, SUMS_VALUE);
+	sums_done(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +203,7 @@ int main(void)
 		cmocka_unit_test(request__writer_killed_at_any_moment),
 		cmocka_unit_test(request__writer_killed_with_loss),
 		cmocka_unit_test(request__roles_move),
+		cmocka_unit_test(request__while_nobody_is_heard),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

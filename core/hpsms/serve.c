@@ -53,6 +53,17 @@ void pull_say(struct shard *s, enum wire_type what, const struct tripod_tuple *k
 	}
 }
 
+// Who has a copy, of which this node writes the shared part, and no place among the holders is to forget it.
+static void dismiss(struct shard *s, uint32_t i, unsigned node)
+{
+	const struct conn_repl *r = store_repl(&s->store, i);
+
+	if (r->part[PART_SHARED].writer != s->conf->id || (r->holders & 1ull << node))
+		return;
+	repl_flush(s); // behind the answer, which would make a copy again
+	trim_dismiss(s, i, 1ull << node);
+}
+
 void pull_serve(
 	struct shard *s, const struct tripod_tuple *key, bool has, unsigned node, unsigned worker)
 {
@@ -81,6 +92,8 @@ void pull_serve(
 			return; // the asker repeats
 		count(s, C_pulls_served);
 		repl_answer(s, hit.index, node, hit.dir);
+		if (has)
+			dismiss(s, hit.index, node);
 	} else if (hit.what != STORE_CONN || !repl_answer_end(s, hit.index, node)) {
 		pull_say(s, WIRE_NONE, key, node, worker, 0, false);
 	}

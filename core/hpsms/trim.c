@@ -144,15 +144,17 @@ static void forget(struct shard *s, const struct wire_forget *w, unsigned from)
 	if (i == STORE_NONE || !plain_copy(s, i, w, from))
 		return;
 	struct conn *c = store_conn(&s->store, i);
+	struct conn_repl *r = store_repl(&s->store, i);
 	struct tripod_tuple key = c->dir[0].key;
-	// It has come for packets that are about to take it over.
-	if (pull_waits(s, &key) || pull_waits(s, &c->dir[1].key))
-		return;
 	// Others list this node as well, and would give it a copy again when they take over.
-	uint64_t others =
-		(store_repl(&s->store, i)->holders | 1ull << from) & s->live & ~repl_self(s);
-	if (!conn_free(s, i))
+	uint64_t others = (r->holders | 1ull << from) & s->live & ~repl_self(s);
+	// Packets may wait for it, or have waited until now, that are about to take it over. If they do not, nobody else may
+	// know of it.
+	bool wanted = pull_waits(s, &key) || pull_waits(s, &c->dir[1].key) || s->again_first != 0;
+	if (wanted || !conn_free(s, i)) {
+		r->unlisted = 1;
 		return;
+	}
 	count(s, C_copies_forgotten);
 	for (; others != 0; others &= others - 1)
 		tell(s, WIRE_FORGOT, (unsigned)__builtin_ctzll(others), &key, w);
