@@ -22,6 +22,8 @@ uint64_t check_once(const struct shard *s, const struct conn *c)
 // Was everybody able to hear everybody for a while, and to keep what was said?
 static bool calm(struct world *w)
 {
+	if (w->o.durability == DURABILITY_NONE)
+		return false; // nobody is told of anybody's connections
 	if (w->o.tiny && check_limits_hit(w))
 		return false; // who has no room for a copy does not hear of the newer life
 	for (unsigned f = w->check.n_failures; f-- > 0;) {

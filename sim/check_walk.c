@@ -208,6 +208,8 @@ static void check_quiet(struct world *w)
 	struct checker *k = &w->check;
 	if (w->o.tiny && check_limits_hit(w))
 		return; // degraded, and said so
+	if (w->o.durability == DURABILITY_NONE)
+		return; // there are no copies: what several nodes have, each has opened
 	unsigned wanted = w->o.k + 1 < w->o.nodes ? w->o.k + 1 : w->o.nodes;
 
 	for (uint32_t at = 0; at < k->conn_room; at++) {
@@ -220,7 +222,7 @@ static void check_quiet(struct world *w)
 			continue;
 		}
 		unsigned copies = c->copies + (c->silent_walk == k->walk ? c->silent : 0u);
-		bool few = copies < wanted && !w->o.tiny && w->o.durability != DURABILITY_NONE;
+		bool few = copies < wanted;
 		bool older = c->older_walk == k->walk;
 		bool wrong = (c->wrong != 0 || few || older) && c->parts == c->parts_before;
 		c->quiet = wrong ? c->quiet + 1 : 0;
