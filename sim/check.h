@@ -72,6 +72,7 @@ struct check_conn {
 	uint64_t owner; // ... hash of its key
 	uint32_t owner_walk;
 	uint8_t tcp; // of this walk: enum tcp_state
+	uint64_t state; // of this walk: replicated fields of the NFs' states
 	struct conn_version best[3]; // of this walk
 };
 
@@ -208,3 +209,4 @@ void check_kind_step(struct world *w, unsigned i, unsigned worker);
 void check_tables(struct world *w); // each table agrees with itself
 bool check_empty(struct world *w, bool report); // the end: nothing is left
 uint64_t check_once(const struct shard *s, const struct conn *c);
+uint64_t check_state(const struct shard *s, const struct conn *c); // all replicated fields of NFs

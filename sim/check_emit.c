@@ -19,6 +19,16 @@ uint64_t check_once(const struct shard *s, const struct conn *c)
 	return h;
 }
 
+uint64_t check_state(const struct shard *s, const struct conn *c)
+{
+	const struct chain *chain = conn_chain(s, c);
+	uint64_t h = 0;
+
+	for (unsigned r = 0; r < chain->n_runs; r++)
+		h = check_hash(c->nf + chain->run[r].offset, chain->run[r].size, h);
+	return h;
+}
+
 // Was everybody able to hear everybody for a while, and to keep what was said?
 static bool calm(struct world *w)
 {

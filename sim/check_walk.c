@@ -81,6 +81,7 @@ static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t r
 		known->parts = known->copies = known->wrong = 0;
 		memcpy(known->best, r->part, sizeof(known->best));
 		known->tcp = state;
+		known->state = check_state(s, c);
 		known->mastered = false;
 		known->failed = true;
 	}
@@ -106,7 +107,7 @@ static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t r
 		uint8_t flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 		known->parts += check_hash(&flags, 1, 512 + 2 * i + d);
 	}
-	known->wrong += state != known->tcp;
+	known->wrong += state != known->tcp || check_state(s, c) != known->state;
 }
 
 // No two connections that nodes handle have one tuple of answers: whose would they be?
