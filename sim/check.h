@@ -134,6 +134,19 @@ struct check_reused { // a connection that hosts hold on to, and whose tuple ano
 };
 #define CHECK_REUSED 64
 
+// Why a broken connection is no violation; README.md, "What is excused".
+enum check_excuse {
+	EXCUSE_BEYOND, // more failures than k were asked for
+	EXCUSE_NO_COPIES, // nothing is replicated
+	EXCUSE_LIMIT, // of those drawn so small that they are hit
+	EXCUSE_TWICE, // two nodes opened it before it was answered
+	EXCUSE_FRESH, // answered within T of the failure of its only holder
+	EXCUSE_LOG_LOST, // ... or its log was lost before that
+	EXCUSE_CUT_OFF, // moved or opened while nodes were cut off
+	EXCUSES, // nothing excuses it
+};
+extern const char *const check_excuse_names[EXCUSES]; // as numbers of the report
+
 struct checker {
 	struct violation violation[VIOLATIONS_MAX];
 	unsigned n_violations; // may exceed VIOLATIONS_MAX
@@ -160,9 +173,12 @@ struct checker {
 	uint32_t pulled[CHECK_PULL_TICKS + 1]; // by how long the packet waited
 	uint64_t control_ns,
 		packets; // when control traffic was last looked at; packets of hosts by then
-	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
+	uint64_t connections, broken, corrupt, stale_emissions, zombies;
+	uint64_t excused; // of broken, all together
+	uint64_t excused_by[EXCUSES];
+	uint64_t emitted, untied; // packets towards hosts; those of which no record is there
 	uint64_t predicted, unpredicted, mispredicted; // places of connections after failures
-	uint64_t longest_stall_ns;
+	uint64_t longest_stall_ns; // of a connection that ended well
 };
 
 void check_init(struct world *w);

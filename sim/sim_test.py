@@ -54,6 +54,7 @@ class Run(unittest.TestCase):
         self.assertEqual(report["violations"], [])
         self.assertEqual(done.returncode, 0)
         self.assertGreater(report["broken"], 20)
+        self.assertEqual(report["excused_no_copies"], report["broken"])
         self.assertEqual(report["broken_beyond_contract"], 0)
 
     def test_beyond(self):
@@ -62,6 +63,7 @@ class Run(unittest.TestCase):
                    "--faults", "kill", "--duration", "6s", "--beyond", "--json")
         report = json.loads(done.stdout)
         self.assertGreater(report["broken"], 0)
+        self.assertEqual(report["excused_beyond"], report["broken"])
         self.assertEqual(report["broken_beyond_contract"], 0)
 
 
@@ -134,6 +136,24 @@ class Sweep(unittest.TestCase):
         self.assertEqual(both["seeds"], 2)
         self.assertEqual(both["connections"], one["connections"] + two["connections"])
         self.assertEqual(both["packets"], one["packets"] + two["packets"])
+        self.assertEqual(both["longest_stall_ms"],
+                         max(one["longest_stall_ms"], two["longest_stall_ms"]))
+
+    def test_a_run_that_dies_is_a_violation(self):
+        args = [SIM, "sweep", "--seeds", "7..8", "--stop-after", "1", "--duration", "3600s", "--json"]
+        with subprocess.Popen(args, stdout=subprocess.PIPE, text=True) as sweep:
+            children = ""
+            while not children:
+                with open(f"/proc/{sweep.pid}/task/{sweep.pid}/children", encoding="ascii") as f:
+                    children = f.read()
+            os.kill(int(children.split()[0]), signal.SIGKILL)
+            out, _ = sweep.communicate(timeout=60)
+        report = json.loads(out)
+        self.assertEqual(sweep.returncode, 1)
+        self.assertEqual(report["violations"], [{
+            "seed": 7, "checker": "crash", "what": "the run ended with signal 9",
+            "command": "tripod-sim run --seed 7 --duration 3600s"}])
+        self.assertEqual(report["violations_in_all"], 1)
 
 
 class Interrupted(unittest.TestCase):
