@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/sweep.h"
 #include "sim/world.h"
 
 static const struct {
@@ -53,7 +54,7 @@ static void put(json_t *o, const char *name, uint64_t value)
 
 static json_t *violation(const struct world *w, const struct violation *v, const char *fixed)
 {
-	char command[512];
+	char command[SWEEP_FIXED_SIZE + 64];
 	json_t *o = json_object();
 
 	snprintf(command, sizeof(command), "tripod-sim run --seed %llu%s%s",

@@ -92,7 +92,7 @@ static bool take(struct job *j)
 static json_t *crashed(const struct sweep *s, uint64_t seed, int status)
 {
 	json_t *o = report_empty(), *v = json_object();
-	char what[128], command[512];
+	char what[128], command[SWEEP_FIXED_SIZE + 64];
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		snprintf(what, sizeof(what), "the run hangs: not over after %u s", HUNG_S);
