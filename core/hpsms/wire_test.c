@@ -325,6 +325,12 @@ static void greet__round_trip_and_ranges(void **state)
 	memcpy(b, want, sizeof(want));
 	memset(b + 51, 0, 8); // no challenge
 	assert_int_equal(wire_get_greet(b, 67, &got), -EINVAL);
+	uint8_t loads[69]; // are not told here
+	memcpy(loads, want, 43);
+	loads[25] = 1;
+	memcpy(loads + 43, (const uint8_t[]){4, 1}, 2);
+	memcpy(loads + 45, want + 43, 24);
+	assert_int_equal(wire_get_greet(loads, sizeof(loads), &got), -EINVAL);
 	g.challenge = 0;
 	assert_int_equal(wire_put_greet(b, sizeof(b), &g), -EINVAL);
 }
