@@ -54,9 +54,11 @@ static bool owed(const struct shard *s, uint32_t i, bool gives)
 		return true;
 	if (s->drain == 0)
 		return false;
+	// Unanswered, it is given no more copies: what will not come is not waited for.
+	bool answered = store_conn(&s->store, i)->flags & CONN_ANSWERED;
 	if (gives)
-		return (lack & shard_takers(s)) != 0 || place_missing(s, i) != 0;
-	return (holders_with(r, HOLDER_KNOWN) & shard_takers(s)) == 0;
+		return (lack & shard_takers(s)) != 0 || (answered && place_missing(s, i) != 0);
+	return answered && (holders_with(r, HOLDER_KNOWN) & shard_takers(s)) == 0;
 }
 
 // The node's own mark HOLDER_QUEUED, which no queue needs, says what is waited for.
