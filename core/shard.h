@@ -680,7 +680,7 @@ uint64_t kind_tick(struct shard *s); // looks through what there is; returns whe
 void kind_members(struct shard *s); // members, their ports or their chains have changed
 void kind_forgot(struct shard *s, unsigned node); // ... this one has restarted
 void kind_doubt(struct shard *s); // this node was away
-// Some of these nodes lack a copy that they are to have from this worker.
+// Some of these nodes lack a copy that they are to have from this worker, and may yet acknowledge.
 bool kind_owes(const struct shard *s, uint64_t nodes);
 void kind_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
 void kind_ring(struct shard *s, unsigned worker, const struct ring_message *m);

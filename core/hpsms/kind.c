@@ -404,7 +404,9 @@ bool kind_owes(const struct shard *s, uint64_t nodes)
 		return true;
 	for (uint32_t k = 1; k <= t->highest; k++) {
 		const struct kind_entry *e = kind_at(t, k);
-		if (e->n.used && e->writer == s->conf->id && (e->targets & nodes & ~e->acked) != 0)
+		// As for answers: who does not acknowledge for long is not waited for.
+		if (e->n.used && e->writer == s->conf->id && e->tries < KIND_DOUBLINGS &&
+			(e->targets & nodes & s->live & ~e->acked) != 0)
 			return true;
 	}
 	return false;

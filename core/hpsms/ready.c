@@ -202,6 +202,7 @@ void ready_worker_tick(struct shard *s)
 		s->draining &= ~shard_self(s);
 		s->ports |= shard_self(s);
 	}
+	kind_members(s);
 	repl_repair_start(s, true);
 }
 
