@@ -323,7 +323,8 @@ void node_status(const struct node *n, struct node_status *out)
 	}
 	if (workload_ns < n->started_ns)
 		workload_ns = n->started_ns;
-	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
+	uint64_t now_ns = peek(&first->now_ns); // the first worker may be behind the others
+	out->workload_age_ns = now_ns > workload_ns ? now_ns - workload_ns : 0;
 	const struct store *st = &first->store;
 	uint64_t index = (uint64_t)st->n_buckets * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +
