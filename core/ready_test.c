@@ -515,6 +515,34 @@ static void ready__the_last_node_stays(void **state)
 	rack_free(r);
 }
 
+// What a drain waits for, and whom.
+static void ready__a_drain_says_what_it_waits_for(void **state)
+{
+	struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){.seed = 28, .nodes = 3});
+	struct node_status st;
+
+	establish(r, f);
+	node_status(rack_node(r, 0), &st);
+	assert_true(st.owed == 0 && st.owed_by == 0);
+	rack_freeze(r, 1);
+	rack_freeze(r, 2);
+	node_set_draining(rack_node(r, 0), true);
+	rack_run_ms(r, 40);
+	node_status(rack_node(r, 0), &st);
+	assert_int_equal(st.phase, NODE_DRAINING);
+	assert_in_range(st.owed, 1, N);
+	assert_true(st.owed_by != 0 && (st.owed_by & ~6ull) == 0);
+	assert_in_range(st.phase_age_ns, 15 * MS, 40 * MS);
+	rack_thaw(r, 1);
+	rack_thaw(r, 2);
+	wait_phase(r, 0, NODE_DRAINED, 1000);
+	node_status(rack_node(r, 0), &st);
+	assert_true(st.owed == 0 && st.owed_by == 0);
+	assert_true(st.phase_age_ns <= 2 * MS);
+	rack_free(r);
+}
+
 // Nothing is replicated: nothing can be given away, and nobody waits for it.
 static void ready__baseline_drains_at_once(void **state)
 {
@@ -710,6 +738,7 @@ int main(void)
 		cmocka_unit_test(ready__idle_connections_of_a_drained_node),
 		cmocka_unit_test(ready__undrain),
 		cmocka_unit_test(ready__the_last_node_stays),
+		cmocka_unit_test(ready__a_drain_says_what_it_waits_for),
 		cmocka_unit_test(ready__two_drain),
 		cmocka_unit_test(ready__what_nobody_answers_is_not_waited_for),
 		cmocka_unit_test(ready__rolling_restart),

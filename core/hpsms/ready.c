@@ -238,6 +238,7 @@ void ready_tick(struct shard *s)
 	}
 	n->takes_traffic = phase == NODE_READY || phase == NODE_DRAINING;
 	atomic_store_explicit(&n->phase, phase, memory_order_relaxed);
+	atomic_store_explicit(&n->phase_ns, s->now_ns, memory_order_relaxed);
 	// The switch is about to move flows here, or away: what is unknown is asked for first.
 	atomic_store_explicit(&n->suspect_ns, s->now_ns + UNSETTLED_NS, memory_order_relaxed);
 	n->members.next_hello_ns = s->now_ns; // the others hear of it before the switch does
