@@ -578,7 +578,8 @@ static int put_item(
 {
 	static const uint8_t piece[100] = {1, 2, 3};
 	struct wire_hello hello = a_hello(r);
-	struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
+	struct wire_greet greet = {a_hello(r), rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
+	memset(greet.hello.load, 0, sizeof(greet.hello.load));
 	struct wire_delta delta = {.seq = 5, .n = count, .fp = {1, 2, 3, 4, 5}};
 	struct wire_snapshot snapshot = {
 		.total = 9, .places = 5, .n = count, .fp = {1, 2, 3, 4, 5}};
