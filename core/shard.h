@@ -735,6 +735,9 @@ void trim_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, 
 void trim_dismiss(struct shard *s, uint32_t i, uint64_t nodes);
 // These, and those that write a part of record i, get a place among its holders, if need be others'.
 void trim_list(struct shard *s, uint32_t i, uint64_t nodes);
+// These are to have copies of record i, and get a place among its holders; where the list is full, that of who need not
+// have one.
+void trim_admit(struct shard *s, uint32_t i, uint64_t nodes);
 
 // ---- hpsms/compare.c ----
 void compare_begin(struct shard *s); // of a tick, or of a walk
@@ -743,8 +746,8 @@ void compare_end(struct shard *s); // of a tick: asks for them
 
 // ---- hpsms/place.c ----
 // Holders of record i, this node not counted, that should keep their copies: those to which its packets would go, and
-// as many others as make k.
-uint64_t place_keep(const struct shard *s, uint32_t i);
+// as many others as make k. more: those that are about to have one, too.
+uint64_t place_keep(const struct shard *s, uint32_t i, uint64_t more);
 // The members that should have a copy of record i and have none: those to which the switch would send
 // its packets, now and after failures, and others until k have one (k + 1 while this node drains).
 uint64_t place_missing(const struct shard *s, uint32_t i);
