@@ -40,7 +40,7 @@ soak: ## simulate seed after seed until a violation or ^C (ARGS="--seeds 1..1000
 	@devtools/build $(BUILD)
 	@$(BUILD)/sim/tripod-sim sweep --seeds $$(date +%s)..9999999999 --jobs $$(nproc) --stop-after 1 $(ARGS)
 
-fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30)
+fuzz: ## run every fuzzer for a while (ARGS=SECONDS, 30; "--keep SECONDS" adds to core/corpus)
 	@devtools/setup build clang
 	@devtools/fuzz $(ARGS)
 

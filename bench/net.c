@@ -9,6 +9,7 @@
 #define FABRIC_NS 20000ull // from node to node
 #define HEAD 64 // bytes kept before a frame
 #define ROOM 1984 // bytes from there on
+#define REST_MS 20000
 
 // ---- Frames ----
 
@@ -140,13 +141,38 @@ void net_step(struct net *net, unsigned node)
 	} while (s->n_rx == STEP_BURST || s->more);
 }
 
-void net_run(struct net *net, uint64_t ns)
+static void run(struct net *net, uint64_t ns, uint64_t step_ns)
 {
 	for (uint64_t end = net->now_ns + ns; net->now_ns < end && net->wrong == NULL;
-		net->now_ns += NET_STEP_NS) {
+		net->now_ns += step_ns) {
 		for (unsigned i = 0; i < net->nodes; i++)
 			net_step(net, i);
 	}
+}
+
+void net_run(struct net *net, uint64_t ns)
+{
+	run(net, ns, NET_STEP_NS);
+}
+
+static bool settled(const struct net *net)
+{
+	for (unsigned i = 0; i < net->nodes; i++) {
+		if (shard_unsettled(node_shard(net->m[i].n.node, 0)))
+			return false;
+	}
+	return true;
+}
+
+bool net_rest(struct net *net)
+{
+	bool met = false;
+
+	for (unsigned ms = 0; ms < REST_MS && !met && net->wrong == NULL; ms += 10) {
+		run(net, 10 * MS, MS);
+		met = net_met(net) && settled(net);
+	}
+	return met;
 }
 
 // ---- The rack ----

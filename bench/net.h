@@ -61,6 +61,9 @@ void net_send(struct net *net, unsigned node, struct flow *f, unsigned from, uin
 	unsigned payload);
 void net_step(struct net *net, unsigned node); // the caller moves now_ns
 void net_run(struct net *net, uint64_t ns); // all nodes, without more packets
+// Until all have met and nothing moves any more, as in a rack that has been up for a while, in long steps. false: it does not
+// come to that.
+bool net_rest(struct net *net);
 uint64_t net_counter(const struct net *net, enum counter c); // sum of all nodes that live
 // Packets that were lost, or something that would make figures those of something else; NULL: none.
 const char *net_losses(const struct net *net);

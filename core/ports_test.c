@@ -82,10 +82,7 @@ static unsigned deaf; // a node whose logs get lost; NODES_MAX: none
 
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	const unsigned message = 14 + 20 + 8;
-
-	return from == deaf && f->vlan == 30 && f->len > message + 3 &&
-	       f->data[message + 3] == WIRE_LOG;
+	return from == deaf && rack_message(f) == WIRE_LOG;
 }
 
 static struct rack *rack_of(struct rack_conf c)

@@ -252,10 +252,7 @@ static unsigned deaf; // a node whose logs get lost
 
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	const unsigned message = 14 + 20 + 8;
-
-	return from == deaf && f->vlan == 30 && f->len > message + 4 &&
-	       f->data[message + 3] == WIRE_LOG;
+	return from == deaf && rack_message(f) == WIRE_LOG;
 }
 
 // One member cannot send its share: the node waits for it as long as it may, and says for whom.
@@ -295,10 +292,8 @@ static struct {
 // Keeps what node 2 has said to node 1 alone of having served it.
 static bool record_served(void *ctx, unsigned from, const struct frame *f)
 {
-	const unsigned message = 14 + 20 + 8;
-
-	if (from == 2 && f->vlan == 30 && f->len <= sizeof(recorded.bytes) &&
-		f->data[message + 3] == WIRE_GREET && f->data[message + 10] == 1) {
+	if (from == 2 && f->len <= sizeof(recorded.bytes) && rack_message(f) == WIRE_GREET &&
+		f->data[5] == 2) {
 		memcpy(recorded.bytes, f->data, f->len);
 		recorded.len = f->len;
 	}

@@ -431,10 +431,7 @@ static void shard__a_stalled_worker_is_in_doubt(void **state)
 
 static bool lose_logs_of_1(void *ctx, unsigned from, const struct frame *f)
 {
-	const unsigned message = 14 + 20 + 8;
-
-	return *(bool *)ctx && from == 1 && f->vlan == 30 && f->len > message + 6 &&
-	       f->data[message + 3] == WIRE_LOG;
+	return *(bool *)ctx && from == 1 && rack_message(f) == WIRE_LOG;
 }
 
 // A worker stood still, and what others have told this node lay before it, too. What it hands on then is served as

@@ -4,7 +4,7 @@ test: ChaCha20-Poly1305 (RFC 8439) and BLAKE2b (RFC 7693). Slow, and only for te
 import hashlib
 import struct
 
-VERSION = 4  # of the wire format (docs/PROTOCOL.md)
+VERSION = 5  # of the wire format (docs/PROTOCOL.md)
 HELLO, LOG, PULL, NONE, GREET = 1, 2, 3, 4, 12
 ANY = 255
 HEADER = struct.Struct("!2sBBHHBBBBIQQIIQ")

@@ -200,7 +200,7 @@ static void away__who_is_given_a_copy_denies_nothing(void **state)
 
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	return f->vlan == 30 && f->data[45] == WIRE_LOG;
+	return rack_message(f) == WIRE_LOG;
 }
 
 // The same when it was given one before this node was away, and has not got it yet.
@@ -332,11 +332,9 @@ static unsigned silent; // NODES_MAX: none
 
 static bool lose_answers(void *ctx, unsigned from, const struct frame *f)
 {
-	const uint8_t *message = f->data + 42;
-	bool index = f->len > 45 && message[1] == 0x50 &&
-		     (message[3] == WIRE_INDEX || message[3] == WIRE_NONE);
+	uint8_t type = rack_message(f);
 
-	return from == silent && f->vlan == 30 && (message[1] == 0x70 || index);
+	return from == silent && (type == WIRE_LOG || type == WIRE_INDEX || type == WIRE_NONE);
 }
 
 static unsigned port_at_client(struct rack *r)

@@ -2,7 +2,7 @@
 #include "core/hpsms/channel.h"
 
 #define RTO_START_NS (20 * 1000000ull)
-#define RTO_MIN_NS (5 * 1000000ull) // more than an acknowledgement waits for a message to ride on
+#define RTO_MIN_NS (8 * 1000000ull) // more than an acknowledgement waits for a message to ride on
 #define RTO_MAX_NS (1000 * 1000000ull) // a starved peer answers late, but it does
 #define OVERTAKEN_LOST 3
 #define FAR (1u << 30) // days of messages

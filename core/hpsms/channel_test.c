@@ -133,7 +133,7 @@ static void lost__overtaken_by_three(void **state)
 	assert_int_equal(lost.conn[0], 2);
 	assert_int_equal(acked.n, 4);
 	assert_int_equal(c.oldest_seq, 5);
-	assert_true(c.rto_ns == 5 * MS); // no time-out, no doubling
+	assert_true(c.rto_ns == 8 * MS); // no time-out, no doubling
 }
 
 static void lost__timeouts_double(void **state)
@@ -158,7 +158,7 @@ static void lost__timeouts_double(void **state)
 		seq = send_one(&c, 7, now);
 		channel_acked(&c, seq, 0, now + MS / 10, note, &h);
 	}
-	assert_true(c.rto_ns == 5 * MS);
+	assert_true(c.rto_ns == 8 * MS);
 	for (unsigned i = 0; i < 100; i++) {
 		seq = send_one(&c, 7, now);
 		channel_acked(&c, seq, 0, now + 900 * MS, note, &h);

@@ -363,11 +363,7 @@ static unsigned mute = NODES_MAX; // a node whose logs get lost
 
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	const unsigned message = 14 + 20 + 8;
-
-	if (f->vlan != 30 || f->len <= message + 6 || f->data[message + 3] != WIRE_LOG)
-		return false;
-	return from == mute || (deaf >> f->data[message + 5] & 1);
+	return rack_message(f) == WIRE_LOG && (from == mute || (deaf >> (f->data[5] - 1u) & 1));
 }
 
 // Opens a flow of which node 0 is the master, and returns a node with a copy.

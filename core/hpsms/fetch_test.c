@@ -75,16 +75,14 @@ struct tap {
 static bool tap(void *ctx, unsigned from, const struct frame *f)
 {
 	struct tap *t = ctx;
-	const uint8_t *m = f->data + BODY;
+	uint8_t type = rack_message(f);
 
-	if (f->vlan != 30 || f->len < BODY + WIRE_HEADER_SIZE)
-		return false;
-	t->asks += m[3] == WIRE_CHAIN_ASK;
-	t->chunks += m[3] == WIRE_CHAIN;
-	t->nones += m[3] == WIRE_NONE;
-	if (m[3] == WIRE_CHAIN_ASK && m[10] < RACK_NODES)
-		t->ask_to[m[10]]++;
-	return (t->lose >> m[3] & 1) && (t->lose_from == 99 || t->lose_from == from);
+	t->asks += type == WIRE_CHAIN_ASK;
+	t->chunks += type == WIRE_CHAIN;
+	t->nones += type == WIRE_NONE;
+	if (type == WIRE_CHAIN_ASK && f->data[5] <= RACK_NODES)
+		t->ask_to[f->data[5] - 1]++;
+	return type != 0 && (t->lose >> type & 1) && (t->lose_from == 99 || t->lose_from == from);
 }
 
 static void send_as(struct rack *r, unsigned from, unsigned to, enum wire_type type,

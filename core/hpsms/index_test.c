@@ -12,7 +12,6 @@
 
 #define SERVER "10.1.0.101"
 #define BODY (14 + 20 + 8)
-#define TYPE (BODY + 3)
 
 static struct rack *rack_of(struct rack_conf c)
 {
@@ -238,8 +237,8 @@ static bool eat(void *ctx, unsigned from, const struct frame *f)
 
 	if (f->vlan != 30)
 		return false;
-	e->seen[f->data[TYPE] & 15]++;
-	if (from != e->from || f->data[TYPE] != WIRE_INDEX || !changes || e->left == 0)
+	e->seen[rack_message(f) & 15]++;
+	if (from != e->from || rack_message(f) != WIRE_INDEX || !changes || e->left == 0)
 		return false;
 	e->left--;
 	e->eaten++;

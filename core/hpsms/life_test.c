@@ -240,7 +240,7 @@ static void life__what_can_wait_waits(void **state)
 
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	return from == *(unsigned *)ctx && f->vlan == 30 && f->data[45] == WIRE_LOG;
+	return from == *(unsigned *)ctx && rack_message(f) == WIRE_LOG;
 }
 
 // A holder that has not acknowledged the close is told of the end.
@@ -561,7 +561,7 @@ static void life__reopening_is_told_at_once(void **state)
 
 static bool lose_all_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	return f->vlan == 30 && f->data[45] == WIRE_LOG;
+	return rack_message(f) == WIRE_LOG;
 }
 
 // The SYN is repeated where the ports were used before, and an NF refuses it there. Another node has opened the next

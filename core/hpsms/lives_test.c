@@ -86,7 +86,7 @@ static bool logs_lost;
 
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	return logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
+	return logs_lost && rack_message(f) == WIRE_LOG;
 }
 
 // A connection has been taken over and closed elsewhere, of which its former master has not heard, when its

@@ -506,8 +506,7 @@ static bool keep(void *ctx, unsigned from, const struct frame *f)
 {
 	struct tap *t = ctx;
 	bool question = f->vlan >= RACK_PREDICTION_VLAN;
-	bool answer = f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_CONFIRM &&
-		      f->data[42] == 'T' && f->data[43] == 'P';
+	bool answer = rack_message(f) == WIRE_CONFIRM;
 
 	if (!(t->confirms ? answer : question))
 		return false;

@@ -386,7 +386,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 	const uint8_t *bytes = f->data;
 	if (f->vlan != 30 || f->len < BODY + 12)
 		return false;
-	uint8_t type = bytes[BODY + 3];
+	uint8_t type = rack_message(f);
 
 	log->lacks += type == WIRE_LACK;
 	if (type == WIRE_REFUSED) {
@@ -419,7 +419,7 @@ static void repl__short_logs(void **state)
 			rack_counter(r, (int)to, C_drop_control_forged)};
 		assert_true(wire_is_short(frame + BODY, log.len[i] - BODY));
 		assert_true(log.len[i] < BODY + WIRE_HEADER_SIZE + 80);
-		frame[BODY + (i == 0 ? 7 : i == 1 ? 8 : i == 2 ? 10 : 13)] ^= 1; // boots; numbers
+		frame[BODY + (i == 0 ? 5 : i == 1 ? 6 : i == 2 ? 8 : 11)] ^= 1; // boots; numbers
 		frames_fix(frame, log.len[i]);
 		rack_inject(r, to, 30, frame, log.len[i]);
 		rack_run_ms(r, 1);
@@ -679,7 +679,7 @@ static void repl__late_acknowledgement(void **state)
 		tcp(r, n, TRIPOD_TCP_SYN, 100, 0, 0);
 		rack_run_ms(r, 3);
 		tcp_back(r, n, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 500, 101, 0);
-		rack_run_ms(r, 3);
+		rack_run_ms(r, 6);
 		assert_non_null(forge_find(r, 0, n, &c));
 		uint64_t first = c->incarnation;
 		tcp(r, n, TRIPOD_TCP_RST | TRIPOD_TCP_ACK, 101, 501, 0);

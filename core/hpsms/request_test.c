@@ -350,7 +350,7 @@ static bool lose_first(void *ctx, unsigned from, const struct frame *f)
 {
 	unsigned *left = ctx;
 
-	if (*left == 0 || f->vlan != 30 || f->len < 46 || f->data[45] != WIRE_REQUEST)
+	if (*left == 0 || rack_message(f) != WIRE_REQUEST)
 		return false;
 	--*left;
 	return true;

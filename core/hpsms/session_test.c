@@ -147,8 +147,8 @@ static bool record(void *ctx, unsigned from, const struct frame *f)
 	t->frame[t->n].len = f->len;
 	t->frame[t->n].from = (uint8_t)from;
 	memcpy(t->frame[t->n++].bytes, f->data, f->len);
-	if (f->data[BODY + 3] <= WIRE_GREET)
-		t->type[f->data[BODY + 3]]++;
+	if (rack_message(f) <= WIRE_GREET)
+		t->type[rack_message(f)]++;
 	return false;
 }
 

@@ -130,7 +130,7 @@ static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
 	const uint64_t *silent = ctx;
 
-	return f->vlan == 30 && f->len > 45 && f->data[45] == WIRE_LOG && (*silent >> from & 1);
+	return rack_message(f) == WIRE_LOG && (*silent >> from & 1);
 }
 
 static unsigned arrived(struct rack *r, enum tripod_direction side, struct rack_arrival *a)
@@ -400,7 +400,7 @@ static void sync__every_holder_is_waited_for(void **state)
 
 static bool lose_refusals(void *ctx, unsigned from, const struct frame *f)
 {
-	return ctx != NULL && f->vlan == 30 && f->len > 45 && f->data[45] == WIRE_REFUSED;
+	return ctx != NULL && rack_message(f) == WIRE_REFUSED;
 }
 
 static unsigned node_of(struct rack *r, unsigned n)

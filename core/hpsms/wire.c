@@ -8,7 +8,8 @@
 #include "core/node.h"
 
 #define MAGIC 0x5450 // "TP"
-#define MAGIC_SHORT 0x5470 // "Tp"
+#define MAGIC_SHORT 0x4c // "L", as no other begins
+#define SHORT_FIXED 8 // and five numbers
 #define HELLO_FIXED 35 // and 8 bytes a chain
 #define GREET_FIXED (3 * 8) // and a hello
 #define HELLO_FLAGS                                                                                \
@@ -136,17 +137,17 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h)
 
 bool wire_is_short(const uint8_t *buf, size_t len)
 {
-	return len >= 2 && wire_get16(buf) == MAGIC_SHORT;
+	return len >= 1 && buf[0] == MAGIC_SHORT;
 }
 
 int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h)
 {
-	uint8_t short_[WIRE_SHORT_MAX], *b = wire_put16(short_, MAGIC_SHORT);
+	uint8_t short_[WIRE_SHORT_MAX], *b = short_;
 
 	if (!header_valid(h) || h->type != WIRE_LOG)
 		return -EINVAL;
+	*b++ = MAGIC_SHORT;
 	*b++ = WIRE_VERSION;
-	*b++ = h->type;
 	*b++ = h->from_node;
 	*b++ = h->to_node;
 	*b++ = (uint8_t)(h->from_worker << 4 | h->to_worker);
@@ -162,26 +163,27 @@ int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h)
 	memcpy(buf, short_, n);
 	return (int)n;
 }
-_Static_assert(10 + 8 + 3 + 5 + 5 + WIRE_NUMBER_MAX == WIRE_SHORT_MAX, "a short header fits");
+_Static_assert(
+	SHORT_FIXED + 8 + 3 + 5 + 5 + WIRE_NUMBER_MAX == WIRE_SHORT_MAX, "a short header fits");
 
 int wire_get_short(const uint8_t *buf, size_t len, struct wire_header *h)
 {
 	const uint8_t *end = buf + len;
 	uint64_t count, seq, ack;
 
-	if (len < 10 || !wire_is_short(buf, len) || buf[2] != WIRE_VERSION || buf[3] != WIRE_LOG)
+	if (len < SHORT_FIXED || !wire_is_short(buf, len) || buf[1] != WIRE_VERSION)
 		return -EINVAL;
 	*h = (struct wire_header){
 		.type = WIRE_LOG,
-		.from_node = buf[4],
-		.to_node = buf[5],
-		.from_worker = buf[6] >> 4,
-		.to_worker = buf[6] & 15,
-		.boot = buf[7],
-		.to_boot = buf[8],
-		.key = buf[9],
+		.from_node = buf[2],
+		.to_node = buf[3],
+		.from_worker = buf[4] >> 4,
+		.to_worker = buf[4] & 15,
+		.boot = buf[5],
+		.to_boot = buf[6],
+		.key = buf[7],
 	};
-	const uint8_t *b = wire_get_number(buf + 10, end, AUTH_COUNTER_MAX, &h->counter);
+	const uint8_t *b = wire_get_number(buf + SHORT_FIXED, end, AUTH_COUNTER_MAX, &h->counter);
 	b = wire_get_number(b, end, UINT16_MAX, &count);
 	b = wire_get_number(b, end, UINT32_MAX, &seq);
 	b = wire_get_number(b, end, UINT32_MAX, &ack);

@@ -15,7 +15,7 @@
 #include "core/hpsms/kind.h"
 #include "core/store.h"
 
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_MESSAGE_MAX 1440 // bytes of a message: with IPv4 and UDP headers below an MTU of 1500
 #define WIRE_TAG_SIZE 16 // bytes, behind the items
 #define WIRE_BODY_MAX (WIRE_MESSAGE_MAX - WIRE_TAG_SIZE) // bytes of header and items
@@ -75,7 +75,7 @@ int wire_get_header(const uint8_t *buf, size_t len, struct wire_header *h); // b
 
 // A LOG on its way, without what both ends know: the receiver puts the header above before it looks at
 // the tag. cluster and length are not in it, and of boot and to_boot the lowest byte.
-#define WIRE_SHORT_MAX 41 // bytes
+#define WIRE_SHORT_MAX 39 // bytes
 bool wire_is_short(const uint8_t *buf, size_t len);
 int wire_put_short(uint8_t *buf, size_t size, const struct wire_header *h);
 int wire_get_short(const uint8_t *buf, size_t len, struct wire_header *h); // bytes or -EINVAL

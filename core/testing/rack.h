@@ -107,6 +107,8 @@ void rack_inject(struct rack *r, unsigned node, uint16_t vlan, const void *bytes
 // Completes a message of `size` bytes (header h included, tag not) as the sender that h names would
 // seal it: what a node that lies could send. The counter is the sender's next.
 void rack_seal(struct rack *r, struct wire_header *h, uint8_t *message, size_t size);
+// The type (WIRE_*) of the control message that a frame carries; 0: none.
+uint8_t rack_message(const struct frame *f);
 // Sees every frame that a node sends, on every VLAN. true: the frame is lost.
 typedef bool (*rack_tap_fn)(void *ctx, unsigned from, const struct frame *f);
 void rack_tap(struct rack *r, rack_tap_fn tap, void *ctx);

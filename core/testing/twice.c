@@ -38,7 +38,7 @@ struct wire_record twice_closing(struct rack *r, unsigned n)
 
 bool twice_lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
-	return twice_logs_lost && f->vlan == 30 && f->len > 46 && f->data[45] == WIRE_LOG;
+	return twice_logs_lost && rack_message(f) == WIRE_LOG;
 }
 
 void twice_only(struct rack *r, unsigned node)
