@@ -274,10 +274,33 @@ static uint64_t life_here(const struct shard *s, const struct tripod_tuple *key,
 	return c->incarnation << 3 | tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 }
 
+static void unlink_round(struct shard *s, uint32_t i)
+{
+	uint32_t *link = &s->round_first;
+
+	while (*link != i)
+		link = &s->pulls[*link].next_round;
+	*link = s->pulls[i].next_round;
+}
+
+// A question that is under way makes sure of a connection that has come to be known. It may have been put for one that was
+// unknown, to those alone that have told of it: these nodes are asked, too.
+static void make_sure(struct shard *s, uint32_t i, uint64_t nodes)
+{
+	struct pull *p = &s->pulls[i];
+
+	p->checks = true;
+	if ((nodes & ~p->tried) == 0)
+		return;
+	if (p->state == PULL_ROUND)
+		unlink_round(s, i);
+	ask_nodes(s, i, p->awaited | (nodes & ~p->tried));
+}
+
 bool pull_check(
 	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance)
 {
-	uint64_t hash = store_hash(&s->store, key);
+	uint64_t hash = store_hash(&s->store, key), others = s->live & ~shard_self(s);
 	uint32_t i = find(s, key, hash);
 
 	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
@@ -288,7 +311,7 @@ bool pull_check(
 		i = 0;
 	}
 	if (i == 0)
-		i = begin(s, key, hash, s->live & ~(1ull << s->conf->id), chance);
+		i = begin(s, key, hash, others, chance);
 	if (i == 0) {
 		count(s, C_pulls_limited);
 		if (chance)
@@ -296,7 +319,7 @@ bool pull_check(
 		shard_drop(s, p, C_drop_wait_full);
 		return true;
 	}
-	s->pulls[i].checks = true;
+	make_sure(s, i, others);
 	join(s, i, p, PLACES_ALL);
 	return true;
 }
@@ -322,17 +345,8 @@ bool pull_validate(struct shard *s, uint32_t i)
 	if (at == 0 || s->pulls[at].state == PULL_FAILED)
 		look_later(s, i); // no budget, or asked in vain a moment ago
 	else
-		s->pulls[at].checks = true;
+		make_sure(s, at, nodes);
 	return true;
-}
-
-static void unlink_round(struct shard *s, uint32_t i)
-{
-	uint32_t *link = &s->round_first;
-
-	while (*link != i)
-		link = &s->pulls[*link].next_round;
-	*link = s->pulls[i].next_round;
 }
 
 // Others had copies of c, and each of them is dead or has started anew since it was heard of last: of its

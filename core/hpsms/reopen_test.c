@@ -537,6 +537,44 @@ static void reopen__a_reset_of_the_life_before(void **state)
 	}
 }
 
+// A SYN comes to a node that has just been given a copy, and asks for it still: who has told of it alone. Who knows that
+// both sides have ended is another.
+static void reopen__joins_a_question(void **state)
+{
+	struct rack *r = twice_rack((struct rack_conf){0});
+	struct flow f = twice_flow(r, 1);
+	struct wire_record w = twice_closing(r, 1);
+	struct shard *s = node_shard(rack_node(r, 2), 0);
+	uint64_t hash = store_hash(&s->store, &w.key);
+	struct conn_view v;
+
+	w.flags |= WIRE_RECORD_ANSWER; // else its writer would be told, and tell
+	forge(r, 0, 2, &w);
+	w.dir[1].tcp_flags |= TCP_DIR_FIN;
+	forge(r, 0, 1, &w);
+	s->pulls[1] = (struct pull){.key = w.key,
+		.hash = hash,
+		.state = PULL_ASKING,
+		.started_ns = rack_now_ns(r),
+		.asked_ns = rack_now_ns(r),
+		.tried = 1,
+		.awaited = 1,
+		.chain = s->pull_hash[hash & (PULL_HASH - 1)]};
+	s->pull_hash[hash & (PULL_HASH - 1)] = 1;
+	s->pulls_asking++;
+	twice_only(r, 2);
+	f.seq = TWICE_FIN + NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	rack_run_ms(r, 1);
+	assert_int_equal(s->pulls[1].tried, 3);
+	rack_run_ms(r, 30);
+	assert_true(rack_conn(r, 2, &f.key, &v));
+	assert_true(v.incarnation > w.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Connections of node 0 end there, their ports are opened anew, and nobody answers. What is told of it is lost.
 static void reopened(struct rack *r, struct flow *f, unsigned n)
 {
@@ -624,6 +662,7 @@ int main(void)
 		cmocka_unit_test(reopen__where_directions_part),
 		cmocka_unit_test(reopen__an_old_syn_ends_nothing),
 		cmocka_unit_test(reopen__a_reset_of_the_life_before),
+		cmocka_unit_test(reopen__joins_a_question),
 		cmocka_unit_test(reopen__the_end_is_told_until_it_is_known),
 		cmocka_unit_test(reopen__more_ends_than_places),
 	};
