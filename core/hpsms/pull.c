@@ -284,17 +284,20 @@ static void unlink_round(struct shard *s, uint32_t i)
 }
 
 // A question that is under way makes sure of a connection that has come to be known. It may have been put for one that was
-// unknown, to those alone that have told of it: these nodes are asked, too.
+// unknown, to those alone that have told of it, and what they answer be of before: all these nodes are asked.
 static void make_sure(struct shard *s, uint32_t i, uint64_t nodes)
 {
 	struct pull *p = &s->pulls[i];
+	uint64_t others = nodes & ~p->tried;
 
-	p->checks = true;
-	if ((nodes & ~p->tried) == 0)
+	if (p->checks && others == 0)
 		return;
+	if (!p->checks && p->started_ns != s->now_ns)
+		p->before = p->awaited;
 	if (p->state == PULL_ROUND)
 		unlink_round(s, i);
-	ask_nodes(s, i, p->awaited | (nodes & ~p->tried));
+	ask_nodes(s, i, p->checks ? p->awaited | others : nodes);
+	p->checks = true;
 }
 
 bool pull_check(
@@ -521,6 +524,15 @@ static void answered(struct shard *s, uint32_t i, unsigned from)
 		exhausted(s, i);
 }
 
+// The first answer of a node is one to what it was asked before, if it was.
+static bool is_of_before(struct pull *p, unsigned from)
+{
+	bool before = p->before >> from & 1;
+
+	p->before &= ~(1ull << from);
+	return before;
+}
+
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from)
 {
 	uint32_t i = find(s, key, store_hash(&s->store, key));
@@ -533,6 +545,8 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 			s->next_tick_ns = s->now_ns + FOUND_NS;
 	}
 	s->pulls[i].found = true;
+	if (is_of_before(&s->pulls[i], from))
+		return;
 	s->pulls[i].awaited &= ~(1ull << from);
 	if (final || s->pulls[i].state == PULL_ROUND)
 		resolve(s, i, true);
@@ -558,6 +572,8 @@ bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from)
 	if (i == 0 || s->pulls[i].state != PULL_ASKING || !(s->pulls[i].awaited & 1ull << from))
 		return false;
 	bool checks = s->pulls[i].checks;
+	if (is_of_before(&s->pulls[i], from))
+		return checks;
 	s->pulls[i].denied |= 1ull << from;
 	answered(s, i, from);
 	return checks;
