@@ -101,6 +101,11 @@ class Overhead(unittest.TestCase):
         self.assertEqual(first.stdout, again.stdout)
         self.assertIn("UPDATEs", first.stdout)
 
+    def test_what_is_said_beside_quick_counts(self):
+        for args in (["--nodes", "3", "--rate", "1000", "--quick"], ["--quick", "--nodes", "3", "--rate", "1000"]):
+            r = json.loads(run("overhead", *args, "--json").stdout)["runs"]
+            self.assertEqual([(one["nodes"], one["rate"]) for one in r], [(3, 1000)])
+
     def test_two_copies(self):
         done = run("overhead", "--quick", "--backups", "2", "--json")
         r = json.loads(done.stdout)["runs"][0]

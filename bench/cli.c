@@ -46,17 +46,18 @@ unsigned cli_list(
 void cli_options(int argc, char **argv, const struct option *table,
 	void (*take)(void *to, const char *name, char *value), void *to, void (*usage)(FILE *))
 {
-	int c, at = 0;
-
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
-		if (c == 'o') {
-			take(to, table[at].name, optarg);
-			continue;
+	// First --quick, in place of what is standard: what is said beside it counts, wherever it stands.
+	for (int quick = 1; quick >= 0; quick--) {
+		int c, at = 0;
+		optind = 1;
+		while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
+			if (c == 'h')
+				usage(stdout);
+			if (c != 'o')
+				exit(c == 'h' ? 0 : 2);
+			if ((strcmp(table[at].name, "quick") == 0) == quick)
+				take(to, table[at].name, optarg);
 		}
-		if (c == 'h')
-			usage(stdout);
-		exit(c == 'h' ? 0 : 2);
 	}
 	if (optind == argc)
 		return;

@@ -11,7 +11,8 @@ uint64_t cli_number(const char *name, const char *text, uint64_t least, uint64_t
 // Numbers separated by commas: how many, at most max. list is taken apart.
 unsigned cli_list(
 	const char *name, char *list, uint32_t *out, unsigned max, uint32_t least, uint32_t most);
-// Reads options alone: of table those with 'o' go to take(), 'h' is --help. What is wrong ends the program.
+// Reads options alone: of table those with 'o' go to take(), --quick first, 'h' is --help. What is wrong ends the
+// program.
 void cli_options(int argc, char **argv, const struct option *table,
 	void (*take)(void *to, const char *name, char *value), void *to, void (*usage)(FILE *));
 

@@ -147,19 +147,24 @@ static void parse_options(int argc, char **argv, struct options *o)
 			.seed = 1},
 		.cpu = -1,
 	};
-	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
-		switch (c) {
-		case 'o':
-			take_option(o, table[at].name, optarg);
-			break;
-		case 'v':
-			printf("tripod-bench %s\n", TRIPOD_VERSION);
-			exit(0);
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			exit(2);
+	// First --quick, as in cli_options().
+	for (int quick = 1; quick >= 0; quick--) {
+		optind = 1;
+		while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
+			switch (c) {
+			case 'o':
+				if ((strcmp(table[at].name, "quick") == 0) == quick)
+					take_option(o, table[at].name, optarg);
+				break;
+			case 'v':
+				printf("tripod-bench %s\n", TRIPOD_VERSION);
+				exit(0);
+			case 'h':
+				usage(stdout);
+				exit(0);
+			default:
+				exit(2);
+			}
 		}
 	}
 	if (optind == argc)

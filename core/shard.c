@@ -139,32 +139,41 @@ static void fabric(struct shard *s, struct tripod_packet *p)
 		shard_done(s, p->buf);
 }
 
+// From which side p comes. false: from none, and it is taken.
+static bool find_side(struct shard *s, struct tripod_packet *p, enum tripod_direction *direction)
+{
+	const struct node_conf *conf = s->conf;
+
+	if (p->vlan == conf->side[TRIPOD_INCOMING].vlan ||
+		p->vlan == conf->side[TRIPOD_INCOMING].relay_vlan) {
+		*direction = TRIPOD_INCOMING;
+		return true;
+	}
+	if (p->vlan == conf->side[TRIPOD_OUTGOING].vlan ||
+		p->vlan == conf->side[TRIPOD_OUTGOING].relay_vlan) {
+		*direction = TRIPOD_OUTGOING;
+		return true;
+	}
+	if (p->vlan == 0 || p->vlan == conf->fabric_vlan)
+		fabric(s, p);
+	else if (conf->predict_vlan != 0 && p->vlan >= conf->predict_vlan &&
+		 p->vlan < conf->predict_vlan + PREDICT_VLANS)
+		predicate_rx(s, p);
+	else
+		shard_drop(s, p, C_drop_vlan_unknown);
+	return false;
+}
+
 // Sorts a frame by VLAN and kind. true: p is a packet of a flow, or a later fragment, to be looked up here.
 static bool classify(struct shard *s, const struct frame *f, struct tripod_packet *p)
 {
 	const struct node_conf *conf = s->conf;
-	const struct side_conf *side;
 	enum tripod_direction direction;
 
 	packet_begin(p, f);
-	if (p->vlan == conf->side[TRIPOD_INCOMING].vlan ||
-		p->vlan == conf->side[TRIPOD_INCOMING].relay_vlan) {
-		direction = TRIPOD_INCOMING;
-	} else if (p->vlan == conf->side[TRIPOD_OUTGOING].vlan ||
-		   p->vlan == conf->side[TRIPOD_OUTGOING].relay_vlan) {
-		direction = TRIPOD_OUTGOING;
-	} else if (p->vlan == 0 || p->vlan == conf->fabric_vlan) {
-		fabric(s, p);
+	if (!find_side(s, p, &direction))
 		return false;
-	} else if (conf->predict_vlan != 0 && p->vlan >= conf->predict_vlan &&
-		   p->vlan < conf->predict_vlan + PREDICT_VLANS) {
-		predicate_rx(s, p);
-		return false;
-	} else {
-		shard_drop(s, p, C_drop_vlan_unknown);
-		return false;
-	}
-	side = &conf->side[direction];
+	const struct side_conf *side = &conf->side[direction];
 	if (p->vlan != side->vlan) {
 		p->flags |= TRIPOD_PKT_RELAYED;
 		if (!(p->flags & (TRIPOD_PKT_HANDED | TRIPOD_PKT_WAITED))) // looked at before
@@ -519,15 +528,9 @@ static void tick(struct shard *s)
 	s->next_tick_ns = next;
 }
 
-void shard_step(struct shard *s, struct step *step)
+// How long has it been since the last step, and what follows from that?
+static void look_at_clock(struct shard *s)
 {
-	s->step = step;
-	s->now_ns = step->now_ns;
-	s->now = tick_of(step->now_ns);
-	step->n_tx = 0;
-	step->n_done = 0;
-	step->more = false;
-	chain_set_step(s);
 	// This process stood still for as long as it takes the others to give it up: what it
 	// remembers may have gone on elsewhere.
 	if (s->now_ns - s->last_step_ns > s->conf->dead_after_ms * MS) {
@@ -553,6 +556,18 @@ void shard_step(struct shard *s, struct step *step)
 	s->last_step_ns = s->now_ns;
 	atomic_store_explicit(&s->progress,
 		atomic_load_explicit(&s->progress, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+void shard_step(struct shard *s, struct step *step)
+{
+	s->step = step;
+	s->now_ns = step->now_ns;
+	s->now = tick_of(step->now_ns);
+	step->n_tx = 0;
+	step->n_done = 0;
+	step->more = false;
+	chain_set_step(s);
+	look_at_clock(s);
 
 	drain_rings(s);
 	s->counters[C_rx_packets] += step->n_rx;

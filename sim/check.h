@@ -73,6 +73,7 @@ struct check_conn {
 	uint64_t owner; // ... hash of its key
 	uint32_t owner_walk;
 	uint8_t tcp; // of this walk: enum tcp_state
+	uint64_t state; // of this walk: replicated fields of the NFs' states
 	struct conn_version best[3]; // of this walk
 };
 
@@ -134,6 +135,19 @@ struct check_reused { // a connection that hosts hold on to, and whose tuple ano
 };
 #define CHECK_REUSED 64
 
+// Why a broken connection is no violation; README.md, "What is excused".
+enum check_excuse {
+	EXCUSE_BEYOND, // more failures than k were asked for
+	EXCUSE_NO_COPIES, // nothing is replicated
+	EXCUSE_LIMIT, // of those drawn so small that they are hit
+	EXCUSE_TWICE, // two nodes opened it before it was answered
+	EXCUSE_FRESH, // answered within T of the failure of its only holder
+	EXCUSE_LOG_LOST, // ... or its log was lost before that
+	EXCUSE_CUT_OFF, // moved, opened or relayed while nodes were cut off
+	EXCUSES, // nothing excuses it
+};
+extern const char *const check_excuse_names[EXCUSES]; // as numbers of the report
+
 struct checker {
 	struct violation violation[VIOLATIONS_MAX];
 	unsigned n_violations; // may exceed VIOLATIONS_MAX
@@ -160,9 +174,12 @@ struct checker {
 	uint32_t pulled[CHECK_PULL_TICKS + 1]; // by how long the packet waited
 	uint64_t control_ns,
 		packets; // when control traffic was last looked at; packets of hosts by then
-	uint64_t connections, broken, excused, corrupt, untied, stale_emissions, zombies;
+	uint64_t connections, broken, corrupt, stale_emissions, zombies;
+	uint64_t excused; // of broken, all together
+	uint64_t excused_by[EXCUSES];
+	uint64_t emitted, untied; // packets towards hosts; those of which no record is there
 	uint64_t predicted, unpredicted, mispredicted; // places of connections after failures
-	uint64_t longest_stall_ns;
+	uint64_t longest_stall_ns; // of a connection that ended well
 };
 
 void check_init(struct world *w);
@@ -211,3 +228,4 @@ void check_kind_step(struct world *w, unsigned i, unsigned worker);
 void check_tables(struct world *w); // each table agrees with itself
 bool check_empty(struct world *w, bool report); // the end: nothing is left
 uint64_t check_once(const struct shard *s, const struct conn *c);
+uint64_t check_state(const struct shard *s, const struct conn *c); // all replicated fields of NFs

@@ -200,40 +200,57 @@ bool check_limits_hit(struct world *w)
 	return sum > 0;
 }
 
-// README.md, "What is excused".
-static const char *excuse(struct world *w, const struct hosts_event *e)
+const char *const check_excuse_names[EXCUSES] = {
+	[EXCUSE_BEYOND] = "excused_beyond",
+	[EXCUSE_NO_COPIES] = "excused_no_copies",
+	[EXCUSE_LIMIT] = "excused_limit",
+	[EXCUSE_TWICE] = "excused_twice",
+	[EXCUSE_FRESH] = "excused_fresh",
+	[EXCUSE_LOG_LOST] = "excused_log_lost",
+	[EXCUSE_CUT_OFF] = "excused_cut_off",
+};
+
+static bool moved_while_cut_off(
+	const struct world *w, const struct hosts_event *e, const struct check_conn *k)
 {
-	const struct check_conn *k = check_conn_of(w, &e->opening);
+	uint64_t times[] = {k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns,
+		k->parted_ns};
 	uint64_t window = check_window_ns(w);
 
-	if (w->o.beyond)
-		return "more failures than k were asked for";
-	if (w->o.durability == DURABILITY_NONE)
-		return "nothing is replicated";
-	if (w->o.tiny && check_limits_hit(w))
-		return "a limit was hit";
-	if (k->twice_ns != 0 && e->last_progress_ns < k->twice_ns + 2 * SEC)
-		return "two nodes opened it before it was answered";
-	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
-		uint64_t age = k->alone_ns - k->answered_ns;
-		if (k->answered_ns == 0 || age <= window)
-			return "answered within T of the failure of its only holder";
-		if ((w->o.fabric_loss > 0 || options_fault(&w->o, FAULT_LOSS)) && age <= 500 * MS)
-			return "its log was lost before the failure of its only holder";
-	}
 	for (unsigned f = 0; f < w->check.n_failures && f < CHECK_FAILURES; f++) {
 		const struct check_failure *x = &w->check.failure[f];
 		uint64_t end = x->end_ns == 0 ? w->now_ns : x->end_ns + SEC;
 		if (x->kind != FAULT_PARTITION)
 			continue;
-		uint64_t times[] = {k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns,
-			e->opened_ns, k->parted_ns};
 		for (unsigned t = 0; t < sizeof(times) / sizeof(times[0]); t++) {
 			if (times[t] + window >= x->at_ns && times[t] <= end)
-				return "moved, opened or relayed while nodes were cut off";
+				return true;
 		}
 	}
-	return NULL;
+	return false;
+}
+
+// README.md, "What is excused".
+static enum check_excuse excuse(struct world *w, const struct hosts_event *e)
+{
+	const struct check_conn *k = check_conn_of(w, &e->opening);
+
+	if (w->o.beyond)
+		return EXCUSE_BEYOND;
+	if (w->o.durability == DURABILITY_NONE)
+		return EXCUSE_NO_COPIES;
+	if (w->o.tiny && check_limits_hit(w))
+		return EXCUSE_LIMIT;
+	if (k->twice_ns != 0 && e->last_progress_ns < k->twice_ns + 2 * SEC)
+		return EXCUSE_TWICE;
+	if (w->o.durability == DURABILITY_ASYNC && k->alone_ns != 0) {
+		uint64_t age = k->alone_ns - k->answered_ns;
+		if (k->answered_ns == 0 || age <= check_window_ns(w))
+			return EXCUSE_FRESH;
+		if ((w->o.fabric_loss > 0 || options_fault(&w->o, FAULT_LOSS)) && age <= 500 * MS)
+			return EXCUSE_LOG_LOST;
+	}
+	return moved_while_cut_off(w, e, k) ? EXCUSE_CUT_OFF : EXCUSES;
 }
 
 static void broken(struct world *w, const struct hosts_event *e)
@@ -242,11 +259,13 @@ static void broken(struct world *w, const struct hosts_event *e)
 	char text[TRIPOD_TUPLE_STRLEN];
 
 	w->check.broken++;
-	const char *why = excuse(w, e);
+	enum check_excuse why = excuse(w, e);
 	tripod_tuple_format(&e->opening, text, sizeof(text));
-	if (why != NULL) {
+	if (why != EXCUSES) {
 		w->check.excused++;
-		trace_note(&w->trace, w->now_ns, 255, "broken, excused (%s): %.60s", why, text);
+		w->check.excused_by[why]++;
+		trace_note(&w->trace, w->now_ns, 255, "broken, %s: %.60s", check_excuse_names[why],
+			text);
 		return;
 	}
 	check_violation(w, "broken", keys, e->peer.proto != 0 ? 2 : 1,
@@ -282,6 +301,12 @@ void check_hosts(struct world *w, const struct hosts_event *e)
 			e->why);
 		break;
 	}
-	if (e->longest_stall_ns > w->check.longest_stall_ns)
-		w->check.longest_stall_ns = e->longest_stall_ns;
+	if (e->what != HOSTS_DONE || e->longest_stall_ns <= w->check.longest_stall_ns)
+		return;
+	w->check.longest_stall_ns = e->longest_stall_ns;
+	if (e->longest_stall_ns < SEC)
+		return;
+	trace_note(&w->trace, w->now_ns, 255, "the longest stall until now, %llu ms: %.60s",
+		(unsigned long long)(e->longest_stall_ns / MS),
+		tripod_tuple_format(&e->opening, text, sizeof(text)));
 }

@@ -2,8 +2,9 @@
 // Every packet that a node emits: the record that it was made from is found by the tuple of its
 // answers. Packets of one life carry one set of write-once fields whichever node emits them, and a
 // node whose epoch has been superseded long since emits nothing.
-#include "sim/check.h"
+#include <netinet/in.h>
 
+#include "sim/check.h"
 #include "sim/world.h"
 
 // So long may an old master not know: its messages cross, or are sent again.
@@ -19,9 +20,21 @@ uint64_t check_once(const struct shard *s, const struct conn *c)
 	return h;
 }
 
+uint64_t check_state(const struct shard *s, const struct conn *c)
+{
+	const struct chain *chain = conn_chain(s, c);
+	uint64_t h = 0;
+
+	for (unsigned r = 0; r < chain->n_runs; r++)
+		h = check_hash(c->nf + chain->run[r].offset, chain->run[r].size, h);
+	return h;
+}
+
 // Was everybody able to hear everybody for a while, and to keep what was said?
 static bool calm(struct world *w)
 {
+	if (w->o.durability == DURABILITY_NONE)
+		return false; // nobody is told of anybody's connections
 	if (w->o.tiny && check_limits_hit(w))
 		return false; // who has no room for a copy does not hear of the newer life
 	for (unsigned f = w->check.n_failures; f-- > 0;) {
@@ -148,6 +161,12 @@ static void emitted(struct world *w, unsigned i, const struct shard *s, uint32_t
 	check_epoch(w, i, k, d, &store_repl(&s->store, record)->part[d]);
 }
 
+// Of the gateway itself: IPv6 neighbours.
+static bool is_discovery(const struct peek *p)
+{
+	return p->tuple.proto == IPPROTO_ICMPV6 && p->tuple.sport == 0 && p->tuple.dport == 0;
+}
+
 void check_step(struct world *w, unsigned i, unsigned worker, const struct step *step)
 {
 	const struct shard *s = node_shard(w->node[i].node, worker);
@@ -158,12 +177,13 @@ void check_step(struct world *w, unsigned i, unsigned worker, const struct step 
 		struct peek p;
 		if ((frame->vlan != 10 && frame->vlan != 20) ||
 			!peek(frame->data, frame->len, side, &p) || p.icmp_error || p.later ||
-			flood_owns(&p.tuple))
+			is_discovery(&p) || flood_owns(&p.tuple))
 			continue;
 		// The answer's tuple, as it would arrive from where this packet goes.
 		struct tripod_tuple back = tripod_tuple_reverse(&p.tuple);
 		back.direction = side;
 		struct store_hit hit = store_find(&s->store, &back, store_hash(&s->store, &back));
+		w->check.emitted++;
 		if (hit.what == STORE_CONN)
 			emitted(w, i, s, hit.index, !hit.dir);
 		else

@@ -135,7 +135,8 @@ void check_kind_record(struct world *w, unsigned i, const struct conn *c, const 
 	if (s == NULL)
 		return;
 	struct check_conn *known = check_conn_of(w, &c->dir[0].key);
-	if (known->counted_walk == w->check.walk)
+	// Without copies, nodes that have opened one connection count it each.
+	if (known->counted_walk == w->check.walk && w->o.durability != DURABILITY_NONE)
 		return;
 	known->counted_walk = w->check.walk;
 	s->live++;

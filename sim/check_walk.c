@@ -81,6 +81,7 @@ static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t r
 		known->parts = known->copies = known->wrong = 0;
 		memcpy(known->best, r->part, sizeof(known->best));
 		known->tcp = state;
+		known->state = check_state(s, c);
 		known->mastered = false;
 		known->failed = true;
 	}
@@ -106,7 +107,7 @@ static void check_known(struct world *w, unsigned i, struct shard *s, uint32_t r
 		uint8_t flags = c->dir[d].tcp.flags & TCP_DIR_DURABLE;
 		known->parts += check_hash(&flags, 1, 512 + 2 * i + d);
 	}
-	known->wrong += state != known->tcp;
+	known->wrong += state != known->tcp || check_state(s, c) != known->state;
 }
 
 // No two connections that nodes handle have one tuple of answers: whose would they be?
@@ -208,6 +209,8 @@ static void check_quiet(struct world *w)
 	struct checker *k = &w->check;
 	if (w->o.tiny && check_limits_hit(w))
 		return; // degraded, and said so
+	if (w->o.durability == DURABILITY_NONE)
+		return; // there are no copies: what several nodes have, each has opened
 	unsigned wanted = w->o.k + 1 < w->o.nodes ? w->o.k + 1 : w->o.nodes;
 
 	for (uint32_t at = 0; at < k->conn_room; at++) {
@@ -220,7 +223,7 @@ static void check_quiet(struct world *w)
 			continue;
 		}
 		unsigned copies = c->copies + (c->silent_walk == k->walk ? c->silent : 0u);
-		bool few = copies < wanted && !w->o.tiny && w->o.durability != DURABILITY_NONE;
+		bool few = copies < wanted;
 		bool older = c->older_walk == k->walk;
 		bool wrong = (c->wrong != 0 || few || older) && c->parts == c->parts_before;
 		c->quiet = wrong ? c->quiet + 1 : 0;

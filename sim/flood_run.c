@@ -140,6 +140,8 @@ static void one(const struct flood_run *f, json_t *report, enum flood_kind kind,
 	json_object_set_new(cost, "broken", json_integer((json_int_t)w->check.broken));
 	json_object_set_new(cost, "broken_beyond_contract",
 		json_integer((json_int_t)(w->check.broken - w->check.excused)));
+	if (whole(cost, "pulls") == 0)
+		check_violation(w, "pulls", NULL, 0, "nothing had to be pulled: nothing is shown");
 	if (json_real_value(json_object_get(cost, "pull_p99_ms")) * 1e6 > PULL_MOST_NS)
 		check_violation(
 			w, "pulls", NULL, 0, "one pull in a hundred takes longer than 5 ms");

@@ -53,9 +53,10 @@ void hosts_tell_frame(struct hosts *h, const struct tripod_tuple *t, const char 
 void hosts_progress(struct hosts *h, struct hosts_conn *c)
 {
 	uint64_t since = c->e.last_progress_ns;
+	bool established = c->e.established_ns != 0 && c->e.established_ns < h->now_ns;
 	if (c->quiet_until_ns > since)
 		since = c->quiet_until_ns;
-	if (h->now_ns > since && h->now_ns - since > c->e.longest_stall_ns)
+	if (established && h->now_ns > since && h->now_ns - since > c->e.longest_stall_ns)
 		c->e.longest_stall_ns = h->now_ns - since;
 	c->e.last_progress_ns = h->now_ns;
 }

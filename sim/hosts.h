@@ -119,7 +119,8 @@ struct hosts_event {
 	struct tripod_tuple opening; // as the initiator sends it (direction of its side)
 	// as the responder sees it, same direction: zero until it was heard there
 	struct tripod_tuple peer;
-	uint64_t opened_ns, established_ns, last_progress_ns, longest_stall_ns;
+	uint64_t opened_ns, established_ns, last_progress_ns;
+	uint64_t longest_stall_ns; // without progress, since it was established
 	uint64_t bytes; // arrived in order, both ways
 	const char *why; // static text
 };

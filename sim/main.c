@@ -22,7 +22,7 @@ struct command {
 	uint32_t rate;
 	const char *sizes, *pcap, *watch;
 	struct overrides fixed;
-	char fixed_text[384]; // what repeats it
+	char fixed_text[SWEEP_FIXED_SIZE]; // what repeats it
 };
 
 static void usage(FILE *to)
@@ -41,7 +41,8 @@ static void usage(FILE *to)
 	      "\n"
 	      "The rack:\n"
 	      "  --nodes N           2 to 48\n"
-	      "  --k K               copies of a connection beside its master's, 0 to 10\n"
+	      "  --k K               copies of a connection beside its master's, 0 to 10, and no\n"
+	      "                      more than there are other nodes\n"
 	      "  --workers W         of each node, 1 to 4\n"
 	      "  --durability D      async, sync, none\n"
 	      "  --switch MODEL      modulo, two-stage, resilient: how the switch picks a port\n"
@@ -53,7 +54,8 @@ static void usage(FILE *to)
 	      "  --faults LIST       of kill, freeze, stall, partition, flap, loss, dup, reorder,\n"
 	      "                      corrupt, restart, add, drain, reconfigure, flutter, slow,\n"
 	      "                      flood; all; none\n"
-	      "  --duration TIME     of the safety phase, in virtual time: 20s, 500ms\n"
+	      "  --duration TIME     of the safety phase, in virtual time: 20s, 500ms; an hour\n"
+	      "                      at most\n"
 	      "  --beyond            more failures at one time than the contract has room for\n"
 	      "  --sizes FILE        flow sizes: a value and its cumulative probability a line\n"
 	      "  --pcap FILE         connections as in this capture\n"
@@ -63,24 +65,22 @@ static void usage(FILE *to)
 	      "  --watch TEXT        what each node has of the first connection whose key\n"
 	      "                      contains it, such as 198.18.0.7:1234 (run)\n"
 	      "  --show-options      what the seed has drawn (run)\n"
-	      "  --stop-after N      end the sweep after N seeds with violations\n"
+	      "  --trace-hash        a number that stands for all that happened (run)\n"
+	      "  --jobs J            so many seeds at one time, 1 to 64 (sweep: 1)\n"
+	      "  --stop-after N      end after N seeds with violations (sweep)\n"
 	      "  --version, --help\n"
 	      "\n"
 	      "Exit status: 0 no violation, 1 violations, 2 usage or a file that cannot be read.\n"
 	      "\n"
-	      "flood: each kind of flood at R packets/s (1000000), a tenth and a hundredth of "
-	      "that, on\n"
-	      "N nodes (8), beside connections that move, with a node killed: what control "
-	      "messages,\n"
-	      "pulls and memory come to.\n"
+	      "flood: each kind of flood at R packets/s (1000000), a tenth and a hundredth of\n"
+	      "that, on N nodes (8; 3 at least), beside connections that move, with a node killed: "
+	      "what\n"
+	      "control messages, pulls and memory come to.\n"
 	      "\n"
-	      "churn: connections that need PullReplica after the failure of one node, in racks of "
-	      "4 "
-	      "to 48\n"
-	      "(--nodes: of that many), with predictive and random placement, where both "
-	      "directions "
-	      "go\n"
-	      "to one node and where they are split. k is 2, the switch hashes modulo.\n"
+	      "churn: connections that need PullReplica after the failure of one node, in racks\n"
+	      "of 4 to 48 (--nodes: of that many), with predictive and random placement, where\n"
+	      "both directions go to one node and where they are split. k is 2, the switch\n"
+	      "hashes modulo.\n"
 	      "\n"
 	      "Examples:\n"
 	      "  tripod-sim flood\n"
@@ -110,22 +110,25 @@ static uint64_t number(const char *name, const char *text, uint64_t least, uint6
 	return v;
 }
 
-static int word(const char *name, const char *text, size_t len, const char *const *words)
+// others: what else it takes.
+static int word(const char *name, const char *others, const char *text, size_t len,
+	const char *const *words)
 {
-	char what[192];
+	char what[256], value[64];
 	size_t used;
 
 	for (int i = 0; words[i] != NULL; i++) {
 		if (strlen(words[i]) == len && strncmp(words[i], text, len) == 0)
 			return i;
 	}
-	used = (size_t)snprintf(what, sizeof(what), "%s takes", name);
+	used = (size_t)snprintf(what, sizeof(what), "%s takes%s", name, others);
 	for (int i = 0; words[i] != NULL && used < sizeof(what); i++)
 		used += (size_t)snprintf(
 			what + used, sizeof(what) - used, "%s %s", i == 0 ? "" : ",", words[i]);
 	if (used < sizeof(what))
 		snprintf(what + used, sizeof(what) - used, "; not");
-	refuse(what, text);
+	snprintf(value, sizeof(value), "%.*s", (int)(len < 60 ? len : 60), text);
+	refuse(what, value);
 }
 
 static int64_t faults(const char *text)
@@ -138,7 +141,7 @@ static int64_t faults(const char *text)
 		return 0;
 	for (;;) {
 		size_t len = strcspn(text, ",");
-		mask |= 1ll << word("--faults", text, len, fault_names);
+		mask |= 1ll << word("--faults", " all, none, or of", text, len, fault_names);
 		if (text[len] == '\0')
 			return mask;
 		text += len + 1;
@@ -229,13 +232,20 @@ static const struct option longs[] = {
 	{},
 };
 
-// What belongs to the command that repeats a seed.
+// What belongs to the command that repeats a seed, as a shell takes it.
 static void fixed_add(struct command *c, const char *name, const char *value)
 {
-	size_t used = strlen(c->fixed_text);
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "_./,:+-";
+	size_t used = strlen(c->fixed_text), room = sizeof(c->fixed_text) - used;
+	const char *quote = value == NULL || value[strspn(value, plain)] == '\0' ? "" : "'";
 
-	snprintf(c->fixed_text + used, sizeof(c->fixed_text) - used, "%s--%s%s%s",
-		used > 0 ? " " : "", name, value != NULL ? " " : "", value != NULL ? value : "");
+	if (value != NULL && strchr(value, '\'') != NULL)
+		refuse("the command that repeats a seed cannot have a quote in it:", value);
+	int n = snprintf(c->fixed_text + used, room, "%s--%s%s%s%s%s", used > 0 ? " " : "", name,
+		value != NULL ? " " : "", quote, value != NULL ? value : "", quote);
+	if ((size_t)n >= room)
+		refuse("the command that repeats a seed would be too long, with", value);
 }
 
 static void fix(struct command *c, int option, const char *v)
@@ -254,16 +264,16 @@ static void fix(struct command *c, int option, const char *v)
 		f->workers = (int)number("--workers", v, 1, SIM_WORKERS_MAX);
 		break;
 	case DURABILITY:
-		f->durability = word("--durability", v, strlen(v), durabilities);
+		f->durability = word("--durability", "", v, strlen(v), durabilities);
 		break;
 	case SWITCH:
-		f->model = word("--switch", v, strlen(v), ecmp_model_names);
+		f->model = word("--switch", "", v, strlen(v), ecmp_model_names);
 		break;
 	case HASH:
-		f->fields = word("--hash", v, strlen(v), ecmp_fields_names);
+		f->fields = word("--hash", "", v, strlen(v), ecmp_fields_names);
 		break;
 	case PREDICT:
-		f->prediction = word("--predict", v, strlen(v), prediction_names);
+		f->prediction = word("--predict", "", v, strlen(v), prediction_names);
 		break;
 	case FAULTS:
 		f->faults = faults(v);
@@ -328,40 +338,73 @@ static void tell(struct command *c, int option, const char *v)
 	}
 }
 
+// Which verbs have a use for it: bit n is enum verb n.
+static unsigned verbs_with(int option)
+{
+	static const unsigned run = 1 << RUN, sweep = 1 << SWEEP, flood = 1 << FLOOD,
+			      churn = 1 << CHURN;
+
+	switch (option) {
+	case NODES:
+	case JSON:
+		return run | sweep | flood | churn;
+	case K:
+	case SWITCH:
+		return run | sweep | churn;
+	case RATE:
+		return flood;
+	case SEED:
+		return run | flood | churn;
+	case SEEDS:
+	case JOBS:
+	case STOP:
+		return sweep;
+	case TRACE:
+	case WATCH:
+	case OPTIONS:
+	case TRACE_HASH:
+		return run;
+	default:
+		return run | sweep;
+	}
+}
+
 static void read_command(struct command *c, int argc, char **argv)
 {
-	// placing: what churn has a use for, and flood has not; others: what both have none for.
-	bool seed = false, range = false, others = false, placing = false;
+	static const char *const verbs[] = {"run", "sweep", "flood", "churn", NULL};
+	uint64_t given = 0; // bit n: option NODES + n
+	char what[64];
 	int option, at;
 
 	while ((option = getopt_long(argc, argv, "", longs, &at)) != -1) {
 		if (option >= NODES && option <= PCAP) {
 			fix(c, option, optarg);
 			fixed_add(c, longs[at].name, optarg);
-			placing |= option == K || option == SWITCH;
-			others |= option != NODES && option != K && option != SWITCH;
 		} else {
 			tell(c, option, optarg);
 		}
-		seed |= option == SEED;
-		range |= option == SEEDS;
+		given |= 1ull << (option - NODES);
 	}
 	if (argc == optind)
-		refuse("say run or sweep", NULL);
+		refuse("say run, sweep, flood or churn", NULL);
 	if (argc - optind > 1)
 		refuse("one verb at a time; what is", argv[optind + 1]);
-	static const char *const verbs[] = {"run", "sweep", "flood", "churn", NULL};
-	static const char *const needs[] = {"run needs --seed S", "sweep needs --seeds A..B",
-		"flood takes --rate, --nodes, --seed and --json alone",
-		"churn takes --k, --switch, --nodes, --seed and --json alone"};
 	while (verbs[c->verb] != NULL && strcmp(argv[optind], verbs[c->verb]) != 0)
 		c->verb++;
 	if (verbs[c->verb] == NULL)
 		refuse("no such verb:", argv[optind]);
-	bool right[] = {seed && !range && c->rate == 0, range && !seed && c->rate == 0,
-		!range && !others && !placing, !range && !others && c->rate == 0};
-	if (!right[c->verb])
-		refuse(needs[c->verb], NULL);
+	for (unsigned i = 0; longs[i].name != NULL; i++) {
+		snprintf(what, sizeof(what), "%s takes no --%s", verbs[c->verb], longs[i].name);
+		if ((given >> (longs[i].val - NODES) & 1) &&
+			!(verbs_with(longs[i].val) >> c->verb & 1))
+			refuse(what, NULL);
+	}
+	if (c->verb == RUN && !(given >> (SEED - NODES) & 1))
+		refuse("run needs --seed S", NULL);
+	if (c->verb == FLOOD && c->fixed.nodes == 2)
+		refuse("flood takes 3 nodes or more: of two, each has a copy of everything", NULL);
+	if (c->verb == SWEEP && !(given >> (SEEDS - NODES) & 1))
+		refuse("sweep needs --seeds A..B", NULL);
 }
 
 static void load_files(struct command *c)

@@ -2,7 +2,9 @@
 #include "sim/report.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "sim/sweep.h"
 #include "sim/world.h"
 
 static const struct {
@@ -52,7 +54,7 @@ static void put(json_t *o, const char *name, uint64_t value)
 
 static json_t *violation(const struct world *w, const struct violation *v, const char *fixed)
 {
-	char command[512];
+	char command[SWEEP_FIXED_SIZE + 64];
 	json_t *o = json_object();
 
 	snprintf(command, sizeof(command), "tripod-sim run --seed %llu%s%s",
@@ -81,6 +83,9 @@ json_t *report_of(const struct world *w, const char *fixed)
 	put(o, "connections", c->connections);
 	put(o, "broken", c->broken);
 	put(o, "broken_beyond_contract", c->broken - c->excused);
+	for (unsigned e = 0; e < EXCUSES; e++)
+		put(o, check_excuse_names[e], c->excused_by[e]);
+	put(o, "longest_stall_ms", c->longest_stall_ns / MS);
 	world_counters(w, all);
 	for (unsigned i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
 		put(o, counters[i].name, all[counters[i].counter]);
@@ -90,6 +95,8 @@ json_t *report_of(const struct world *w, const char *fixed)
 	put(o, "reconfigured", w->totals.reconfigured);
 	put(o, "failures", c->n_failures);
 	put(o, "faults", w->faults.n);
+	put(o, "emitted", c->emitted);
+	put(o, "untied", c->untied);
 	put(o, "stale_emissions", c->stale_emissions);
 	put(o, "zombie_walks", c->zombies);
 	put(o, "kind_settled", c->kinds.settled);
@@ -122,6 +129,12 @@ json_t *report_empty(void)
 	return o;
 }
 
+// The largest of all runs is told, not their sum.
+static bool is_most(const char *name)
+{
+	return strcmp(name, "longest_stall_ms") == 0 || strcmp(name, "kind_over") == 0;
+}
+
 void report_add(json_t *sum, const json_t *one)
 {
 	const char *name;
@@ -130,11 +143,13 @@ void report_add(json_t *sum, const json_t *one)
 	json_object_foreach((json_t *)one, name, value)
 	{
 		json_t *had = json_object_get(sum, name);
+		json_int_t before = json_integer_value(had), now = json_integer_value(value);
 		if (json_is_array(value))
 			json_array_extend(had, value);
+		else if (json_is_integer(value) && !is_most(name))
+			put(sum, name, (uint64_t)(before + now));
 		else if (json_is_integer(value))
-			put(sum, name,
-				(uint64_t)(json_integer_value(had) + json_integer_value(value)));
+			put(sum, name, (uint64_t)(now > before ? now : before));
 	}
 }
 

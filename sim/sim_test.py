@@ -6,6 +6,7 @@
 """
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,20 @@ KEYS = """seeds violations connections broken broken_beyond_contract pulls takeo
 
 def sim(*args):
     return subprocess.run([SIM, *args], capture_output=True, text=True, timeout=300)
+
+
+def killed(*args):
+    """What a sweep says whose first run is killed."""
+    args = [SIM, "sweep", "--seeds", "7..8", "--stop-after", "1", *args, "--json"]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, text=True) as sweep:
+        children = ""
+        while not children:
+            with open(f"/proc/{sweep.pid}/task/{sweep.pid}/children", encoding="ascii") as f:
+                children = f.read()
+        os.kill(int(children.split()[0]), signal.SIGKILL)
+        out, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 1
+    return json.loads(out)
 
 
 class Run(unittest.TestCase):
@@ -47,13 +62,15 @@ class Run(unittest.TestCase):
         self.assertIn("port up", done.stdout)
         self.assertIn(" holders ", done.stdout)
 
-    def test_violations_are_told(self):
-        """Nothing is replicated, and a node dies: connections break, and nothing is excused but
-        by that."""
-        done = sim("run", "--seed", "3", "--nodes", "2", "--k", "0", "--faults", "kill",
-                   "--duration", "6s", "--json")
+    def test_without_copies_nothing_is_promised(self):
+        """Nodes die, connections break and are opened anew elsewhere, and each node has its own."""
+        done = sim("sweep", "--seeds", "6..12", "--jobs", "2", "--durability", "none", "--json")
         report = json.loads(done.stdout)
-        self.assertEqual(done.returncode, 1 if report["violations"] else 0)
+        self.assertEqual(report["violations"], [])
+        self.assertEqual(done.returncode, 0)
+        self.assertGreater(report["broken"], 20)
+        self.assertEqual(report["excused_no_copies"], report["broken"])
+        self.assertEqual(report["broken_beyond_contract"], 0)
 
     def test_beyond(self):
         """Which seeds break anything changes with everything: of some, one does."""
@@ -61,6 +78,7 @@ class Run(unittest.TestCase):
                    "--faults", "kill", "--duration", "6s", "--beyond", "--json")
         report = json.loads(done.stdout)
         self.assertGreater(report["broken"], 0)
+        self.assertEqual(report["excused_beyond"], report["broken"])
         self.assertEqual(report["broken_beyond_contract"], 0)
 
 
@@ -133,6 +151,15 @@ class Sweep(unittest.TestCase):
         self.assertEqual(both["seeds"], 2)
         self.assertEqual(both["connections"], one["connections"] + two["connections"])
         self.assertEqual(both["packets"], one["packets"] + two["packets"])
+        self.assertEqual(both["longest_stall_ms"],
+                         max(one["longest_stall_ms"], two["longest_stall_ms"]))
+
+    def test_a_run_that_dies_is_a_violation(self):
+        report = killed("--duration", "3600s")
+        self.assertEqual(report["violations"], [{
+            "seed": 7, "checker": "crash", "what": "the run ended with signal 9",
+            "command": "tripod-sim run --seed 7 --duration 3600s"}])
+        self.assertEqual(report["violations_in_all"], 1)
 
 
 class Interrupted(unittest.TestCase):
@@ -183,11 +210,31 @@ class Usage(unittest.TestCase):
                      ["churn", "--rate", "5000"], ["churn", "--faults", "kill"], ["churn", "--seeds", "1..2"],
                      ["run", "--seed", "1", "--rate", "5000"], ["flood", "--rate", "5"], ["sweep", "--seeds", "5"],
                      ["run", "--seed", "1", "--sizes", "/nonexistent"],
-                     ["run", "--seed", "1", "--pcap", "/nonexistent"], ["run", "sweep"]):
+                     ["run", "--seed", "1", "--pcap", "/nonexistent"], ["run", "sweep"],
+                     ["run", "--seed", "1", "--jobs", "2"], ["run", "--seed", "1", "--stop-after", "1"],
+                     ["sweep", "--seeds", "1..2", "--trace"], ["sweep", "--seeds", "1..2", "--watch", "x"],
+                     ["flood", "--nodes", "2"], ["flood", "--faults", "kill"], ["churn", "--watch", "x"],
+                     ["run", "--seed", "1", "--sizes", "x" * 1100], ["run", "--seed", "1", "--sizes", "a'b"]):
             done = sim(*args)
             self.assertEqual(done.returncode, 2, args)
             self.assertIn("tripod-sim", done.stderr, args)
             self.assertEqual(done.stdout, "", args)
+
+    def test_what_is_wrong_is_said(self):
+        for args, what in ((["--jobs", "2"], "run takes no --jobs"),
+                           (["--faults", "kill,fire,loss"], "; not fire\n"),
+                           (["--faults", "fire"], "takes all, none, or of kill, ")):
+            self.assertIn(what, sim("run", "--seed", "1", *args).stderr)
+
+    def test_a_command_is_quoted(self):
+        with tempfile.TemporaryDirectory(suffix=" with a blank") as folder:
+            path = os.path.join(folder, "sizes.cdf")
+            with open(path, "w", encoding="ascii") as f:
+                f.write("100 0.5\n1000 1\n")
+            args = ["--sizes", path, "--duration", "3600s"]
+            report = killed(*args)
+        self.assertEqual(shlex.split(report["violations"][0]["command"]),
+                         ["tripod-sim", "run", "--seed", "7", *args])
 
     def test_a_bad_file_is_named(self):
         with tempfile.NamedTemporaryFile("w", suffix=".cdf") as f:

@@ -149,7 +149,10 @@ struct sizes *sizes_load(const char *path, char *err, size_t err_size)
 	fclose(f);
 	if (!why)
 		return s;
-	snprintf(err, err_size, "%s:%u: %s", path, line, why);
+	if (line == 0)
+		snprintf(err, err_size, "%s: %s", path, why);
+	else
+		snprintf(err, err_size, "%s:%u: %s", path, line, why);
 	sizes_free(s);
 	return NULL;
 }

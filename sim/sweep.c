@@ -92,7 +92,7 @@ static bool take(struct job *j)
 static json_t *crashed(const struct sweep *s, uint64_t seed, int status)
 {
 	json_t *o = report_empty(), *v = json_object();
-	char what[128], command[512];
+	char what[128], command[SWEEP_FIXED_SIZE + 64];
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		snprintf(what, sizeof(what), "the run hangs: not over after %u s", HUNG_S);
@@ -103,6 +103,7 @@ static json_t *crashed(const struct sweep *s, uint64_t seed, int status)
 	snprintf(command, sizeof(command), "tripod-sim run --seed %llu%s%s",
 		(unsigned long long)seed, *s->fixed_text != '\0' ? " " : "", s->fixed_text);
 	json_object_set_new(o, "seeds", json_integer(1));
+	json_object_set_new(o, "violations_in_all", json_integer(1));
 	json_object_set_new(v, "seed", json_integer((json_int_t)seed));
 	json_object_set_new(v, "checker", json_string("crash"));
 	json_object_set_new(v, "what", json_string(what));

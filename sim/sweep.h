@@ -5,6 +5,8 @@
 #include "sim/options.h"
 #include "sim/report.h"
 
+#define SWEEP_FIXED_SIZE 1024 // of the options that repeat a seed, as text
+
 struct sweep {
 	uint64_t first, last;
 	unsigned jobs;

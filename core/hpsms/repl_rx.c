@@ -186,6 +186,19 @@ static void tell_writers(struct shard *s, uint32_t i, unsigned from)
 	repl_queue_all(s, i, writers);
 }
 
+// Of a writer that is gone, or of a former life of this node: perhaps it is this node that has to look after
+// the copies now.
+static void look_after(struct shard *s, const struct conn_repl *r)
+{
+	unsigned writer = r->part[PART_SHARED].writer;
+
+	if (writer != s->conf->id && (s->live & 1ull << writer))
+		return;
+	s->repair_next |= repl_self(s);
+	if (s->repair_at == 0)
+		s->repair_at = 1;
+}
+
 // A record that is not known here becomes a copy. Returns the record, or STORE_NONE when it could
 // not be kept; then the sender is told. *alone: another connection has its tuple.
 static uint32_t install(
@@ -253,14 +266,7 @@ static uint32_t install(
 	// Who answers a pull tells them itself.
 	if (!(w->flags & WIRE_RECORD_ANSWER))
 		tell_writers(s, i, from);
-	// Of a writer that is gone, or of a former life of this node: perhaps it is this node that has to
-	// look after the copies now.
-	unsigned writer = r->part[PART_SHARED].writer;
-	if (writer == s->conf->id || !(s->live & 1ull << writer)) {
-		s->repair_next |= repl_self(s);
-		if (s->repair_at == 0)
-			s->repair_at = 1;
-	}
+	look_after(s, r);
 	return i;
 }
 

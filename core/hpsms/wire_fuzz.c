@@ -19,31 +19,86 @@ struct context {
 	uint64_t chain;
 };
 
-// One item of the type, or the whole body when that is the unit: its bytes, or negative.
-static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *data, size_t len)
+// What is no record, and no question about one.
+static int other_item(uint8_t type, uint16_t count, const uint8_t *data, size_t len)
 {
 	uint8_t again[WIRE_MESSAGE_MAX];
 	union {
 		struct wire_delta delta;
 		struct wire_snapshot snapshot;
 		struct wire_ask ask;
+		struct wire_chain_ask chain_ask;
+		struct wire_chain chain;
+		struct wire_fragment fragment;
+		struct wire_predicate predicate;
+		struct wire_confirm confirm;
+		struct tripod_tuple tuple;
+	} u;
+	int n, put;
+
+	switch (type) {
+	case WIRE_FRAGMENT:
+		n = wire_get_fragment(data, len, &u.fragment);
+		put = n < 0 ? n : wire_put_fragment(again, sizeof(again), &u.fragment);
+		break;
+	case WIRE_INDEX:
+		n = wire_get_delta(data, len, count, &u.delta);
+		put = n < 0 ? n : wire_put_delta(again, sizeof(again), &u.delta);
+		break;
+	case WIRE_SNAPSHOT:
+		n = wire_get_snapshot(data, len, count, &u.snapshot);
+		put = n < 0 ? n : wire_put_snapshot(again, sizeof(again), &u.snapshot);
+		break;
+	case WIRE_ASK:
+		n = wire_get_ask(data, len, &u.ask);
+		put = n < 0 ? n : wire_put_ask(again, sizeof(again), &u.ask);
+		break;
+	case WIRE_CHAIN_ASK:
+		n = wire_get_chain_ask(data, len, &u.chain_ask);
+		put = n < 0 ? n : wire_put_chain_ask(again, sizeof(again), &u.chain_ask);
+		break;
+	case WIRE_CHAIN:
+		n = wire_get_chain(data, len, &u.chain);
+		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
+		break;
+	case WIRE_PREDICATE:
+		n = wire_get_predicate(data, len, &u.predicate);
+		put = n < 0 ? n : wire_put_predicate(again, sizeof(again), &u.predicate);
+		break;
+	case WIRE_CONFIRM:
+		n = wire_get_confirm(data, len, &u.confirm);
+		put = n < 0 ? n : wire_put_confirm(again, sizeof(again), &u.confirm);
+		break;
+	default:
+		n = wire_get_tuple(data, len, &u.tuple);
+		put = n < 0 ? n : wire_put_tuple(again, sizeof(again), &u.tuple);
+		break;
+	}
+	if (n > (int)len)
+		abort();
+	if (n >= 0)
+		same(data, n, again, put);
+	return n;
+}
+
+// One item of the type, or the whole body when that is the unit: its bytes, or negative.
+static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *data, size_t len)
+{
+	uint8_t again[WIRE_MESSAGE_MAX];
+	union {
 		struct wire_hello hello;
 		struct wire_greet greet;
 		struct wire_record record;
 		struct tripod_tuple tuple;
-		struct wire_chain_ask chain_ask;
-		struct wire_chain chain;
 		struct wire_request request;
 		struct wire_applied applied;
 		struct wire_kind kind;
 		struct wire_forget forget;
-		struct wire_fragment fragment;
-		struct wire_predicate predicate;
-		struct wire_confirm confirm;
 		uint64_t hash;
 	} u;
 	int n, put;
 	bool has;
+
 	switch (type) {
 	case WIRE_HELLO:
 		n = wire_get_hello(data, len, &u.hello);
@@ -74,50 +129,16 @@ static int item(struct context *c, uint8_t type, uint16_t count, const uint8_t *
 		n = wire_get_forget(data, len, &u.forget);
 		put = n < 0 ? n : wire_put_forget(again, sizeof(again), &u.forget);
 		break;
-	case WIRE_FRAGMENT:
-		n = wire_get_fragment(data, len, &u.fragment);
-		put = n < 0 ? n : wire_put_fragment(again, sizeof(again), &u.fragment);
-		break;
 	case WIRE_KIND:
 		n = wire_get_kind(data, len, &u.kind);
 		put = n < 0 ? n : wire_put_kind(again, sizeof(again), &u.kind);
-		break;
-	case WIRE_INDEX:
-		n = wire_get_delta(data, len, count, &u.delta);
-		put = n < 0 ? n : wire_put_delta(again, sizeof(again), &u.delta);
-		break;
-	case WIRE_SNAPSHOT:
-		n = wire_get_snapshot(data, len, count, &u.snapshot);
-		put = n < 0 ? n : wire_put_snapshot(again, sizeof(again), &u.snapshot);
-		break;
-	case WIRE_ASK:
-		n = wire_get_ask(data, len, &u.ask);
-		put = n < 0 ? n : wire_put_ask(again, sizeof(again), &u.ask);
-		break;
-	case WIRE_CHAIN_ASK:
-		n = wire_get_chain_ask(data, len, &u.chain_ask);
-		put = n < 0 ? n : wire_put_chain_ask(again, sizeof(again), &u.chain_ask);
-		break;
-	case WIRE_CHAIN:
-		n = wire_get_chain(data, len, &u.chain);
-		put = n < 0 ? n : wire_put_chain(again, sizeof(again), &u.chain);
 		break;
 	case WIRE_PULL:
 		n = wire_get_question(data, len, &u.tuple, &has);
 		put = n < 0 ? n : wire_put_question(again, sizeof(again), &u.tuple, has);
 		break;
-	case WIRE_PREDICATE:
-		n = wire_get_predicate(data, len, &u.predicate);
-		put = n < 0 ? n : wire_put_predicate(again, sizeof(again), &u.predicate);
-		break;
-	case WIRE_CONFIRM:
-		n = wire_get_confirm(data, len, &u.confirm);
-		put = n < 0 ? n : wire_put_confirm(again, sizeof(again), &u.confirm);
-		break;
 	default:
-		n = wire_get_tuple(data, len, &u.tuple);
-		put = n < 0 ? n : wire_put_tuple(again, sizeof(again), &u.tuple);
-		break;
+		return other_item(type, count, data, len);
 	}
 	if (n > (int)len)
 		abort();

@@ -541,6 +541,87 @@ static void prop__requests(void **state)
 	}
 }
 
+static struct wire_hello a_hello(struct rng *r)
+{
+	struct wire_hello hello = {.workers = 1,
+		.flags = 1,
+		.n_chains = (uint8_t)(1 + rng_below(r, CHAINS_MAX)),
+		.chains_used = 1,
+		.live = rng_next(r),
+		.lives = rng_next(r) >> 9};
+
+	for (unsigned k = 0; k < hello.n_chains; k++)
+		hello.chain[k] = rng_next(r) | 1;
+	for (unsigned k = rng_below(r, 9); k > 0; k--)
+		hello.load[rng_below(r, 64)] = (uint16_t)rng_next(r);
+	return hello;
+}
+
+static int put_record(uint8_t *b, size_t room, uint64_t *chain, struct rng *r)
+{
+	unsigned parts = rng_below(r, 8);
+	struct wire_record w = wire_random_record(
+		r, rng_below(r, 2), (uint8_t)(parts < 4 ? parts : 7), (uint16_t)rng_below(r, 64));
+
+	return wire_put_record(b, room, &w, chain);
+}
+
+// An item of this type; count: fingerprints, where they are one item.
+static int put_item(
+	uint8_t *b, size_t room, uint8_t type, uint16_t count, uint64_t *chain, struct rng *r)
+{
+	static const uint8_t piece[100] = {1, 2, 3};
+	struct wire_hello hello = a_hello(r);
+	struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
+	struct wire_delta delta = {.seq = 5, .n = count, .fp = {1, 2, 3, 4, 5}};
+	struct wire_snapshot snapshot = {
+		.total = 9, .places = 5, .n = count, .fp = {1, 2, 3, 4, 5}};
+	struct wire_ask ask = {.what = WIRE_ASK_DELTAS, .from = (uint32_t)rng_next(r)};
+	struct wire_chain_ask chain_ask = {rng_next(r) | 1, (uint32_t)rng_next(r)};
+	struct wire_chain chunk = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
+	struct wire_request request = some_request(r);
+	struct wire_applied applied = {request.hash, request.incarnation, request.seq};
+	struct wire_kind kind = wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
+	struct wire_fragment fragment = some_fragment(r);
+	struct wire_forget forget = {.hash = rng_next(r),
+		.incarnation = rng_next(r) >> rng_below(r, 64),
+		.stamp = (uint16_t)rng_next(r),
+		.epoch = {1, (uint16_t)rng_next(r), 3}};
+	struct tripod_tuple t = wire_random_tuple(r, rng_below(r, 2));
+
+	switch (type) {
+	case WIRE_HELLO:
+		return wire_put_hello(b, room, &hello);
+	case WIRE_GREET:
+		return wire_put_greet(b, room, &greet);
+	case WIRE_LOG:
+		return put_record(b, room, chain, r);
+	case WIRE_INDEX:
+		return wire_put_delta(b, room, &delta);
+	case WIRE_SNAPSHOT:
+		return wire_put_snapshot(b, room, &snapshot);
+	case WIRE_ASK:
+		return wire_put_ask(b, room, &ask);
+	case WIRE_CHAIN_ASK:
+		return wire_put_chain_ask(b, room, &chain_ask);
+	case WIRE_CHAIN:
+		return wire_put_chain(b, room, &chunk);
+	case WIRE_REQUEST:
+		return wire_put_request(b, room, &request);
+	case WIRE_APPLIED:
+		return wire_put_applied(b, room, &applied);
+	case WIRE_KIND:
+		return wire_put_kind(b, room, &kind);
+	case WIRE_FORGET:
+	case WIRE_FORGOT:
+		return wire_put_forget(b, room, &forget);
+	case WIRE_FRAGMENT:
+		return wire_put_fragment(b, room, &fragment);
+	default:
+		return wire_put_tuple(b, room, &t);
+	}
+}
+
 static uint16_t make_message(uint8_t *b, struct rng *r)
 {
 	struct wire_header h = some_header();
@@ -560,67 +641,7 @@ static uint16_t make_message(uint8_t *b, struct rng *r)
 	uint16_t len = WIRE_HEADER_SIZE;
 	uint64_t chain = 0;
 	for (unsigned i = 0; i < (whole ? 1u : h.count); i++) {
-		int n;
-		size_t room = WIRE_BODY_MAX - len;
-		struct wire_hello hello = {.workers = 1,
-			.flags = 1,
-			.n_chains = (uint8_t)(1 + rng_below(r, CHAINS_MAX)),
-			.chains_used = 1,
-			.live = rng_next(r),
-			.lives = rng_next(r) >> 9};
-		for (unsigned k = 0; k < hello.n_chains; k++)
-			hello.chain[k] = rng_next(r) | 1;
-		for (unsigned k = rng_below(r, 9); k > 0; k--)
-			hello.load[rng_below(r, 64)] = (uint16_t)rng_next(r);
-		struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
-		struct tripod_tuple t = wire_random_tuple(r, rng_below(r, 2));
-		unsigned parts = rng_below(r, 8);
-		struct wire_record w = wire_random_record(r, rng_below(r, 2),
-			(uint8_t)(parts < 4 ? parts : 7), (uint16_t)rng_below(r, 64));
-		struct wire_delta delta = {.seq = 5, .n = h.count, .fp = {1, 2, 3, 4, 5}};
-		struct wire_snapshot snapshot = {
-			.total = 9, .places = 5, .n = h.count, .fp = {1, 2, 3, 4, 5}};
-		struct wire_ask ask = {.what = WIRE_ASK_DELTAS, .from = (uint32_t)rng_next(r)};
-		struct wire_chain_ask chain_ask = {rng_next(r) | 1, (uint32_t)rng_next(r)};
-		static const uint8_t piece[100] = {1, 2, 3};
-		struct wire_chain chunk = {rng_next(r) | 1, 500, rng_below(r, 400), 100, piece};
-		struct wire_request request = some_request(r);
-		struct wire_applied applied = {request.hash, request.incarnation, request.seq};
-		struct wire_kind kind =
-			wire_random_kind(r, (enum wire_kind_op)(1 + rng_below(r, 4)), 8);
-		struct wire_fragment fragment = some_fragment(r);
-		if (h.type == WIRE_FRAGMENT)
-			n = wire_put_fragment(b + len, room, &fragment);
-		else if (h.type == WIRE_HELLO)
-			n = wire_put_hello(b + len, room, &hello);
-		else if (h.type == WIRE_FORGET || h.type == WIRE_FORGOT)
-			n = wire_put_forget(b + len, room,
-				&(struct wire_forget){.hash = rng_next(r),
-					.incarnation = rng_next(r) >> rng_below(r, 64),
-					.stamp = (uint16_t)rng_next(r),
-					.epoch = {1, (uint16_t)rng_next(r), 3}});
-		else if (h.type == WIRE_KIND)
-			n = wire_put_kind(b + len, room, &kind);
-		else if (h.type == WIRE_INDEX)
-			n = wire_put_delta(b + len, room, &delta);
-		else if (h.type == WIRE_SNAPSHOT)
-			n = wire_put_snapshot(b + len, room, &snapshot);
-		else if (h.type == WIRE_ASK)
-			n = wire_put_ask(b + len, room, &ask);
-		else if (h.type == WIRE_CHAIN_ASK)
-			n = wire_put_chain_ask(b + len, room, &chain_ask);
-		else if (h.type == WIRE_CHAIN)
-			n = wire_put_chain(b + len, room, &chunk);
-		else if (h.type == WIRE_REQUEST)
-			n = wire_put_request(b + len, room, &request);
-		else if (h.type == WIRE_APPLIED)
-			n = wire_put_applied(b + len, room, &applied);
-		else if (h.type == WIRE_GREET)
-			n = wire_put_greet(b + len, room, &greet);
-		else if (h.type == WIRE_LOG)
-			n = wire_put_record(b + len, room, &w, &chain);
-		else
-			n = wire_put_tuple(b + len, room, &t);
+		int n = put_item(b + len, WIRE_BODY_MAX - len, h.type, h.count, &chain, r);
 		assert_true(n > 0);
 		len = (uint16_t)(len + n);
 	}

@@ -188,6 +188,33 @@ static uint64_t half_clear_ms(const struct rack *r, unsigned i)
 	return (life_ns - (r->now_ns - used_ns)) / MS + 1;
 }
 
+// Addresses, VLANs and BFD of node i.
+static void networks(const struct rack *r, unsigned i, struct node_conf *c)
+{
+	side(&c->side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
+	c->side[TRIPOD_INCOMING].route[0].via = addr("203.0.113.254", 0);
+	side(&c->side[TRIPOD_OUTGOING], 20, GATEWAY_MAC[1], "10.1.0.1");
+	c->side[TRIPOD_OUTGOING].mtu = r->conf.inside_mtu ? r->conf.inside_mtu : 1500;
+	c->bfd_enabled = r->conf.bfd;
+	c->bfd = (struct bfd_conf){.tx_us = 20000, .rx_us = 20000, .multiplier = 3};
+	memcpy(c->bfd.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(i + 1)}, 6);
+	c->bfd.src_v4 = htonl(0xa9fe0100);
+	c->bfd.dst_v4 = htonl(0xa9fe0101);
+	c->self = (struct neigh_self){.mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}};
+	c->self.net[NEIGH_OUTSIDE].vlan = 10;
+	c->self.net[NEIGH_OUTSIDE].v4 = addr("203.0.113.%u", 11 + i);
+	c->self.net[NEIGH_INSIDE].vlan = 20;
+	c->self.net[NEIGH_INSIDE].v4 = addr("10.1.0.%u", 11 + i);
+	c->self.net[NEIGH_OUTSIDE].v6 = addr("2001:db8:a::%x", 11 + i);
+	c->self.net[NEIGH_INSIDE].v6 = addr("2001:db8:b::%x", 11 + i);
+	c->self.net[NEIGH_FABRIC].vlan = 30;
+	for (unsigned n = 0; n < r->conf.nodes; n++)
+		c->member[n] = (struct member_conf){.present = true,
+			.fabric = addr("10.255.0.%u", n + 1),
+			.failure_ppm = r->conf.failure_ppm[n] != 0 ? r->conf.failure_ppm[n] : 100};
+	c->self.net[NEIGH_FABRIC].v4 = c->member[i].fabric;
+}
+
 static struct node_conf node_conf(struct rack *r, unsigned i)
 {
 	struct node_conf c = {
@@ -252,28 +279,7 @@ static struct node_conf node_conf(struct rack *r, unsigned i)
 		.chain = r->m[i].chain,
 	};
 	c.embryonic = r->conf.embryonic ? r->conf.embryonic : c.connections;
-	side(&c.side[TRIPOD_INCOMING], 10, GATEWAY_MAC[0], "203.0.113.1");
-	c.side[TRIPOD_INCOMING].route[0].via = addr("203.0.113.254", 0);
-	side(&c.side[TRIPOD_OUTGOING], 20, GATEWAY_MAC[1], "10.1.0.1");
-	c.side[TRIPOD_OUTGOING].mtu = r->conf.inside_mtu ? r->conf.inside_mtu : 1500;
-	c.bfd_enabled = r->conf.bfd;
-	c.bfd = (struct bfd_conf){.tx_us = 20000, .rx_us = 20000, .multiplier = 3};
-	memcpy(c.bfd.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(i + 1)}, 6);
-	c.bfd.src_v4 = htonl(0xa9fe0100);
-	c.bfd.dst_v4 = htonl(0xa9fe0101);
-	c.self = (struct neigh_self){.mac = {2, 0, 0, 0, 0, (uint8_t)(i + 1)}};
-	c.self.net[NEIGH_OUTSIDE].vlan = 10;
-	c.self.net[NEIGH_OUTSIDE].v4 = addr("203.0.113.%u", 11 + i);
-	c.self.net[NEIGH_INSIDE].vlan = 20;
-	c.self.net[NEIGH_INSIDE].v4 = addr("10.1.0.%u", 11 + i);
-	c.self.net[NEIGH_OUTSIDE].v6 = addr("2001:db8:a::%x", 11 + i);
-	c.self.net[NEIGH_INSIDE].v6 = addr("2001:db8:b::%x", 11 + i);
-	c.self.net[NEIGH_FABRIC].vlan = 30;
-	for (unsigned n = 0; n < r->conf.nodes; n++)
-		c.member[n] = (struct member_conf){.present = true,
-			.fabric = addr("10.255.0.%u", n + 1),
-			.failure_ppm = r->conf.failure_ppm[n] != 0 ? r->conf.failure_ppm[n] : 100};
-	c.self.net[NEIGH_FABRIC].v4 = c.member[i].fabric;
+	networks(r, i, &c);
 	return c;
 }
 
