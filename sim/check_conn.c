@@ -213,8 +213,8 @@ const char *const check_excuse_names[EXCUSES] = {
 static bool moved_while_cut_off(
 	const struct world *w, const struct hosts_event *e, const struct check_conn *k)
 {
-	uint64_t times[] = {k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns,
-		k->parted_ns};
+	uint64_t times[] = {
+		k->dir[0].moved_ns, k->dir[1].moved_ns, k->answered_ns, e->opened_ns, k->parted_ns};
 	uint64_t window = check_window_ns(w);
 
 	for (unsigned f = 0; f < w->check.n_failures && f < CHECK_FAILURES; f++) {
