@@ -300,10 +300,10 @@ static void make_sure(struct shard *s, uint32_t i, uint64_t nodes)
 	p->checks = true;
 }
 
-bool pull_check(
-	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance)
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key,
+	uint64_t nodes, bool chance)
 {
-	uint64_t hash = store_hash(&s->store, key), others = s->live & ~shard_self(s);
+	uint64_t hash = store_hash(&s->store, key);
 	uint32_t i = find(s, key, hash);
 
 	if (i != 0 && s->pulls[i].state == PULL_FAILED) {
@@ -313,8 +313,9 @@ bool pull_check(
 		release(s, i);
 		i = 0;
 	}
+	nodes &= s->live & ~shard_self(s);
 	if (i == 0)
-		i = begin(s, key, hash, others, chance);
+		i = begin(s, key, hash, nodes, chance);
 	if (i == 0) {
 		count(s, C_pulls_limited);
 		if (chance)
@@ -322,7 +323,7 @@ bool pull_check(
 		shard_drop(s, p, C_drop_wait_full);
 		return true;
 	}
-	make_sure(s, i, others);
+	make_sure(s, i, nodes);
 	join(s, i, p, PLACES_ALL);
 	return true;
 }
@@ -439,7 +440,12 @@ static bool is_other_opening(const struct pull *p, const struct conn *c)
 {
 	const struct tcp_dir *answers = &c->dir[1].tcp;
 
-	return p->named && answers->isn && !tcp_is_after_isn(p->number, answers->end);
+	if (!p->named)
+		return false;
+	// Nobody who has it knows of an answer, and the initiator acknowledges one.
+	if (!conn_tcp_at(c, TCP_SYN_RECEIVED))
+		return true;
+	return answers->isn && !tcp_is_after_isn(p->number, answers->end);
 }
 
 // An answer tells of a connection that has come to its end: its ports may have been opened anew, by a node
@@ -452,7 +458,8 @@ static bool ask_for_other(struct shard *s, uint32_t i)
 	const struct conn *c = store_conn(&s->store, hit.index);
 	uint64_t others = (s->live & ~shard_self(s) & ~p->tried) | (p->awaited & s->live);
 
-	if (p->checks || p->widened || hit.what != STORE_CONN || others == 0 ||
+	bool all_asked = p->checks && (s->live & ~shard_self(s) & ~p->tried) == 0;
+	if (all_asked || p->widened || hit.what != STORE_CONN || others == 0 ||
 		(!conn_tcp_at(c, TCP_CLOSING) && !is_other_opening(p, c)))
 		return false;
 	if (p->state == PULL_ROUND)
