@@ -83,7 +83,9 @@
 	X(takeovers, "directions of connections taken over from another node")                     \
 	X(handovers, "directions of connections that another node took over")                      \
 	X(greetings, "greetings sent: proofs of being alive, and that a peer has been served")     \
-	X(epoch_conflicts, "two nodes claimed one direction; the higher claim won")                \
+	X(epoch_conflicts,                                                                         \
+		"two nodes claimed one direction in one epoch, or one had another life of "        \
+		"a connection that goes on here; the higher claim won")                            \
 	X(relay_tx, "packets relayed to their master")                                             \
 	X(relay_rx, "packets relayed to this node")                                                \
 	X(pulls_sent, "tuples asked of the peers (PullReplica)")                                   \

@@ -227,8 +227,10 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 			 (uint16_t)((uint16_t)s->now - c->dir[dir].next_hop_check) <
 				 ticks_of_ms(STRAGGLER_MS);
 	bool master_stays = master_lives && !(s->draining & (1ull << master));
-	// Nor does the switch send a connection elsewhere by sending a fragment there.
-	bool passes = straggler || p->fragment == TRIPOD_FRAGMENT_FIRST;
+	// Nor does the switch send a connection elsewhere by sending a fragment there, unless nothing goes to the
+	// master any more: then nothing but fragments may come.
+	bool portless = s->peer[master].hello == WIRE_HELLO_DRAINING;
+	bool passes = straggler || (p->fragment == TRIPOD_FRAGMENT_FIRST && !portless);
 	bool pinned = master_stays && (c->flags & CONN_PINNED);
 	// Of a life that began a moment ago there may be no copy here yet, but one of the life before; nor is its packet
 	// a straggler of that one.

@@ -128,6 +128,39 @@ static void fragments__do_not_move_a_connection(void **state)
 	datagrams_end(w);
 }
 
+// A connection of which nothing comes but fragments leaves a master that drains. What the others relay to it as the
+// home of a datagram does not keep it.
+static void fragments__let_a_node_drain(void **state)
+{
+	struct world *w = datagrams_begin((struct rack_conf){.nodes = 4});
+	const struct way *way = &WAYS[0];
+	unsigned home = rack_hash(w->r, &way->s, way->from), other = (home + 1) % 4;
+	struct node_status st;
+
+	rack_send(w->r, way->from, &way->s);
+	rack_run_ms(w->r, 5);
+	struct datagram a = datagram_answer_to(w, &(struct datagram){.from = way->from}, 1, 100);
+	rack_inject(w->r, home, 20, a.bytes, a.len);
+	rack_run_ms(w->r, 500);
+	node_set_draining(rack_node(w->r, home), true);
+	uint64_t relayed = 0;
+	uint32_t id = 1;
+	for (; id <= 40; id++) {
+		struct datagram d = datagram_of(&way->s, way->from, id, 4000);
+		datagram_send_all(w, &d, IN_ORDER, other, 0, 4);
+		datagram_send(
+			w, &d, 1, (other + 1) % 4); // once more: its home is asked for the way
+		assert_int_equal(w->whole, id);
+		node_status(rack_node(w->r, home), &st);
+		if (st.phase == NODE_DRAINED && relayed == 0)
+			relayed = rack_counter(w->r, (int)home, C_relay_rx);
+	}
+	assert_string_equal(node_phase_name(st.phase), "drained");
+	assert_true(relayed > 0 && rack_counter(w->r, (int)home, C_relay_rx) > relayed);
+	assert_int_equal(master_of(w, other, &way->s), other);
+	datagrams_end(w);
+}
+
 // The master has restarted, and has forgotten all: records name it still, and fragments are relayed to it.
 static void fragments__reach_a_master_that_has_restarted(void **state)
 {
@@ -632,6 +665,7 @@ int main(void)
 		cmocka_unit_test(fragments__each_at_another_node),
 		cmocka_unit_test(fragments__each_at_another_node_with_workers),
 		cmocka_unit_test(fragments__do_not_move_a_connection),
+		cmocka_unit_test(fragments__let_a_node_drain),
 		cmocka_unit_test(fragments__ask_for_what_nobody_has_told),
 		cmocka_unit_test(fragments__reach_a_master_that_has_restarted),
 		cmocka_unit_test(fragments__tell_of_what_they_open),

@@ -298,6 +298,8 @@ void node_status(const struct node *n, struct node_status *out)
 		uint64_t at = atomic_load_explicit(&s->workload_ns, memory_order_relaxed);
 		workload_ns = at > workload_ns ? at : workload_ns;
 		out->owed += atomic_load_explicit(&s->owed, memory_order_relaxed);
+		out->owed_entries += atomic_load_explicit(&s->owed_entries, memory_order_relaxed);
+		out->owed_by |= atomic_load_explicit(&s->owed_by, memory_order_relaxed);
 		out->connections += peek(&s->gauge.connections);
 		out->embryonic += peek(&s->gauge.embryonic);
 		out->tombstones += peek(&s->gauge.tombstones);
@@ -323,7 +325,10 @@ void node_status(const struct node *n, struct node_status *out)
 	}
 	if (workload_ns < n->started_ns)
 		workload_ns = n->started_ns;
-	out->workload_age_ns = peek(&first->now_ns) - workload_ns;
+	uint64_t now_ns = peek(&first->now_ns); // the first worker may be behind the others
+	out->workload_age_ns = now_ns > workload_ns ? now_ns - workload_ns : 0;
+	uint64_t phase_ns = atomic_load_explicit(&n->phase_ns, memory_order_relaxed);
+	out->phase_age_ns = now_ns - (phase_ns != 0 ? phase_ns : n->started_ns);
 	const struct store *st = &first->store;
 	uint64_t index = (uint64_t)st->n_buckets * sizeof(struct index_bucket);
 	out->bytes_per_connection = st->conn_size + sizeof(struct conn_repl) +

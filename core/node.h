@@ -262,7 +262,10 @@ struct node_status {
 	bool ports_clear; // NAT ports are handed out
 	uint64_t ports; // nodes that take traffic and will go on, as they say
 	uint64_t draining; // members that give their connections away, this node included
-	uint64_t owed; // connections that a joining member, or this node's drain, waits for
+	uint64_t phase_age_ns; // since it came to that phase
+	// What a joining member, or this node's drain, waits for: connections, entries of kinds; and nodes that have not
+	// acknowledged one of the former.
+	uint64_t owed, owed_entries, owed_by;
 	uint64_t workload_age_ns; // since the last packet that the switch sent
 	uint8_t bfd, bfd_remote; // enum bfd_state
 	uint64_t connections, connections_max, embryonic, tombstones;

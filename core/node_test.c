@@ -66,6 +66,11 @@ static void node__status(void **state)
 	assert_int_equal(b.index_known, a.index_announced);
 	assert_int_equal(a.index_max, 65536);
 	assert_true(a.memory_bytes > 3 * 256 * a.bytes_per_connection);
+	// A worker has taken a packet since the first one last looked at the clock.
+	struct shard *s = node_shard(rack_node(r, 0), 2);
+	atomic_store(&s->workload_ns, node_shard(rack_node(r, 0), 0)->now_ns + MS);
+	node_status(rack_node(r, 0), &a);
+	assert_int_equal(a.workload_age_ns, 0);
 	uint64_t mastered = b.mastered;
 	rack_kill(r, 0);
 	rack_run_ms(r, 500);

@@ -510,6 +510,34 @@ static void ready__the_last_node_stays(void **state)
 	rack_free(r);
 }
 
+// What a drain waits for, and whom.
+static void ready__a_drain_says_what_it_waits_for(void **state)
+{
+	struct flow f[N];
+	struct rack *r = rack_of((struct rack_conf){.seed = 28, .nodes = 3});
+	struct node_status st;
+
+	establish(r, f);
+	node_status(rack_node(r, 0), &st);
+	assert_true(st.owed == 0 && st.owed_by == 0);
+	rack_freeze(r, 1);
+	rack_freeze(r, 2);
+	node_set_draining(rack_node(r, 0), true);
+	rack_run_ms(r, 40);
+	node_status(rack_node(r, 0), &st);
+	assert_int_equal(st.phase, NODE_DRAINING);
+	assert_in_range(st.owed, 1, N);
+	assert_true(st.owed_by != 0 && (st.owed_by & ~6ull) == 0);
+	assert_in_range(st.phase_age_ns, 15 * MS, 40 * MS);
+	rack_thaw(r, 1);
+	rack_thaw(r, 2);
+	wait_phase(r, 0, NODE_DRAINED, 1000);
+	node_status(rack_node(r, 0), &st);
+	assert_true(st.owed == 0 && st.owed_by == 0);
+	assert_true(st.phase_age_ns <= 2 * MS);
+	rack_free(r);
+}
+
 // Nothing is replicated: nothing can be given away, and nobody waits for it.
 static void ready__baseline_drains_at_once(void **state)
 {
@@ -600,6 +628,46 @@ static void ready__two_drain(void **state)
 	rack_free(r);
 }
 
+// What nobody has answered is promised no copy, though another node has asked for it: no drain waits for
+// one, however long it goes on.
+static void ready__what_nobody_answers_is_not_waited_for(void **state)
+{
+	struct frame_spec spec = {.src = "10.1.0.7",
+		.dst = "198.18.7.7",
+		.sport = 5000,
+		.dport = 6000,
+		.proto = 17,
+		.payload_len = 30};
+	struct rack *r = rack_of((struct rack_conf){.seed = 27});
+	struct tripod_tuple key = {.proto = 17,
+		.direction = TRIPOD_OUTGOING,
+		.sport = __builtin_bswap16(5000),
+		.dport = __builtin_bswap16(6000)};
+	struct conn_view v;
+
+	assert_int_equal(tripod_addr_parse(&key.src, "10.1.0.7"), 0);
+	assert_int_equal(tripod_addr_parse(&key.dst, "198.18.7.7"), 0);
+	unsigned first = rack_hash(r, &spec, TRIPOD_OUTGOING);
+	rack_send(r, TRIPOD_OUTGOING, &spec);
+	rack_run_ms(r, 50);
+	rack_port(r, first, false);
+	rack_run_ms(r, 50);
+	unsigned then = rack_hash(r, &spec, TRIPOD_OUTGOING);
+	assert_int_not_equal(then, first);
+	rack_send(r, TRIPOD_OUTGOING, &spec);
+	rack_run_ms(r, 50);
+	assert_true(rack_conn(r, then, &key, &v));
+	assert_int_equal(v.flags & (CONN_MASTER_0 | CONN_REPLICATED | CONN_ANSWERED),
+		CONN_MASTER_0 | CONN_REPLICATED);
+	node_set_draining(rack_node(r, then), true);
+	for (unsigned n = 0; n < 10 && phase_of(r, then) != NODE_MOVING; n++) {
+		rack_send(r, TRIPOD_OUTGOING, &spec);
+		rack_run_ms(r, 20);
+	}
+	wait_phase(r, then, NODE_MOVING, 1);
+	rack_free(r);
+}
+
 // Every node in turn, without a pause in the traffic.
 static void rolling(struct rack_conf conf)
 {
@@ -665,7 +733,9 @@ int main(void)
 		cmocka_unit_test(ready__idle_connections_of_a_drained_node),
 		cmocka_unit_test(ready__undrain),
 		cmocka_unit_test(ready__the_last_node_stays),
+		cmocka_unit_test(ready__a_drain_says_what_it_waits_for),
 		cmocka_unit_test(ready__two_drain),
+		cmocka_unit_test(ready__what_nobody_answers_is_not_waited_for),
 		cmocka_unit_test(ready__rolling_restart),
 	};
 	return cmocka_run_group_tests_name("ready", tests, NULL, NULL);

@@ -227,6 +227,7 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 	struct store_hit hit[STEP_BURST];
 	uint64_t hash[STEP_BURST];
 	unsigned n_flows = 0;
+	bool switched = false; // a packet comes from the switch, and not from another node
 
 	for (unsigned i = 0; i < n; i++)
 		__builtin_prefetch(frames[i].data);
@@ -236,9 +237,10 @@ static void burst(struct shard *s, const struct frame *frames, unsigned n)
 			continue;
 		hash[n_flows] = store_hash(&s->store, &p->tuple);
 		store_prefetch_bucket(&s->store, hash[n_flows]);
+		switched |= !(p->flags & TRIPOD_PKT_RELAYED);
 		n_flows++;
 	}
-	if (n_flows > 0)
+	if (switched)
 		atomic_store_explicit(&s->workload_ns, s->now_ns, memory_order_relaxed);
 	store_prefetch_records(&s->store, hash, hit, n_flows);
 	for (unsigned i = 0; i < n_flows; i++)

@@ -285,6 +285,7 @@ struct shard {
 	uint64_t forgive_ns; // until then; then repair begins another round; 0: none
 	bool repair_marks; // this round marks what a joining member or a drain is to wait for
 	uint32_t repair_owed; // records of that kind found in this round
+	uint64_t repair_owed_by; // nodes that have not acknowledged them
 	uint64_t relay_tokens_ns;
 	struct fragments fragments;
 
@@ -314,7 +315,10 @@ struct shard {
 	_Atomic uint64_t
 		served[NODES_MAX]; // worker: wo, worker 0: ro; the boot that has all from here
 	_Atomic uint32_t drained; // worker: wo, worker 0: ro; the drain for which all has copies
-	_Atomic uint32_t owed; // worker: wo, control: ro; of the last round of repair
+	// worker: wo, control: ro; of the last round of repair: connections and entries that are waited for, and nodes
+	// that have not acknowledged one of the former.
+	_Atomic uint32_t owed, owed_entries;
+	_Atomic uint64_t owed_by;
 	// Counter of what this worker sends to every node.
 	_Atomic uint64_t sent_all; // worker: rw, worker 0: ro
 	_Atomic uint32_t keys_taken; // generation; worker: wo, control: ro
@@ -345,6 +349,7 @@ struct node {
 	uint64_t refused_before; // worker 0: records that were refused before they had all begun to
 	// No connection of a former life can have a port that this node would hand out.
 	_Atomic bool ports_clear; // worker 0: wo, others: ro
+	_Atomic uint64_t phase_ns; // worker 0: wo, control: ro; since when it is in its phase
 	uint64_t moving_ns; // worker 0: since when it has no port
 	uint32_t moving; // worker 0: ... for which drain
 	struct auth_handover *keys;
@@ -697,8 +702,8 @@ uint64_t kind_tick(struct shard *s); // looks through what there is; returns whe
 void kind_members(struct shard *s); // members, their ports or their chains have changed
 void kind_forgot(struct shard *s, unsigned node); // ... this one has restarted
 void kind_doubt(struct shard *s); // this node was away
-// Some of these nodes lack a copy that they are to have from this worker.
-bool kind_owes(const struct shard *s, uint64_t nodes);
+// Entries of which some of these nodes lack a copy that they are to have from this worker, and may yet acknowledge.
+uint32_t kind_owes(const struct shard *s, uint64_t nodes);
 void kind_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, uint16_t len);
 void kind_ring(struct shard *s, unsigned worker, const struct ring_message *m);
 // tripod_kind_take() and tripod_kind_look() for an NF of record i's chain.
@@ -736,6 +741,9 @@ void trim_rx(struct shard *s, const struct wire_header *h, const uint8_t *body, 
 void trim_dismiss(struct shard *s, uint32_t i, uint64_t nodes);
 // These, and those that write a part of record i, get a place among its holders, if need be others'.
 void trim_list(struct shard *s, uint32_t i, uint64_t nodes);
+// These are to have copies of record i, and get a place among its holders; where the list is full, that of who need not
+// have one.
+void trim_admit(struct shard *s, uint32_t i, uint64_t nodes);
 
 // ---- hpsms/compare.c ----
 void compare_begin(struct shard *s); // of a tick, or of a walk
@@ -744,8 +752,8 @@ void compare_end(struct shard *s); // of a tick: asks for them
 
 // ---- hpsms/place.c ----
 // Holders of record i, this node not counted, that should keep their copies: those to which its packets would go, and
-// as many others as make k.
-uint64_t place_keep(const struct shard *s, uint32_t i);
+// as many others as make k. more: those that are about to have one, too.
+uint64_t place_keep(const struct shard *s, uint32_t i, uint64_t more);
 // The members that should have a copy of record i and have none: those to which the switch would send
 // its packets, now and after failures, and others until k have one (k + 1 while this node drains).
 uint64_t place_missing(const struct shard *s, uint32_t i);

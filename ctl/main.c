@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ctl/client.h"
+#include "ctl/progress.h"
 #include "ctl/views.h"
 
 #define LIMIT_STANDARD 100 // connections shown to people, unless --limit says otherwise
@@ -453,31 +454,12 @@ static int watch(const char *path, const char *request, const struct options *o)
 	return code;
 }
 
-// How far the drain is, for people who wait.
-static void print_progress(const struct options *o, const json_t *answer, char *last, size_t size)
-{
-	const char *phase = json_string_value(json_object_get(answer, "phase"));
-	json_int_t owed = json_integer_value(json_object_get(answer, "owed"));
-	char line[160];
-
-	if (phase == NULL)
-		return;
-	if (strcmp(phase, "moving") == 0)
-		snprintf(line, sizeof(line), "moving: until no packet comes any more");
-	else
-		snprintf(line, sizeof(line), "%s: %" JSON_INTEGER_FORMAT " copies under way", phase,
-			owed);
-	if (!o->json && strcmp(line, last) != 0)
-		fprintf(stderr, "%s\n", line);
-	snprintf(last, size, "%s", line);
-}
-
 // Asks until the drain is done; shows the last answer.
 static int wait_drained(const char *path, const struct options *o)
 {
 	const struct timespec pause = {.tv_nsec = WAIT_POLL_MS * 1000000L};
 	double end_s = now_s() + o->wait_s;
-	char last[160] = "";
+	char last[300] = "", line[300];
 	int code;
 
 	for (;;) {
@@ -489,12 +471,19 @@ static int wait_drained(const char *path, const struct options *o)
 		if (code != EXIT_OK || drained || now_s() >= end_s) {
 			if (code == EXIT_OK)
 				print_answer(o, &view_drain, answer);
+			progress_line(answer, line, sizeof(line));
 			json_decref(answer);
-			if (code == EXIT_OK && !drained)
-				code = failed("not drained yet; it goes on");
+			if (code == EXIT_OK && !drained) {
+				fprintf(stderr, "tripodctl: not drained yet; it goes on. %s\n",
+					line);
+				code = EXIT_FAILED;
+			}
 			return code;
 		}
-		print_progress(o, answer, last, sizeof(last));
+		progress_line(answer, line, sizeof(line));
+		if (!o->json && strcmp(line, last) != 0)
+			fprintf(stderr, "%s\n", line);
+		snprintf(last, sizeof(last), "%s", line);
 		json_decref(answer);
 		nanosleep(&pause, NULL);
 	}

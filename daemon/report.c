@@ -44,13 +44,15 @@ static json_t *phase(const struct node_status *s)
 {
 	bool joining = s->phase == NODE_JOINING;
 
-	return json_pack("{s:s, s:b, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "phase",
-		node_phase_name(s->phase), "joining_hearing", joining && s->join_hearing,
-		"joining_unserved", node_set(joining ? s->join_unserved : 0), "joining_unknown",
+	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"phase", node_phase_name(s->phase), "phase_ms", number(s->phase_age_ns / 1000000),
+		"joining_hearing", joining && s->join_hearing, "joining_unserved",
+		node_set(joining ? s->join_unserved : 0), "joining_unknown",
 		node_set(joining ? s->join_unknown : 0), "joining_ports", joining && s->join_ports,
 		"ports_clear", s->ports_clear, "unreported_nodes",
 		node_set(s->ports_clear ? 0 : s->unreported), "traffic_nodes", node_set(s->ports),
-		"draining_nodes", node_set(s->draining), "owed", number(s->owed), "workload_age_ms",
+		"draining_nodes", node_set(s->draining), "owed", number(s->owed), "owed_entries",
+		number(s->owed_entries), "owed_nodes", node_set(s->owed_by), "workload_age_ms",
 		number(s->workload_age_ns / 1000000));
 }
 

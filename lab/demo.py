@@ -117,6 +117,7 @@ class Rack:
         self.env = {**os.environ, "TRIPOD_BUILD": str(args.build)}
         self.programs: list[Program] = []
         self.changes: list = []  # of scaling.Change, by a trial
+        self.progressed = 0.0  # when a trial last got further
         self.status: dict = {}
 
     def lab(self, *args: str, quiet: bool = False) -> str:

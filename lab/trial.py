@@ -41,9 +41,16 @@ def carriers(rack: Rack) -> list[tuple[dict, set]]:
 
 def rolling_restart(rack: Rack) -> set:
     carried = set().union(*(has for _, has in carriers(rack)))
-    for line in rack.lab("rolling-restart", "--json").splitlines():
-        step = json.loads(line)
-        say(f"  node {step['node']} {step['step']} after {step['after_ms'] / 1000:.1f} s")
+    with subprocess.Popen([str(demo.LAB), "rolling-restart", "--json", "--name", rack.name],
+                          env=rack.env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        for line in process.stdout:
+            step = json.loads(line)
+            rack.progressed = time.monotonic()
+            say(f"  node {step['node']} {step['step']} after {step['after_ms'] / 1000:.1f} s")
+        said = process.stderr.read().strip()
+    if process.returncode:
+        raise DemoError(f"tripod-lab rolling-restart: {said}")
     return carried
 
 
@@ -141,8 +148,8 @@ def under_load(rack: Rack, load: Load, args: argparse.Namespace, what) -> set:
     while left > 0:
         time.sleep(1)
         size = demo.live_line(rack, load, time.monotonic() - began, size)
-        if time.monotonic() - began > args.limit_s:
-            raise DemoError(f"not over after {args.limit_s} s")
+        if time.monotonic() - max(began, rack.progressed) > args.limit_s:
+            raise DemoError(f"has got no further for {args.limit_s} s")
         if not happening.is_alive():
             left -= 1
     if happening.error is not None:
@@ -226,7 +233,7 @@ def parse_args() -> argparse.Namespace:
                         help="the switch notices a dead node within so many ms; more on a busy "
                              "machine, where sessions fall for nothing (100)")
     parser.add_argument("--limit", dest="limit_s", type=int, default=300, metavar="S",
-                        help="give up when it is not over by then (300)")
+                        help="give up when it has got no further for so long (300)")
     parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR",
                         help="build directory (build)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="logs (build/trial)")

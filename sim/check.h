@@ -208,6 +208,8 @@ void check_watch(
 	struct world *w, unsigned i); // tells when a node's record of the watched key changes
 void check_hosts(struct world *w, const struct hosts_event *e);
 void check_walk(struct world *w);
+// Are these nodes, which were told to drain, drained?
+bool check_drained(struct world *w, uint64_t nodes, bool report);
 void check_predictions(struct world *w); // all is up, and quiet
 void check_control(struct world *w);
 // Messages of a node in so long a time, while hosts sent and got so many packets.

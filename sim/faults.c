@@ -535,6 +535,31 @@ void faults_begin(struct world *w)
 		world_event(w, EVENT_FAULT, w->now_ns + 1, 1, 0, 0);
 }
 
+// One more drain, of a node that takes traffic, while what was wrong is made up for; somebody must be there to take
+// what it gives.
+static void drain_at_last(struct world *w)
+{
+	unsigned i = rng_below(&w->end_rng, w->o.nodes);
+	uint64_t draining = w->faults.draining | 1ull << i;
+
+	if (!options_fault(&w->o, FAULT_DRAIN) || rng_below(&w->end_rng, 2) == 0 ||
+		!(w->up & 1ull << i) || (unsigned)__builtin_popcountll(draining) >= w->o.nodes)
+		return;
+	w->faults.draining = draining;
+	node_set_draining(w->node[i].node, true);
+	trace_note(&w->trace, w->now_ns, i, "drains at last");
+}
+
+void faults_undrain(struct world *w)
+{
+	for (; w->faults.draining != 0; w->faults.draining &= w->faults.draining - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(w->faults.draining);
+		node_set_draining(w->node[i].node, false);
+		back(w, i);
+		trace_note(&w->trace, w->now_ns, i, "drains no more");
+	}
+}
+
 void faults_heal(struct world *w)
 {
 	w->healed = true;
@@ -548,8 +573,7 @@ void faults_heal(struct world *w)
 				node_run_reconfigure(w, i % w->o.nodes, w->newest);
 			f->active = false;
 		} else if (f->kind == FAULT_DRAIN) {
-			node_set_draining(w->node[f->node].node, false);
-			back(w, f->node);
+			w->faults.draining |= 1ull << f->node;
 			f->active = false;
 		} else if (f->kind == FAULT_RESTART) {
 			if (w->node[f->node].state != NODE_OFF)
@@ -561,4 +585,5 @@ void faults_heal(struct world *w)
 			end(w, f);
 		}
 	}
+	drain_at_last(w);
 }

@@ -31,6 +31,7 @@ struct faults {
 	uint64_t repair_ns;
 	bool partitioned, reconfiguring, slow, flooded;
 	uint64_t fluttering; // ports
+	uint64_t draining; // after faults_heal(): nodes whose drain is to come to its end
 	struct {
 		bool bad;
 		uint64_t failed_ns; // last
@@ -41,7 +42,9 @@ struct faults {
 void faults_init(struct world *w); // late nodes are not there yet
 void faults_begin(struct world *w); // of the safety phase
 void faults_event(struct world *w, uint32_t serial, unsigned node);
-void faults_heal(struct world *w); // ends what is under way, and starts who is not there
+// Ends what is under way, but for drains, and starts who is not there.
+void faults_heal(struct world *w);
+void faults_undrain(struct world *w); // and these, too
 // One fault now, whatever the contract says. ms: how long; 0: until faults_heal(). Returns its number,
 // or 0: there is no room for more.
 unsigned faults_make(struct world *w, enum fault_kind kind, unsigned node, unsigned ms);

@@ -13,7 +13,8 @@
 #include "sim/world.h"
 
 #define JOBS_MAX 64
-#define HUNG_S 300
+#define HUNG_S 300 // and so much for each virtual second:
+#define HUNG_PER_S 30
 #define ENDLESS 1000000 // of more seeds than that nobody waits for the last
 
 json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixed_text,
@@ -30,6 +31,15 @@ json_t *sweep_one(uint64_t seed, const struct overrides *fixed, const char *fixe
 		*hash = w->trace.hash;
 	world_free(w);
 	return report;
+}
+
+// After so long, a run hangs.
+static unsigned hung_s(const struct sweep *s, uint64_t seed)
+{
+	struct options o;
+
+	options_draw(&o, seed, s->fixed);
+	return HUNG_S + (unsigned)(o.duration_ns / SEC) * HUNG_PER_S;
 }
 
 // ^C: what runs is waited for, and the sum is told; once more: what runs is given up.
@@ -61,7 +71,7 @@ static void start(struct job *j, const struct sweep *s, uint64_t seed)
 		close(pipes[0]);
 		signal(SIGINT, SIG_IGN);
 		signal(SIGTERM, SIG_IGN);
-		alarm(HUNG_S);
+		alarm(hung_s(s, seed));
 		FILE *out = fdopen(pipes[1], "w");
 		json_t *report = sweep_one(seed, s->fixed, s->fixed_text, NULL, NULL);
 		json_dumpf(report, out, JSON_COMPACT);
@@ -95,7 +105,7 @@ static json_t *crashed(const struct sweep *s, uint64_t seed, int status)
 	char what[128], command[SWEEP_FIXED_SIZE + 64];
 
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		snprintf(what, sizeof(what), "the run hangs: not over after %u s", HUNG_S);
+		snprintf(what, sizeof(what), "the run hangs: not over after %u s", hung_s(s, seed));
 	else
 		snprintf(what, sizeof(what), "the run ended with %s %d",
 			WIFSIGNALED(status) ? "signal" : "status",

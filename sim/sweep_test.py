@@ -13,7 +13,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What 200 seeds must come to at least, so that a clean sweep means something.
 LEAST = {"predicted": 20000, "confirms": 20000, "predict_fallbacks": 10,
-         "connections": 100000, "takeovers": 5000, "pulls": 2000, "epoch_conflicts": 200,
+         "connections": 200000, "emitted": 2000000, "takeovers": 5000, "pulls": 2000, "epoch_conflicts": 200,
          "tombstone_hits": 500, "relays": 200, "reconfigured": 200, "restarts": 50,
          "requests_applied": 10000, "kind_refused": 20000, "kind_takeovers": 500, "kind_settled": 1000, "pulls_timed": 2000, "flood_packets": 300000, "failures": 100}
 
@@ -53,6 +53,10 @@ def main():
         if report[name] * 200 < least * last:
             print(f"too easy: {report[name]} {name}, at least {least * last // 200} expected")
             failed += 1
+    # Packets that no record accounts for are looked at by no checker.
+    if report["untied"] * 10000 > report["emitted"]:
+        print(f"no record accounts for {report['untied']} of {report['emitted']} packets")
+        failed += 1
     print(f"{report['seeds']} seeds, {len(bad)} with violations, {failed} failures; "
           + ", ".join(f"{report[k]} {k}" for k in LEAST))
     return 1 if failed or report["seeds"] != last else 0

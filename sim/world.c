@@ -12,6 +12,7 @@
 #define START_MAX_NS                                                                               \
 	(40 * SEC) // until all ports are up: a half of NAT ports may have to clear first
 #define UNANSWERED_NS (4 * SEC) // by then what nobody answers is forgotten (rackfile.c)
+#define DRAIN_MAX_NS (1 * SEC) // beyond the repair time, since the ports are up
 #define QUIET_NS (5 * SEC) // of the liveness phase, before connections are closed
 #define COUNTED_NS                                                                                 \
 	(12 * SEC) // ... and so much longer where they are counted by source (check_kind.c)
@@ -184,7 +185,7 @@ struct world *world_new(const struct options *o, FILE *trace)
 	w->pieces = o->cut_bytes != 0 ? pieces_new() : NULL;
 	struct rng mix = {.state = o->seed};
 	struct rng *all[] = {&w->net_rng, &w->fault_rng, &w->run_rng, &w->tie_rng, &w->node_rng,
-		&w->move_rng, &w->flood.rng};
+		&w->move_rng, &w->flood.rng, &w->end_rng};
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		all[i]->state = rng_next(&mix) ^ (i + 1) * 0xd6e8feb86659fd93ull;
 	trace_init(&w->trace, trace);
@@ -240,7 +241,7 @@ static bool all_up(const struct world *w)
 
 	for (unsigned i = w->o.nodes - w->o.late; i < w->o.nodes && !w->healed; i++)
 		late |= 1ull << i;
-	return w->up == (w->o.ecmp.ports & ~late);
+	return ((w->up ^ (w->o.ecmp.ports & ~late)) & ~w->faults.draining) == 0;
 }
 
 static bool hosts_done(const struct world *w)
@@ -267,9 +268,22 @@ static bool run_until(struct world *w, bool (*done)(const struct world *w), uint
 	return done(w);
 }
 
+static bool drained(const struct world *w)
+{
+	return check_drained((struct world *)w, w->faults.draining, false);
+}
+
 static bool stop(const struct world *w)
 {
 	return w->check.n_violations > 0;
+}
+
+static void come_up(struct world *w)
+{
+	if (!run_until(w, all_up, START_MAX_NS))
+		check_violation(w, "liveness", NULL, 0, "ports %llx are up, %llx should be",
+			(unsigned long long)w->up,
+			(unsigned long long)(w->o.ecmp.ports & ~w->faults.draining));
 }
 
 void world_finish(struct world *w)
@@ -278,9 +292,11 @@ void world_finish(struct world *w)
 
 	faults_heal(w);
 	hosts_pause(w->hosts, true);
-	if (!run_until(w, all_up, START_MAX_NS))
-		check_violation(w, "liveness", NULL, 0, "ports %llx are up, %llx should be",
-			(unsigned long long)w->up, (unsigned long long)w->o.ecmp.ports);
+	come_up(w);
+	if (!run_until(w, drained, DRAIN_MAX_NS + w->faults.repair_ns))
+		check_drained(w, w->faults.draining, true);
+	faults_undrain(w);
+	come_up(w);
 	world_until(w, w->now_ns + w->faults.repair_ns + UNANSWERED_NS);
 	w->check.quiet = true;
 	world_until(w, w->now_ns + QUIET_NS + (w->o.limit != 0 ? COUNTED_NS : 0));

@@ -107,7 +107,7 @@ struct world {
 	uint64_t now_ns;
 	struct ecmp mistaken; // what nodes take for the switch's hash (PREDICTION_MISTAKEN)
 	struct events events;
-	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng, move_rng;
+	struct rng net_rng, fault_rng, run_rng, tie_rng, node_rng, move_rng, end_rng;
 	char *rackfile[SIM_VERSIONS];
 	unsigned newest; // version that every node holds, or is about to be given
 

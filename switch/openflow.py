@@ -135,6 +135,9 @@ class Switch:
                 p["vlans"] = p["vlans"][1:]
             elif verb == "move":
                 source, target = argument.split("->")
+                if "REG6" in target:
+                    assert source == "NXM_OF_UDP_DST[]" and p["l4"] == "udp"
+                    continue  # of no consequence
                 if "REG5" in target:
                     assert source == "NXM_OF_VLAN_TCI[0]"
                     p["reg5"] = p["vlans"][0] & 1

@@ -138,6 +138,19 @@ class OpenVSwitch(unittest.TestCase):
         actions = re.findall(r"^Datapath actions: (.*)$", text, flags=re.M)[-1]
         return [int(a) for a in actions.split(",") if a.isdigit()]
 
+    def test_cached_flows_of_an_endpoint_do_not_overlap(self):
+        self.vsctl("set", "interface", "p1", "bfd:enable=true")
+        self.addCleanup(self.vsctl, "set", "interface", "p1", "bfd:enable=false")
+        self.switch("apply", "--ports", "5", "--hash", "outside-endpoint")
+        for proto, address, host in (("udp", "nw", "192.0.2.1"), ("udp6", "ipv6", "2001:db8::1")):
+            for port, gateway in ((6, GATEWAY[0]), (7, GATEWAY[1])):
+                text = self.tool("ovs-appctl", "ofproto/trace", "tor",
+                                 f"{proto},in_port={port},dl_dst={gateway},{address}_src={host},"
+                                 f"{address}_dst={host}0,udp_src=9111,udp_dst=54630")
+                cached = re.findall(r"^Megaflow: (.*)$", text, flags=re.M)[-1]
+                self.assertIn("tp_dst=", cached)
+                self.assertNotRegex(cached, r"tp_(src|dst)=[^,]*/")
+
     def port(self, i, up, packet):
         """Takes a port down or up. packet comes out of it while it is up: the groups hear of it later."""
         self.tool("ovs-ofctl", "-O", "OpenFlow15", "mod-port", "tor", f"p{i}",

@@ -274,6 +274,11 @@ static void admit(const struct switch_rack *r, struct rules *out)
 		text("resubmit(,%u),goto_table:%u", TABLE_MULTICAST, TABLE_FORWARD));
 }
 
+// Open vSwitch looks whether UDP is BFD's, and keeps in its cache the one bit by which a port is not that: so the cached
+// flows of one endpoint would overlap. Of those it has been seen to leave one as it was when a port had gone down, and to
+// send its packets to nobody for minutes (3.1, userspace datapath). So it is made to look at the whole port.
+#define LOOK_AT_UDP_DST ",move:NXM_OF_UDP_DST[]->NXM_NX_REG6[0..15]"
+
 // The outside endpoint: source of what comes from outside, destination of what comes from inside.
 // Packets without ports (ICMP, later fragments, other protocols) hash on the address alone.
 static void endpoints(struct rules *out, enum tripod_direction side)
@@ -287,8 +292,9 @@ static void endpoints(struct rules *out, enum tripod_direction side)
 				   : text("move:NXM_OF_IP_%s[]->NXM_NX_XXREG0[0..31]", end);
 		for (unsigned p = 0; p < 2; p++)
 			flow(out, TABLE_ENDPOINT, 20, text("%s,reg5=%s", names[v6][p], from),
-				text("%s,move:NXM_OF_%s_%s[]->NXM_NX_REG4[0..15]", address,
-					protocols[p], end));
+				text("%s,move:NXM_OF_%s_%s[]->NXM_NX_REG4[0..15]%s", address,
+					protocols[p], end,
+					p == 1 && side == TRIPOD_INCOMING ? LOOK_AT_UDP_DST : ""));
 		flow(out, TABLE_ENDPOINT, 10, text("%s,reg5=%s", v6 ? "ipv6" : "ip", from),
 			address);
 	}

@@ -314,6 +314,29 @@ static void crowd__writers_alone_are_told(void **state)
 	rack_free(r);
 }
 
+// All that are listed are to be left by their connections: whoever goes on gets a copy, and another's place.
+static void crowd__drained_when_the_list_is_full(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){0});
+	struct node_status st;
+
+	listed(r);
+	rack_run_ms(r, 1500); // who has no place forgets
+	for (unsigned i = 0; i < 16; i++)
+		node_set_draining(rack_node(r, i), true);
+	rack_run_ms(r, 1500);
+	node_status(rack_node(r, 0), &st);
+	assert_int_equal(st.owed, 0);
+	assert_true(st.phase == NODE_MOVING || st.phase == NODE_DRAINED);
+	const struct conn_repl *l = forge_find(r, 0, 1, NULL);
+	assert_int_equal(__builtin_popcountll(l->holders), HOLDERS_MAX);
+	assert_true(l->holders >> 16 != 0 && found(r, 16) > 0);
+	uint32_t version = l->part[PART_SHARED].version;
+	rack_run_ms(r, 1500);
+	assert_int_equal(l->part[PART_SHARED].version, version); // and that is all
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -324,6 +347,7 @@ int main(void)
 		cmocka_unit_test(crowd__forgets_when_nothing_waits),
 		cmocka_unit_test(crowd__other_direction),
 		cmocka_unit_test(crowd__writers_alone_are_told),
+		cmocka_unit_test(crowd__drained_when_the_list_is_full),
 	};
 	return cmocka_run_group_tests_name("crowd", tests, NULL, NULL);
 }

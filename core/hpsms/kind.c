@@ -394,18 +394,21 @@ void kind_doubt(struct shard *s)
 	kind_members(s);
 }
 
-bool kind_owes(const struct shard *s, uint64_t nodes)
+uint32_t kind_owes(const struct shard *s, uint64_t nodes)
 {
 	const struct kind_table *t = &s->kinds.entries;
+	uint32_t n = 0;
 
 	if (t->in_use == 0)
-		return false;
+		return 0;
 	if (s->kinds.walking)
-		return true;
+		return t->in_use;
 	for (uint32_t k = 1; k <= t->highest; k++) {
 		const struct kind_entry *e = kind_at(t, k);
-		if (e->n.used && e->writer == s->conf->id && (e->targets & nodes & ~e->acked) != 0)
-			return true;
+		// As for answers: who does not acknowledge for long is not waited for.
+		if (e->n.used && e->writer == s->conf->id && e->tries < KIND_DOUBLINGS &&
+			(e->targets & nodes & s->live & ~e->acked) != 0)
+			n++;
 	}
-	return false;
+	return n;
 }

@@ -424,8 +424,13 @@ void kind_entry_walk(struct shard *s, uint32_t k)
 		s->now_ns >= s->kinds.quiet_until_ns)
 		take_over(s, e);
 	if (writes(s, e)) {
+		uint64_t before = e->targets;
 		expire_parts(s, e);
 		e->targets = targets_of(s, e);
+		if ((e->targets & ~before) != 0) { // at once, whoever has been sent it in vain
+			e->tries = 0;
+			e->copy_ns = s->now_ns;
+		}
 		if (s->now_ns - e->told_ns >= KIND_EXPIRE_NS) {
 			e->told_ns = s->now_ns;
 			e->acked = 0;

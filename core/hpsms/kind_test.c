@@ -306,20 +306,6 @@ static void kind__writer_freezes(void **state)
 	shares_done(r);
 }
 
-static void kind__drains(void **state)
-{
-	struct rack *r = shares_rack((struct rack_conf){.nodes = 4, .seed = 7});
-
-	assert_int_equal(shares_opened(r, 1, 0, 12).n, SHARES_MAX);
-	unsigned writer = (unsigned)shares_writer(r, 1);
-	node_set_draining(rack_node(r, writer), true);
-	rack_run_ms(r, 2000);
-	rack_kill(r, writer);
-	assert_int_equal(shares_opened(r, 1, 60, 12).n, 0);
-	assert_true(shares_writer(r, 1) >= 0 && (unsigned)shares_writer(r, 1) != writer);
-	shares_done(r);
-}
-
 static void kind__soft_is_made_again(void **state)
 {
 	struct rack *r = shares_rack((struct rack_conf){.nf = &shares_soft, .nodes = 4});
@@ -781,7 +767,6 @@ int main(void)
 		cmocka_unit_test(kind__writer_and_first_backup_die),
 		cmocka_unit_test(kind__comes_back_to_who_restarts),
 		cmocka_unit_test(kind__writer_freezes),
-		cmocka_unit_test(kind__drains),
 		cmocka_unit_test(kind__soft_is_made_again),
 		cmocka_unit_test(kind__nobody_answers),
 		cmocka_unit_test(kind__what_waits_gives_way),

@@ -227,7 +227,7 @@ uint64_t place_missing(const struct shard *s, uint32_t i)
 	return missing_of(s, i, &l, store_repl(&s->store, i)->holders);
 }
 
-uint64_t place_keep(const struct shard *s, uint32_t i)
+uint64_t place_keep(const struct shard *s, uint32_t i, uint64_t more)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	uint64_t holders = store_repl(&s->store, i)->holders & ~shard_self(s);
@@ -240,7 +240,7 @@ uint64_t place_keep(const struct shard *s, uint32_t i)
 	if (copies < l.least)
 		keep |= place_rendezvous(s, &c->dir[0].key, among & ~keep, l.least - copies);
 	// Not what would be wanted again at once.
-	return missing_of(s, i, &l, keep | shard_self(s)) != 0 ? holders : keep;
+	return missing_of(s, i, &l, keep | more | shard_self(s)) != 0 ? holders : keep;
 }
 
 // ---- Batches ----
@@ -370,7 +370,7 @@ static void close_batch(struct shard *s)
 			chosen |= place_missing(s, i);
 		if (chosen == 0)
 			continue;
-		conn_hold(s, store_repl(&s->store, i), chosen);
+		trim_admit(s, i, chosen);
 		store_conn(&s->store, i)->flags |= CONN_REPLICATED;
 		repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 	}

@@ -202,6 +202,7 @@ void ready_worker_tick(struct shard *s)
 		s->draining &= ~shard_self(s);
 		s->ports |= shard_self(s);
 	}
+	kind_members(s);
 	repl_repair_start(s, true);
 }
 
@@ -237,6 +238,7 @@ void ready_tick(struct shard *s)
 	}
 	n->takes_traffic = phase == NODE_READY || phase == NODE_DRAINING;
 	atomic_store_explicit(&n->phase, phase, memory_order_relaxed);
+	atomic_store_explicit(&n->phase_ns, s->now_ns, memory_order_relaxed);
 	// The switch is about to move flows here, or away: what is unknown is asked for first.
 	atomic_store_explicit(&n->suspect_ns, s->now_ns + UNSETTLED_NS, memory_order_relaxed);
 	n->members.next_hello_ns = s->now_ns; // the others hear of it before the switch does

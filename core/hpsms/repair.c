@@ -11,6 +11,7 @@ void repl_repair_start(struct shard *s, bool marks)
 {
 	s->repair_at = 1;
 	s->repair_owed = 0;
+	s->repair_owed_by = 0;
 	s->repair_marks |= marks;
 	s->repair_tokens_ns = s->now_ns;
 }
@@ -44,19 +45,23 @@ bool repl_responsible(const struct shard *s, uint32_t i)
 }
 
 // Does somebody wait for record i to be sent: a joining member that should have it, or this node,
-// which drains?
-static bool owed(const struct shard *s, uint32_t i, bool gives)
+// which drains? The nodes that have not acknowledged it; 0: nobody waits.
+static uint64_t owed(const struct shard *s, uint32_t i, bool gives)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t lack = r->holders & s->live & ~holders_with(r, HOLDER_KNOWN);
+	uint64_t known = holders_with(r, HOLDER_KNOWN), lack = r->holders & s->live & ~known;
+	uint64_t joining = lack & s->joining;
 
-	if (lack & s->joining)
-		return true;
 	if (s->drain == 0)
-		return false;
+		return joining;
+	// Unanswered, it is given no more copies: what will not come is not waited for.
+	bool answered = store_conn(&s->store, i)->flags & CONN_ANSWERED;
 	if (gives)
-		return (lack & shard_takers(s)) != 0 || place_missing(s, i) != 0;
-	return (holders_with(r, HOLDER_KNOWN) & shard_takers(s)) == 0;
+		return joining | (lack & shard_takers(s)) | (answered ? place_missing(s, i) : 0);
+	if (!answered || (known & shard_takers(s)) != 0)
+		return joining;
+	unsigned node = keeper(s, i);
+	return joining | (node < NODES_MAX ? 1ull << node : repl_self(s));
 }
 
 // The node's own mark HOLDER_QUEUED, which no queue needs, says what is waited for.
@@ -66,9 +71,11 @@ static void note_owed(struct shard *s, uint32_t i, bool gives)
 
 	if (!s->repair_marks && !holder_is(r, HOLDER_QUEUED, s->conf->id))
 		return;
-	if (owed(s, i, gives)) {
+	uint64_t nodes = owed(s, i, gives);
+	if (nodes != 0) {
 		holders_mark(r, HOLDER_QUEUED, repl_self(s));
 		s->repair_owed++;
+		s->repair_owed_by |= nodes;
 	} else {
 		holders_unmark(r, HOLDER_QUEUED, repl_self(s));
 	}
@@ -167,12 +174,13 @@ static bool look_at(struct shard *s, uint32_t i)
 // a drain finds everything copied.
 static void round_end(struct shard *s)
 {
-	bool more = s->repair_next != 0 || s->repair_owed != 0;
-
-	more |= s->joining != 0 && kind_owes(s, s->joining);
-	more |= s->drain != 0 && kind_owes(s, UINT64_MAX);
+	uint64_t to = s->drain != 0 ? UINT64_MAX : s->joining;
+	uint32_t entries = to != 0 ? kind_owes(s, to) : 0;
+	bool more = s->repair_next != 0 || s->repair_owed != 0 || entries != 0;
 
 	atomic_store_explicit(&s->owed, s->repair_owed, memory_order_relaxed);
+	atomic_store_explicit(&s->owed_entries, entries, memory_order_relaxed);
+	atomic_store_explicit(&s->owed_by, s->repair_owed_by, memory_order_relaxed);
 	// Whoever has just started may not know yet who else is to be sent what it has.
 	if (!more && !ready_hearing(s->node, s->now_ns)) {
 		for (uint64_t left = s->joining; left != 0; left &= left - 1) {
@@ -188,6 +196,7 @@ static void round_end(struct shard *s)
 	s->repair_reboot = 0;
 	s->repair_marks = false;
 	s->repair_owed = 0;
+	s->repair_owed_by = 0;
 	s->repair_at = more;
 }
 

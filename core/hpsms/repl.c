@@ -181,7 +181,7 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
 		if (more != 0) {
 			r->alone |= (r->holders & shard_responsive(s) & ~repl_self(s)) == 0;
-			conn_hold(s, r, more);
+			trim_admit(s, i, more);
 			c->flags |= CONN_REPLICATED;
 			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);
 			return;

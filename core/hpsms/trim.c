@@ -84,7 +84,7 @@ void trim_look(struct shard *s, uint32_t i)
 	if (s->trims == 0 || (unsigned)__builtin_popcountll(r->holders) <= k + 1 || !in_hand(s, i))
 		return;
 	uint64_t acked = holders_with(r, HOLDER_ACKED) & holders_with(r, HOLDER_KNOWN);
-	uint64_t keep = place_keep(s, i);
+	uint64_t keep = place_keep(s, i, 0);
 	uint64_t surplus = r->holders & s->live & acked & ~keep & ~repl_self(s);
 	if (surplus == 0 || (keep & ~acked) != 0 || (unsigned)__builtin_popcountll(keep) < k)
 		return;
@@ -107,7 +107,8 @@ void trim_list(struct shard *s, uint32_t i, uint64_t nodes)
 		return;
 	conn_hold(s, r, writers);
 	for (uint64_t left = writers & ~r->holders; left != 0; left &= left - 1) {
-		uint64_t others = r->holders & ~writers, surplus = others & ~place_keep(s, i);
+		uint64_t others = r->holders & ~writers,
+			 surplus = others & ~place_keep(s, i, nodes);
 		others = surplus != 0 ? surplus : others;
 		gone |= others & -others;
 		holders_remove(r, others & -others);
@@ -117,6 +118,15 @@ void trim_list(struct shard *s, uint32_t i, uint64_t nodes)
 		return;
 	trim_dismiss(s, i, gone);
 	repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET); // this list is what counts
+}
+
+void trim_admit(struct shard *s, uint32_t i, uint64_t nodes)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	conn_hold(s, r, nodes);
+	if ((nodes & ~r->holders) != 0)
+		trim_list(s, i, nodes);
 }
 
 // Is what is here a copy of what the sender writes, or of what has gone on elsewhere, and nothing else?

@@ -299,8 +299,8 @@ int wire_get_hello(const uint8_t *buf, size_t len, struct wire_hello *h)
 
 static bool greet_valid(const struct wire_greet *g)
 {
-	return hello_valid(&g->hello, GREET_FLAGS) && g->challenge != 0 &&
-	       g->floor < AUTH_COUNTER_MAX;
+	return hello_valid(&g->hello, GREET_FLAGS) && hello_loads(&g->hello) == 0 &&
+	       g->challenge != 0 && g->floor < AUTH_COUNTER_MAX;
 }
 
 int wire_put_greet(uint8_t *buf, size_t size, const struct wire_greet *g)

@@ -325,6 +325,12 @@ static void greet__round_trip_and_ranges(void **state)
 	memcpy(b, want, sizeof(want));
 	memset(b + 51, 0, 8); // no challenge
 	assert_int_equal(wire_get_greet(b, 67, &got), -EINVAL);
+	uint8_t loads[69]; // are not told here
+	memcpy(loads, want, 43);
+	loads[25] = 1;
+	memcpy(loads + 43, (const uint8_t[]){4, 1}, 2);
+	memcpy(loads + 45, want + 43, 24);
+	assert_int_equal(wire_get_greet(loads, sizeof(loads), &got), -EINVAL);
 	g.challenge = 0;
 	assert_int_equal(wire_put_greet(b, sizeof(b), &g), -EINVAL);
 }
@@ -572,7 +578,8 @@ static int put_item(
 {
 	static const uint8_t piece[100] = {1, 2, 3};
 	struct wire_hello hello = a_hello(r);
-	struct wire_greet greet = {hello, rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
+	struct wire_greet greet = {a_hello(r), rng_next(r), rng_next(r) | 1, rng_next(r) >> 9};
+	memset(greet.hello.load, 0, sizeof(greet.hello.load));
 	struct wire_delta delta = {.seq = 5, .n = count, .fp = {1, 2, 3, 4, 5}};
 	struct wire_snapshot snapshot = {
 		.total = 9, .places = 5, .n = count, .fp = {1, 2, 3, 4, 5}};

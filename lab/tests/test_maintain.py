@@ -21,8 +21,10 @@ class Fake:
 
     def ctl(self, verb: str) -> dict:
         self.log.append((self.node.id, verb))
-        phase = self.phases.pop(0) if len(self.phases) > 1 else self.phases[0]
-        return {"phase": phase, "owed": 0, "mastered": 1, "connections": 2, "workload_age_ms": 3}
+        phase, _, owed = (self.phases.pop(0) if len(self.phases) > 1 else self.phases[0]).partition(" ")
+        return {"phase": phase, "phase_ms": 4000, "owed": int(owed or 0), "owed_entries": 5,
+                "owed_nodes": [1, 3], "traffic_nodes": [], "mastered": 1, "connections": 2,
+                "workload_age_ms": 3}
 
     def start(self) -> None:
         self.log.append((self.node.id, "start"))
@@ -37,10 +39,31 @@ class Draining(unittest.TestCase):
         self.assertEqual(log, [(2, "drain")] * 4)
         self.assertEqual(maintain.drain(Fake(3, log, ["ready"]), None)["phase"], "ready")
 
+    def wait(self, fake: Fake, wait_s: float) -> float:
+        """Of a clock that goes on while it sleeps: how late it is in the end."""
+        now = 0.0
+
+        def sleep(s: float) -> None:
+            nonlocal now
+            now += s
+
+        with mock.patch.object(maintain.time, "monotonic", lambda: now), \
+                mock.patch.object(maintain.time, "sleep", sleep):
+            maintain.drain(fake, wait_s)
+        return now
+
     def test_gives_up_and_says_where_it_stands(self):
-        with self.assertRaises(LabError) as caught:
-            maintain.drain(Fake(1, [], ["draining"]), 0.2)
-        self.assertIn("phase draining", str(caught.exception))
+        for phases in (["draining 31"], ["draining 31", "ready", "draining 40", "draining 31"]):
+            with self.assertRaises(LabError) as caught:
+                self.wait(Fake(1, [], phases), 10)
+            self.assertIn("no further for 10 s: draining for 4.0 s, 31 copies under way (to nodes: 1, 3), "
+                          "5 shared entries, last packet 3 ms ago, nodes that take traffic: none",
+                          str(caught.exception))
+
+    def test_waits_as_long_as_it_gets_further(self):
+        """Nine seconds for each copy."""
+        phases = [f"draining {left}" for left in range(20, 0, -1) for _ in range(180)]
+        self.assertGreater(self.wait(Fake(1, [], ["ready", *phases, "moving", "drained"]), 10), 170)
 
 
 class RollingRestart(unittest.TestCase):

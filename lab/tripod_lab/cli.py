@@ -362,8 +362,8 @@ def build_parser() -> argparse.ArgumentParser:
     p = verb("drain", "have a node give all connections to the others", do_drain)
     p.add_argument("node", type=parse_node, metavar="I", help="the node's number")
     p.add_argument("--wait", type=float, nargs="?", const=maintain.DRAIN_S, metavar="S",
-                   help="until nothing arrives there any more; give up after so many seconds "
-                        f"({maintain.DRAIN_S:g})")
+                   help="until nothing arrives there any more; give up when it has got no further "
+                        f"for so many seconds ({maintain.DRAIN_S:g})")
     p.add_argument("--json", action="store_true", help="for programs")
 
     p = verb("undrain", "have a node take traffic again", do_undrain)
@@ -383,8 +383,8 @@ def build_parser() -> argparse.ArgumentParser:
     p = verb("rolling-restart", "restart every node, one after the other, breaking nothing",
              do_rolling_restart)
     p.add_argument("--wait", type=float, default=maintain.DRAIN_S, metavar="S",
-                   help="give up when a step of a node takes so many seconds "
-                        f"(default: {maintain.DRAIN_S:g})")
+                   help="give up when a drain has got no further for so many seconds, or a node is "
+                        f"not ready by then (default: {maintain.DRAIN_S:g})")
     p.add_argument("--json", action="store_true", help="for programs: a line for each step")
 
     p = verb("predict-check", "kill each node once, and see whether the switch foretold where its "

@@ -13,7 +13,7 @@ from .ovs import Switch
 from .run import wait_for
 from .topology import Lab, Node
 
-DRAIN_S = 120.0
+DRAIN_S = 60.0  # without getting any further
 STOP_S = 30.0  # a stop drains first, for as long as the configuration says
 POLL_S = 0.05
 
@@ -28,21 +28,41 @@ def _answer(process: nodes.NodeProcess, verb: str) -> dict:
     return answer
 
 
+def _how_far(answer: dict) -> tuple[int, int]:
+    """Of a drain: more is further."""
+    phases = ("starting", "joining", "ready", "draining", "moving", "drained")
+    phase = answer["phase"]
+    return (phases.index(phase) if phase in phases else -1,
+            -answer["owed"] - answer["owed_entries"])
+
+
+def _stands(answer: dict) -> str:
+    def numbers(ids: list[int]) -> str:
+        return ", ".join(map(str, ids)) or "none"
+
+    return (f"{answer['phase']} for {answer['phase_ms'] / 1000:.1f} s, {answer['owed']} copies under "
+            f"way (to nodes: {numbers(answer['owed_nodes'])}), {answer['owed_entries']} shared "
+            f"entries, last packet {answer['workload_age_ms']} ms ago, nodes that take traffic: "
+            f"{numbers(answer['traffic_nodes'])}")
+
+
 def drain(process: nodes.NodeProcess, wait_s: float | None) -> dict:
-    """Tells the node to drain; waits until nothing arrives there any more, if told to."""
+    """Tells the node to drain; waits, if told to, until nothing arrives there any more. However long
+    that takes: it gives up when the drain has got no further for wait_s."""
     answer = _answer(process, "drain")
     if wait_s is None:
         return answer
-
-    def drained() -> bool:
-        nonlocal answer
+    furthest, since = _how_far(answer), time.monotonic()
+    while True:
         answer = _answer(process, "drain")
-        return answer["phase"] == "drained"
-
-    wait_for(f"the drain of {process.node.name}", wait_s, drained, POLL_S,
-             lambda: f"phase {answer['phase']}, {answer['owed']} copies under way, last packet "
-                     f"{answer['workload_age_ms']} ms ago")
-    return answer
+        if answer["phase"] == "drained":
+            return answer
+        if _how_far(answer) > furthest:
+            furthest, since = _how_far(answer), time.monotonic()
+        if time.monotonic() - since >= wait_s:
+            raise LabError(f"the drain of {process.node.name} has got no further for {wait_s:g} s: "
+                           f"{_stands(answer)}")
+        time.sleep(POLL_S)
 
 
 def undrain(process: nodes.NodeProcess) -> dict:
