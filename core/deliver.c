@@ -46,13 +46,15 @@ static bool may_ask(const struct shard *s, const struct tripod_packet *p)
 // They are, and the packet waits; false: it goes on as it is.
 static bool asks(struct shard *s, struct tripod_packet *p)
 {
-	return may_ask(s, p) && pull_check(s, p, &p->tuple, false);
+	return may_ask(s, p) && pull_check(s, p, &p->tuple, UINT64_MAX, false);
 }
 
-// The same on mere chance: as far as real questions leave room.
-static bool wonders(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key)
+// The same on mere chance: as far as real questions leave room. nodes: first.
+static bool wonders(
+	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, uint64_t nodes)
 {
-	return !(p->flags & TRIPOD_PKT_RELAYED) && may_ask(s, p) && pull_check(s, p, key, true);
+	return !(p->flags & TRIPOD_PKT_RELAYED) && may_ask(s, p) &&
+	       pull_check(s, p, key, nodes, true);
 }
 
 // A first fragment of UDP: where the switch sends what is not cut of its connection, if that can be computed, or
@@ -248,13 +250,20 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
-// The initiator acknowledges what has not passed here, and nobody has a copy from here: it is another node that
-// has opened the connection for a repeated SYN, and has been answered.
-static bool answered_elsewhere(const struct conn *c, const struct tripod_packet *p, unsigned dir)
+// The initiator acknowledges what has not passed here. If nobody has a copy from here, it is another node that has opened
+// the connection for a repeated SYN, and has been answered. Who has one may have let the answer pass: those are asked, while
+// something moves, and the others if that was not the answer.
+static uint64_t answered_elsewhere(const struct shard *s, uint32_t i, const struct tripod_packet *p)
 {
-	return dir == 0 && p->tuple.proto == IPPROTO_TCP &&
-	       !(c->flags & (CONN_ANSWERED | CONN_REPLICATED | CONN_HELD)) &&
-	       (p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) == TRIPOD_TCP_ACK;
+	const struct conn *c = store_conn(&s->store, i);
+	uint64_t holders = store_repl(&s->store, i)->holders & s->live & ~shard_self(s);
+
+	if (p->tuple.proto != IPPROTO_TCP || (c->flags & (CONN_ANSWERED | CONN_HELD)) ||
+		(p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) != TRIPOD_TCP_ACK)
+		return 0;
+	if (!(c->flags & CONN_REPLICATED) || holders == 0)
+		return UINT64_MAX;
+	return shard_moves(s) ? holders : 0;
 }
 
 // The first answer is so late that the SYN may have been sent again meanwhile, to a node that has been answered:
@@ -275,9 +284,10 @@ static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	bool unsure = conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE);
 	if ((!conn_masters(c, dir) || unsure) && !claim(s, p, i, dir))
 		return false;
-	if (answered_elsewhere(c, p, dir) && wonders(s, p, &c->dir[0].key))
+	uint64_t nodes = dir == 0 ? answered_elsewhere(s, i, p) : 0;
+	if (nodes != 0 && wonders(s, p, &c->dir[0].key, nodes))
 		return false;
-	if (answered_late(s, c, dir) && wonders(s, p, &c->dir[0].key))
+	if (answered_late(s, c, dir) && wonders(s, p, &c->dir[0].key, UINT64_MAX))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
 	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
@@ -315,7 +325,7 @@ static bool asks_for_other(
 		return false;
 	case TCP_LIFE_DOUBT:
 	case TCP_LIFE_OTHER:
-		return wonders(s, p, &p->tuple);
+		return wonders(s, p, &p->tuple, UINT64_MAX);
 	case TCP_LIFE_NEXT:
 		return asks(s, p);
 	}
@@ -370,7 +380,7 @@ static bool track(
 		ask_or_drop(s, p);
 		return false;
 	case TCP_FAR:
-		if (wonders(s, p, &p->tuple))
+		if (wonders(s, p, &p->tuple, UINT64_MAX))
 			return false;
 		tcp_forget(&c->dir[dir].tcp);
 		return track(s, p, i, dir, changed);

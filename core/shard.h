@@ -419,11 +419,17 @@ static inline bool shard_replicates(const struct shard *s)
 }
 
 // The members or the switch's ports changed lately, or may be about to be found changed.
-static inline bool shard_unsettled(const struct shard *s)
+static inline bool shard_moves(const struct shard *s)
 {
 	// A member whose port goes up or down counts for as long as it says so.
-	return s->conf->directions_split || s->now_ns < s->unsettled_ns || s->live != s->ports ||
+	return s->now_ns < s->unsettled_ns || s->live != s->ports ||
 	       s->now_ns < atomic_load_explicit(&s->node->suspect_ns, memory_order_relaxed);
+}
+
+// ... or the switch parts directions.
+static inline bool shard_unsettled(const struct shard *s)
+{
+	return s->conf->directions_split || shard_moves(s);
 }
 
 // ---- shard.c ----
@@ -830,9 +836,9 @@ void pull_init(struct shard *s, struct arena *a); // and the packets that wait
 // have the connection, or for a round of index sets. true: taken. false: nobody has it, go on.
 bool pull_unknown(struct shard *s, struct tripod_packet *p, uint64_t hash, unsigned how);
 // The connection is known here, but may have gone on elsewhere: the packet waits for what all members
-// say. true: taken. chance: nothing says so, and without budget to spare it goes on as it is.
-bool pull_check(
-	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance);
+// say, those among nodes first. true: taken. chance: nothing says so, and without budget to spare it goes on as it is.
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key,
+	uint64_t nodes, bool chance);
 // Packets and pulls that wait for a round: what is known by now?
 void pull_look_again(struct shard *s);
 // The connection of key has come (final: nobody can have a newer one).

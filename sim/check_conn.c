@@ -156,6 +156,8 @@ void check_arrival(struct world *w, unsigned i, const struct peek *p)
 		return;
 	struct check_conn *k = check_conn_of(w, &p->tuple);
 	unsigned last = k->dir[0].last;
+	if (last == 255 && k->opening != 0)
+		last = k->opener; // nothing has passed since the answer
 	if (last < w->o.nodes && ((w->cut[i] >> last | w->cut[last] >> i) & 1))
 		k->parted_ns = w->now_ns;
 }

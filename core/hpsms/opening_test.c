@@ -397,6 +397,61 @@ static void opening__the_initiator_says_which(void **state)
 	}
 }
 
+// Where the switch parts directions, the answer may have passed at a node that has a copy from here and has not told yet.
+// That is asked first, and all others if it knows of none, or of another one.
+static void opening__who_has_a_copy_is_asked_first(void **state)
+{
+	enum { NO_ANSWER, ANOTHER, OWN, SETTLED, HOWS };
+
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct rack *r = twice_rack((struct rack_conf){.nodes = 4});
+		struct flow f = twice_flow(r, 1);
+		struct shard *s = node_shard(rack_node(r, 0), 0);
+		struct conn_view own, v;
+		struct conn *c;
+
+		rack_run_ms(r, how == SETTLED ? 11000 : 20);
+		f.server = "10.1.0.101";
+		flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+		rack_run_ms(r, 20);
+		assert_true(rack_conn(r, 0, &f.key, &own));
+		rack_tap(r, twice_lose_logs, NULL);
+		twice_logs_lost = true;
+		struct wire_record w = opening(r, 1, 2, f.seq, f.ack + NEXT);
+		w.incarnation = own.incarnation - 6400;
+		forge(r, 2, 3, &w); // the other opening
+		w = opening(r, 1, 0, f.seq, how == OWN ? f.ack : f.ack + 2 * NEXT);
+		w.incarnation = own.incarnation;
+		if (how == NO_ANSWER) {
+			w.flags = 0;
+			w.dir[1].tcp_flags = 0;
+			w.dir[1].isn = 0;
+		}
+		w.flags |= WIRE_RECORD_ANSWER;
+		forge(r, 0, 1, &w);
+		struct conn_repl *l = forge_find(r, 0, 1, &c);
+		conn_hold(s, l, 2);
+		c->flags |= CONN_REPLICATED;
+		twice_logs_lost = false;
+		uint64_t asked = rack_counter(r, 0, C_pulls_targeted);
+		uint64_t all = rack_counter(r, 0, C_pulls_broadcast);
+		f.ack += how == OWN ? 0 : NEXT;
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 100);
+		rack_run_ms(r, 5);
+		asked = rack_counter(r, 0, C_pulls_targeted) - asked;
+		all = rack_counter(r, 0, C_pulls_broadcast) - all;
+		bool other = how == NO_ANSWER || how == ANOTHER;
+		assert_int_equal(asked + all, how == SETTLED ? 0 : other ? 2 : 1);
+		assert_true(rack_conn(r, 0, &f.key, &v));
+		assert_int_equal(v.tcp, how == SETTLED ? TCP_SYN_RECEIVED : TCP_ESTABLISHED);
+		assert_non_null(forge_find(r, 0, 1, &c));
+		assert_int_equal(c->incarnation == own.incarnation, !other);
+		assert_int_equal(v.master[0], 0);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // The initiator's SYN tells another opening of the same connection from the next life, whatever has been seen when.
 static void opening__the_syn_tells(void **state)
 {
@@ -617,6 +672,7 @@ int main(void)
 		cmocka_unit_test(opening__opened_twice_in_doubt),
 		cmocka_unit_test(opening__gives_way),
 		cmocka_unit_test(opening__the_initiator_says_which),
+		cmocka_unit_test(opening__who_has_a_copy_is_asked_first),
 		cmocka_unit_test(opening__the_syn_tells),
 		cmocka_unit_test(opening__neither_is_here),
 		cmocka_unit_test(opening__told_while_something_moves),

@@ -274,8 +274,34 @@ static uint64_t life_here(const struct shard *s, const struct tripod_tuple *key,
 	return c->incarnation << 3 | tcp_state(&c->dir[0].tcp, &c->dir[1].tcp);
 }
 
-bool pull_check(
-	struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key, bool chance)
+static void unlink_round(struct shard *s, uint32_t i)
+{
+	uint32_t *link = &s->round_first;
+
+	while (*link != i)
+		link = &s->pulls[*link].next_round;
+	*link = s->pulls[i].next_round;
+}
+
+// A question that is under way makes sure of a connection that has come to be known. It may have been put for one that was
+// unknown, to those alone that have told of it, and what they answer be of before: all these nodes are asked.
+static void make_sure(struct shard *s, uint32_t i, uint64_t nodes)
+{
+	struct pull *p = &s->pulls[i];
+	uint64_t others = nodes & ~p->tried;
+
+	if (p->checks && others == 0)
+		return;
+	if (!p->checks && p->started_ns != s->now_ns)
+		p->before = p->awaited;
+	if (p->state == PULL_ROUND)
+		unlink_round(s, i);
+	ask_nodes(s, i, p->checks ? p->awaited | others : nodes);
+	p->checks = true;
+}
+
+bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tuple *key,
+	uint64_t nodes, bool chance)
 {
 	uint64_t hash = store_hash(&s->store, key);
 	uint32_t i = find(s, key, hash);
@@ -287,8 +313,9 @@ bool pull_check(
 		release(s, i);
 		i = 0;
 	}
+	nodes &= s->live & ~shard_self(s);
 	if (i == 0)
-		i = begin(s, key, hash, s->live & ~(1ull << s->conf->id), chance);
+		i = begin(s, key, hash, nodes, chance);
 	if (i == 0) {
 		count(s, C_pulls_limited);
 		if (chance)
@@ -296,7 +323,7 @@ bool pull_check(
 		shard_drop(s, p, C_drop_wait_full);
 		return true;
 	}
-	s->pulls[i].checks = true;
+	make_sure(s, i, nodes);
 	join(s, i, p, PLACES_ALL);
 	return true;
 }
@@ -322,17 +349,8 @@ bool pull_validate(struct shard *s, uint32_t i)
 	if (at == 0 || s->pulls[at].state == PULL_FAILED)
 		look_later(s, i); // no budget, or asked in vain a moment ago
 	else
-		s->pulls[at].checks = true;
+		make_sure(s, at, nodes);
 	return true;
-}
-
-static void unlink_round(struct shard *s, uint32_t i)
-{
-	uint32_t *link = &s->round_first;
-
-	while (*link != i)
-		link = &s->pulls[*link].next_round;
-	*link = s->pulls[i].next_round;
 }
 
 // Others had copies of c, and each of them is dead or has started anew since it was heard of last: of its
@@ -422,7 +440,12 @@ static bool is_other_opening(const struct pull *p, const struct conn *c)
 {
 	const struct tcp_dir *answers = &c->dir[1].tcp;
 
-	return p->named && answers->isn && !tcp_is_after_isn(p->number, answers->end);
+	if (!p->named)
+		return false;
+	// Nobody who has it knows of an answer, and the initiator acknowledges one.
+	if (!conn_tcp_at(c, TCP_SYN_RECEIVED))
+		return true;
+	return answers->isn && !tcp_is_after_isn(p->number, answers->end);
 }
 
 // An answer tells of a connection that has come to its end: its ports may have been opened anew, by a node
@@ -435,7 +458,8 @@ static bool ask_for_other(struct shard *s, uint32_t i)
 	const struct conn *c = store_conn(&s->store, hit.index);
 	uint64_t others = (s->live & ~shard_self(s) & ~p->tried) | (p->awaited & s->live);
 
-	if (p->checks || p->widened || hit.what != STORE_CONN || others == 0 ||
+	bool all_asked = p->checks && (s->live & ~shard_self(s) & ~p->tried) == 0;
+	if (all_asked || p->widened || hit.what != STORE_CONN || others == 0 ||
 		(!conn_tcp_at(c, TCP_CLOSING) && !is_other_opening(p, c)))
 		return false;
 	if (p->state == PULL_ROUND)
@@ -507,6 +531,15 @@ static void answered(struct shard *s, uint32_t i, unsigned from)
 		exhausted(s, i);
 }
 
+// The first answer of a node is one to what it was asked before, if it was.
+static bool is_of_before(struct pull *p, unsigned from)
+{
+	bool before = p->before >> from & 1;
+
+	p->before &= ~(1ull << from);
+	return before;
+}
+
 void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, unsigned from)
 {
 	uint32_t i = find(s, key, store_hash(&s->store, key));
@@ -519,6 +552,8 @@ void pull_found(struct shard *s, const struct tripod_tuple *key, bool final, uns
 			s->next_tick_ns = s->now_ns + FOUND_NS;
 	}
 	s->pulls[i].found = true;
+	if (is_of_before(&s->pulls[i], from))
+		return;
 	s->pulls[i].awaited &= ~(1ull << from);
 	if (final || s->pulls[i].state == PULL_ROUND)
 		resolve(s, i, true);
@@ -544,6 +579,8 @@ bool pull_none(struct shard *s, const struct tripod_tuple *key, unsigned from)
 	if (i == 0 || s->pulls[i].state != PULL_ASKING || !(s->pulls[i].awaited & 1ull << from))
 		return false;
 	bool checks = s->pulls[i].checks;
+	if (is_of_before(&s->pulls[i], from))
+		return checks;
 	s->pulls[i].denied |= 1ull << from;
 	answered(s, i, from);
 	return checks;

@@ -22,6 +22,8 @@ struct pull {
 	uint64_t tried; // nodes asked so far
 	uint64_t denied; // of them, those that have said that they have it not
 	uint64_t awaited; // of them, those that have not answered
+	uint64_t
+		before; // of them, those whose first answer is to what they were asked before it made sure
 	uint64_t started_ns, asked_ns;
 	uint32_t first, last; // waiting packets
 	uint32_t chain; // next in its hash list

@@ -537,6 +537,60 @@ static void reopen__a_reset_of_the_life_before(void **state)
 	}
 }
 
+static void begin_question(struct rack *r, struct shard *s, const struct tripod_tuple *key)
+{
+	uint64_t hash = store_hash(&s->store, key);
+	uint32_t *list = &s->pull_hash[hash & (PULL_HASH - 1)];
+
+	s->pulls[1] = (struct pull){.key = *key,
+		.hash = hash,
+		.state = PULL_ASKING,
+		.started_ns = rack_now_ns(r) - MS,
+		.asked_ns = rack_now_ns(r),
+		.tried = 1,
+		.awaited = 1,
+		.chain = *list};
+	*list = 1;
+	s->pulls_asking++;
+}
+
+// A SYN comes to a node that has just been given a copy, and asks for it still: who has told of it alone. Its answer is
+// one of before. Who knows that both sides have ended is another.
+static void reopen__joins_a_question(void **state)
+{
+	struct rack *r = twice_rack((struct rack_conf){0});
+	struct flow f = twice_flow(r, 1);
+	struct wire_record w = twice_closing(r, 1), before;
+	struct shard *s = node_shard(rack_node(r, 2), 0);
+	struct conn_view v;
+
+	w.flags |= WIRE_RECORD_ANSWER; // else its writer would be told, and tell
+	before = w;
+	before.flags |= WIRE_RECORD_FINAL;
+	forge(r, 0, 2, &w);
+	w.dir[1].tcp_flags |= TCP_DIR_FIN;
+	forge(r, 0, 1, &w);
+	begin_question(r, s, &w.key);
+	twice_only(r, 2);
+	for (unsigned i = 0; i < 2; i++)
+		rack_stall(r, i, 0, true);
+	f.seq = TWICE_FIN + NEXT;
+	flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
+	for (unsigned n = 0; n < 3; n++)
+		rack_step(r);
+	assert_int_equal(s->pulls[1].tried, 3);
+	forge(r, 0, 2, &before);
+	assert_int_equal(s->pulls[1].state, PULL_ASKING);
+	for (unsigned i = 0; i < 2; i++)
+		rack_stall(r, i, 0, false);
+	rack_run_ms(r, 30);
+	assert_true(rack_conn(r, 2, &f.key, &v));
+	assert_true(v.incarnation > w.incarnation);
+	assert_int_equal(v.tcp, TCP_SYN_SENT);
+	rack_check(r);
+	rack_free(r);
+}
+
 // Connections of node 0 end there, their ports are opened anew, and nobody answers. What is told of it is lost.
 static void reopened(struct rack *r, struct flow *f, unsigned n)
 {
@@ -624,6 +678,7 @@ int main(void)
 		cmocka_unit_test(reopen__where_directions_part),
 		cmocka_unit_test(reopen__an_old_syn_ends_nothing),
 		cmocka_unit_test(reopen__a_reset_of_the_life_before),
+		cmocka_unit_test(reopen__joins_a_question),
 		cmocka_unit_test(reopen__the_end_is_told_until_it_is_known),
 		cmocka_unit_test(reopen__more_ends_than_places),
 	};

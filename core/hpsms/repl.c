@@ -7,8 +7,8 @@
 #include "core/defect.h"
 
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
-#define REF_ENDING                                                                                 \
-	0x40000000u // ... and in a channel's queue: no record, but an end (struct ending)
+// ... and in a channel's queue: no record, but an end (struct ending)
+#define REF_ENDING 0x40000000u
 #define ACK_DELAY_NS (4 * MS)
 #define LATE 5 // times T, for what a copy can do without
 #define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
