@@ -663,6 +663,10 @@ void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
 // The next life takes the place of tombstone i: whoever has not acknowledged the end is told now, and until it has.
 void repl_end_now(struct shard *s, uint32_t i);
+// What waits for a node that is not heard any more, or has restarted, is sent to nobody...
+void repl_peer_lost(struct shard *s, unsigned node, bool rebooted);
+void repl_peer_back(struct shard *s,
+	unsigned node); // ... until it is heard again, of what only repl_end_now() knows
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 void repl_lack_flush(struct shard *s); // tells who named records that are not here

@@ -214,11 +214,9 @@ static void peer_lost(struct shard *s, unsigned node, bool rebooted)
 {
 	struct peer *peer = &s->peer[node];
 
+	repl_peer_lost(s, node, rebooted);
 	for (unsigned w = 0; w < s->conf->peer_workers; w++) {
 		struct channel *c = &peer->channel[w];
-		uint32_t i;
-		while ((i = channel_pop(c)) != 0)
-			holders_unmark(store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
 		if (peer->out[w].frame.buf != NULL) {
 			shard_unspare(s, &peer->out[w].frame);
 			peer->out[w].frame.buf = NULL;
@@ -306,8 +304,10 @@ void control_peer(struct shard *s, const struct ring_message *m)
 		s->repair_reboot |= bit;
 		s->joining |= bit;
 	}
-	if (changed && m->live)
+	if (changed && m->live) {
 		s->repair_nodes |= bit;
+		repl_peer_back(s, m->node);
+	}
 	if (changed && !m->live)
 		pull_peer_died(s, m->node);
 	repl_repair_start(s, s->joining & bit);

@@ -646,6 +646,34 @@ static void reopen__the_end_is_told_until_it_is_known(void **state)
 	rack_free(r);
 }
 
+// Who is not heard meanwhile is told when it is; who has restarted has no copy any more.
+static void reopen__the_end_waits_for_who_is_not_heard(void **state)
+{
+	enum { FEW = 8 };
+
+	for (unsigned restarts = 0; restarts < 2; restarts++) {
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct shard *s = node_shard(rack_node(r, 0), 0);
+		static struct flow f[FEW];
+
+		reopened(r, f, FEW);
+		for (unsigned i = 1; i < 3; i++)
+			restarts ? rack_kill(r, i) : rack_freeze(r, i);
+		rack_run_ms(r, 400);
+		assert_int_equal(s->live, 1);
+		twice_logs_lost = false;
+		for (unsigned i = 1; i < 3; i++)
+			restarts ? rack_start(r, i) : rack_thaw(r, i);
+		rack_run_ms(r, 200);
+		assert_int_equal(s->live, 7);
+		assert_int_equal(left(r, f, FEW), 0);
+		for (unsigned i = 0; i < ENDINGS; i++)
+			assert_false(s->endings[i].open);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 // There are places for the latest of them.
 static void reopen__more_ends_than_places(void **state)
 {
@@ -680,6 +708,7 @@ int main(void)
 		cmocka_unit_test(reopen__a_reset_of_the_life_before),
 		cmocka_unit_test(reopen__joins_a_question),
 		cmocka_unit_test(reopen__the_end_is_told_until_it_is_known),
+		cmocka_unit_test(reopen__the_end_waits_for_who_is_not_heard),
 		cmocka_unit_test(reopen__more_ends_than_places),
 	};
 	return cmocka_run_group_tests_name("reopen", tests, NULL, NULL);

@@ -406,6 +406,30 @@ void repl_end_now(struct shard *s, uint32_t i)
 	}
 }
 
+void repl_peer_lost(struct shard *s, unsigned node, bool rebooted)
+{
+	for (unsigned w = 0; w < s->conf->peer_workers; w++) {
+		uint32_t i;
+		while ((i = channel_pop(&s->peer[node].channel[w])) != 0) {
+			if (!(i & REF_ENDING))
+				holders_unmark(
+					store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
+		}
+	}
+	for (uint32_t at = 0; at < ENDINGS && rebooted; at++) {
+		if (s->endings[at].node == node)
+			s->endings[at].open = false; // it has no copies any more
+	}
+}
+
+void repl_peer_back(struct shard *s, unsigned node)
+{
+	for (uint32_t at = 0; at < ENDINGS; at++) {
+		if (s->endings[at].open && s->endings[at].node == node)
+			queue_ending(s, REF_ENDING | at);
+	}
+}
+
 // Whoever writes a part must know of a copy, or that would miss what is written from now on.
 void repl_introduce(struct shard *s, uint32_t i, unsigned node)
 {
@@ -605,7 +629,8 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 			break;
 		uint32_t i = channel_pop(c);
 		if (i & REF_ENDING) {
-			if (s->endings[i % ENDINGS].node == node && !add_ending(s, i)) {
+			const struct ending *e = &s->endings[i % ENDINGS];
+			if (e->open && e->node == node && !add_ending(s, i)) {
 				queue_ending(s, i);
 				break;
 			}
