@@ -394,9 +394,36 @@ static void repair__writer_that_has_told_is_left_alone(void **state)
 	rack_free(r);
 }
 
+// What TCP has closed is about to end, and gets no copies in the place of those that are lost.
+static void repair__not_of_what_is_closed(void **state)
+{
+	enum { N = 20 };
+	struct rack *r = rack_new(
+		&(struct rack_conf){.nodes = NODES, .workers = 1, .backups = 1, .seed = 6});
+	static struct flow f[2 * N];
+	unsigned copies[2] = {0};
+
+	rack_run_ms(r, 300);
+	assert_int_equal(flows_open(r, f, 0, 2 * N, "10.1.0.101"), 2 * N);
+	flows_close(r, f, N);
+	rack_run_ms(r, 50);
+	for (unsigned i = 0; i < 2 * N; i++)
+		assert_int_equal(rack_copies(r, &f[i].key), 2);
+	uint64_t before = rack_counter(r, -1, C_repairs);
+	rack_kill(r, 3);
+	rack_run_ms(r, 400);
+	for (unsigned i = 0; i < 2 * N; i++)
+		copies[i / N] += rack_copies(r, &f[i].key);
+	assert_in_range(copies[0], N, 2 * N - 1);
+	assert_int_equal(copies[1], 2 * N);
+	assert_true(rack_counter(r, -1, C_repairs) > before);
+	rack_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(repair__not_of_what_is_closed),
 		cmocka_unit_test(repair__a_hundred_thousand),
 		cmocka_unit_test(repair__answered_while_the_peer_is_late),
 		cmocka_unit_test(repair__answered_while_one_of_two_is_late),

@@ -44,6 +44,13 @@ bool repl_responsible(const struct shard *s, uint32_t i)
 		       !ready_hearing(s->node, s->now_ns));
 }
 
+// Unanswered, it is given no copies. Nor when TCP has closed it: it is about to end, and who had a copy has forgotten it
+// already, perhaps.
+static bool is_copied(const struct conn *c)
+{
+	return (c->flags & CONN_ANSWERED) && !conn_tcp_at(c, TCP_CLOSED);
+}
+
 // Does somebody wait for record i to be sent: a joining member that should have it, or this node,
 // which drains? The nodes that have not acknowledged it; 0: nobody waits.
 static uint64_t owed(const struct shard *s, uint32_t i, bool gives)
@@ -54,11 +61,10 @@ static uint64_t owed(const struct shard *s, uint32_t i, bool gives)
 
 	if (s->drain == 0)
 		return joining;
-	// Unanswered, it is given no more copies: what will not come is not waited for.
-	bool answered = store_conn(&s->store, i)->flags & CONN_ANSWERED;
+	bool copied = is_copied(store_conn(&s->store, i)); // what will not come is not waited for
 	if (gives)
-		return joining | (lack & shard_takers(s)) | (answered ? place_missing(s, i) : 0);
-	if (!answered || (known & shard_takers(s)) != 0)
+		return joining | (lack & shard_takers(s)) | (copied ? place_missing(s, i) : 0);
+	if (!copied || (known & shard_takers(s)) != 0)
 		return joining;
 	unsigned node = keeper(s, i);
 	return joining | (node < NODES_MAX ? 1ull << node : repl_self(s));
@@ -140,8 +146,8 @@ static bool look_at(struct shard *s, uint32_t i)
 
 	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
-	// Unanswered, it is given no copies; but those who have one, or an older life, are told.
-	bool answered = c->flags & CONN_ANSWERED;
+	// Those who have a copy, or one of an older life, are told in any case.
+	bool copied = is_copied(c);
 	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
 		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
@@ -160,11 +166,11 @@ static bool look_at(struct shard *s, uint32_t i)
 		to |= orphaned(s, r);
 	uint64_t has = holders_with(r, HOLDER_ACKED) | holders_with(r, HOLDER_QUEUED);
 	if ((r->holders & to & s->live & s->chain_nodes[c->chain] & ~has) != 0 ||
-		(answered && gives && place_missing(s, i) != 0)) {
+		(copied && gives && place_missing(s, i) != 0)) {
 		if (!spend(s))
 			return false;
 		count(s, C_repairs);
-		repl_give(s, i, answered && gives);
+		repl_give(s, i, copied && gives);
 	}
 	note_owed(s, i, gives);
 	return true;
