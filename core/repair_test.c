@@ -406,7 +406,7 @@ static void repair__not_of_what_is_closed(void **state)
 	rack_run_ms(r, 300);
 	assert_int_equal(flows_open(r, f, 0, 2 * N, "10.1.0.101"), 2 * N);
 	flows_close(r, f, N);
-	rack_run_ms(r, 50);
+	rack_run_ms(r, 300);
 	for (unsigned i = 0; i < 2 * N; i++)
 		assert_int_equal(rack_copies(r, &f[i].key), 2);
 	uint64_t before = rack_counter(r, -1, C_repairs);

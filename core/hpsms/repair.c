@@ -44,11 +44,13 @@ bool repl_responsible(const struct shard *s, uint32_t i)
 		       !ready_hearing(s->node, s->now_ns));
 }
 
-// Unanswered, it is given no copies. Nor when TCP has closed it: it is about to end, and who had a copy has forgotten it
-// already, perhaps.
-static bool is_copied(const struct conn *c)
+// Unanswered, it is given no copies. Nor when TCP has closed it and no packet has come since: it is about to end, and who
+// had a copy has forgotten it already, perhaps.
+static bool is_copied(const struct shard *s, const struct conn *c)
 {
-	return (c->flags & CONN_ANSWERED) && !conn_tcp_at(c, TCP_CLOSED);
+	bool ends = conn_tcp_at(c, TCP_CLOSED) && repl_age_ms(s, conn_last_seen(c)) > STRAGGLER_MS;
+
+	return (c->flags & CONN_ANSWERED) && !ends;
 }
 
 // Does somebody wait for record i to be sent: a joining member that should have it, or this node,
@@ -61,7 +63,8 @@ static uint64_t owed(const struct shard *s, uint32_t i, bool gives)
 
 	if (s->drain == 0)
 		return joining;
-	bool copied = is_copied(store_conn(&s->store, i)); // what will not come is not waited for
+	bool copied =
+		is_copied(s, store_conn(&s->store, i)); // what will not come is not waited for
 	if (gives)
 		return joining | (lack & shard_takers(s)) | (copied ? place_missing(s, i) : 0);
 	if (!copied || (known & shard_takers(s)) != 0)
@@ -147,7 +150,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (c->state == CONN_TOMBSTONE && conn_durability(c) != DURABILITY_NONE)
 		return look_at_tombstone(s, i);
 	// Those who have a copy, or one of an older life, are told in any case.
-	bool copied = is_copied(c);
+	bool copied = is_copied(s, c);
 	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
 		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
