@@ -204,6 +204,34 @@ static void claims__what_the_former_master_had_not_told(void **state)
 	}
 }
 
+// It hears of who has taken over from another holder, and tells that one all the same.
+static void claims__a_third_tells_who_has_taken_over(void **state)
+{
+	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK, closed = TCP_DIR_FIN | TCP_DIR_FIN_ACKED;
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+	struct wire_record w = forge_record(r, 1, 0, 2);
+	struct conn *at_0, *at_1;
+
+	w.holders = 7;
+	w.dir[0].tcp_flags = w.dir[1].tcp_flags = open;
+	forge(r, 1, 0, &w);
+	forge_find(r, 0, 1, &at_0);
+	at_0->flags |= CONN_MASTER_0 | CONN_MASTER_1;
+	at_0->dir[0].tcp.flags |= closed;
+	at_0->dir[1].tcp.flags |= closed;
+	for (unsigned p = 0; p < PARTS; p++)
+		w.version[p] = (struct conn_version){.epoch = 3, .writer = 1};
+	forge(r, 2, 1, &w);
+	forge_find(r, 1, 1, &at_1);
+	at_1->flags |= CONN_MASTER_0 | CONN_MASTER_1;
+	forge(r, 2, 0, &w);
+	assert_false(at_0->flags & (CONN_MASTER_0 | CONN_MASTER_1));
+	rack_run_ms(r, 20);
+	for (unsigned d = 0; d < 2; d++)
+		assert_int_equal(at_1->dir[d].tcp.flags & TCP_DIR_DURABLE, open | closed);
+	rack_free(r);
+}
+
 static uint32_t index_of(struct rack *r, unsigned node, const struct tripod_tuple *key)
 {
 	struct store *st = &node_shard(rack_node(r, node), 0)->store;
@@ -797,6 +825,7 @@ int main(void)
 		cmocka_unit_test(claims__writer_is_told_of_a_copy),
 		cmocka_unit_test(claims__new_holder_is_behind),
 		cmocka_unit_test(claims__what_the_former_master_had_not_told),
+		cmocka_unit_test(claims__a_third_tells_who_has_taken_over),
 		cmocka_unit_test(claims__answer_that_opened_something),
 		cmocka_unit_test(claims__refused_alone),
 		cmocka_unit_test(claims__refused_everywhere),

@@ -567,6 +567,33 @@ static void opening__the_copy_knows_which(void **state)
 	}
 }
 
+// Where the opening that is here, and that the initiator has taken, goes on above another, that is told, and nothing else:
+// who only has a copy does not go on above that.
+static void opening__goes_on_elsewhere(void **state)
+{
+	for (unsigned other = 0; other < 2; other++) {
+		struct rack *r = twice_rack((struct rack_conf){0});
+		struct flow f = twice_flow(r, 1);
+		struct wire_record w = opening(r, 1, 1, f.seq, f.ack);
+		struct conn *c;
+
+		forge(r, 1, 0, &w);
+		rack_freeze(r, 1);
+		rack_freeze(r, 2);
+		control_doubt(node_shard(rack_node(r, 0), 0), 0, true);
+		flow_from_client(r, &f, TRIPOD_TCP_ACK, 0);
+		rack_run_ms(r, 2);
+		assert_int_equal(rack_counter(r, 0, C_pulls_sent), 1);
+		w.incarnation += 6400;
+		w.dir[1].isn += other ? NEXT : 0;
+		forge(r, 1, 0, &w);
+		assert_non_null(forge_find(r, 0, 1, &c));
+		assert_int_equal(c->incarnation > w.incarnation, other);
+		assert_int_equal(rack_counter(r, 0, C_epoch_conflicts), other);
+		rack_free(r);
+	}
+}
+
 // Nobody else opens it as long as nothing moves, and it costs no byte then. Nor when it has been taken.
 static void opening__told_while_something_moves(void **state)
 {
@@ -651,6 +678,7 @@ int main(void)
 		cmocka_unit_test(opening__told_while_something_moves),
 		cmocka_unit_test(opening__a_packet_has_passed),
 		cmocka_unit_test(opening__the_copy_knows_which),
+		cmocka_unit_test(opening__goes_on_elsewhere),
 	};
 	return cmocka_run_group_tests_name("opening", tests, NULL, NULL);
 }

@@ -491,6 +491,19 @@ static void tell_grown(struct shard *s, uint32_t i, unsigned grown)
 		repl_changed(s, i, (grown & mine) | REPL_QUIET);
 }
 
+// Who takes over what is being closed has not heard of all that has passed here. It may be another than who has told of
+// that, which is owed it anyhow.
+static void tell_masters(struct shard *s, uint32_t i, uint8_t mastered, unsigned from)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+
+	for (unsigned d = 0; d < 2; d++) {
+		if ((mastered & ~c->flags & CONN_MASTER_0 << d) && r->part[d].writer != from)
+			repl_owe(s, i, r->part[d].writer);
+	}
+}
+
 // Claims of one epoch (tied), or of an older one: the sender's has lost, and it may not know.
 static bool has_lost(
 	const struct conn_repl *r, const struct wire_record *w, unsigned from, bool *tied)
@@ -577,10 +590,10 @@ static bool merge(
 		repl_queue_all(s, i, r->holders & ~before);
 	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
-	// Who takes over what is being closed has not heard of all that has passed here.
-	bool handed = mastered & ~c->flags & both;
-	if (stale || lost || (handed && (more | r->untold) != 0) ||
-		unlisted(s, i, w, from, wrote) != 0)
+	bool handed = mastered & ~c->flags & both, untold = handed && (more | r->untold) != 0;
+	if (untold)
+		tell_masters(s, i, mastered, from);
+	if (stale || lost || untold || unlisted(s, i, w, from, wrote) != 0)
 		repl_owe(s, i, from);
 	if (odd)
 		r->contested = CONTESTED;

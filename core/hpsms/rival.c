@@ -106,6 +106,9 @@ static enum taken taken(struct shard *s, const struct conn *c, const struct wire
 		(c->dir[0].tcp.flags & TCP_DIR_LEARNED) &&
 		answers->acked_low == (uint16_t)w->dir[1].isn)
 		return TAKEN_THERE;
+	// One opening, and who goes on with it has heard of others: above those, each would go on above the other else.
+	if (told && answers->isn && w->dir[1].isn == answers->end)
+		return TAKEN_UNKNOWN;
 	if (s->pulls_asking == 0 || !pull_named(s, &c->dir[0].key, &number))
 		return TAKEN_UNKNOWN;
 	if (answers->isn && c->state == CONN_LIVE && tcp_is_after_isn(number, answers->end))
