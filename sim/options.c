@@ -192,7 +192,7 @@ static void draw_nodes_conf(struct options *o)
 	o->tiny = chance(o, "tiny", 12);
 	// What has ended stays for some seconds, on each node that had a copy: for eight seconds of openings there is room.
 	unsigned copies = 2 * o->k + 1 < o->nodes ? 2 * o->k + 1 : o->nodes;
-	uint32_t ended = 6 * o->hosts.opens_per_s * copies / (o->nodes * o->workers);
+	uint32_t ended = 6 * o->hosts.opens_per_s * copies / o->nodes;
 	o->connections = 4 * o->hosts.connections_max + 2 * o->hosts.opens_per_s + ended + 512;
 	o->embryonic = o->connections;
 	if (o->flood_per_s > 0) { // so large that what is answered at all is so before it makes way
