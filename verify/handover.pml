@@ -80,6 +80,7 @@ typedef Node {
 	bool fin, mas, han, unc; // closed by the client; master; just handed over; to be validated
 	bool replied, est;		// an answer has passed; and a packet after that
 	bool far;		// away for so long that the end of its life may be forgotten
+	bool con;		// contested: records have come that did not fit
 	byte pend;		// write-once of the SYN whose answer is on its way here; 0: none
 	// Ghosts: the highest claim that it has confirmed in this boot, the highest life it has buried.
 	byte ginc, gep, gtomb;
@@ -114,7 +115,7 @@ bool lapse;		// a tombstone has been forgotten while somebody was away
 bool low;		// 4 was drawn: below all others
 
 byte i, j, k, slot;	// scratch, 0 between steps
-byte mask;
+byte mask, was;
 bool yes, again, found, served;
 
 // a hears m.
@@ -140,7 +141,7 @@ inline forget(x)
 {
 	n[x].st = VOID; n[x].inc = 0; n[x].ep = 0; n[x].ver = 0; n[x].wr = 0; n[x].val = 0;
 	n[x].wo = 0; n[x].hold = 0; n[x].fin = 0; n[x].mas = 0; n[x].han = 0; n[x].unc = 0;
-	n[x].replied = 0; n[x].est = 0; n[x].far = 0;
+	n[x].replied = 0; n[x].est = 0; n[x].far = 0; n[x].con = 0;
 	n[x].owes = 0; n[x].must_free = 0
 }
 
@@ -303,11 +304,17 @@ inline pull(x)
 	fi
 }
 
+// A packet says which answer its client has taken, as long as it is known here which one that should be.
+#ifdef NO_TAKEN
+#define of_other_answer(x) false
+#else
+#define of_other_answer(x) (!n[x].est && n[x].wo != cwo)
+#endif
 #ifdef NO_ASK_WHEN_CLOSED
-#define of_another(x) (pk != SYN && !n[x].replied)
+#define of_another(x) (pk != SYN && (!n[x].replied || of_other_answer(x)))
 #define asks_at_tomb false
 #else
-#define of_another(x) (pk != SYN && (!n[x].replied || n[x].fin))
+#define of_another(x) (pk != SYN && (!n[x].replied || of_other_answer(x) || n[x].fin))
 #define asks_at_tomb (pk != SYN && !again)
 #endif
 
@@ -469,7 +476,7 @@ inline merge(x, s)
 	// The sender has not heard of a takeover; or the master hears from one who lacks its newest.
 	yes = n[x].ep > b[s].ep;
 #ifndef KEEP_OLDER
-	yes = yes || (n[x].mas && older(x, s));
+	yes = yes || ((n[x].mas || n[x].wr == x) && older(x, s));
 #endif
 	if
 	:: b[s].ep == n[x].ep && b[s].ver == n[x].ver && b[s].wr == n[x].wr ->
@@ -482,7 +489,12 @@ inline merge(x, s)
 		:: !n[x].mas && b[s].wr != n[x].wr -> n[x].han = 0
 		:: else
 		fi;
-		n[x].ep = b[s].ep; n[x].ver = b[s].ver; n[x].wr = b[s].wr; n[x].val = b[s].val
+		n[x].ep = b[s].ep; n[x].ver = b[s].ver; n[x].wr = b[s].wr; n[x].val = b[s].val;
+		// What it wrote in a former life, and has not told all who have a copy: repair.
+		if
+		:: b[s].wr == x -> n[x].owes = n[x].owes | (n[x].hold & others(x) & (7 - bit_of(b[s].from)))
+		:: else
+		fi
 	:: else
 	fi;
 #ifndef NO_INCARNATION
@@ -506,6 +518,44 @@ inline merge(x, s)
 	confirm(x)
 }
 
+// In the place of another life.
+inline install_over(x, s)
+{
+	install(x, s);
+	n[x].con = 1
+}
+
+// It is a lower one, and others have copies of the higher: this one goes on above that.
+inline supersede(x, above)
+{
+	if
+	:: was != 0 ->
+		n[x].inc = above + 1;
+		used = (n[x].inc > used -> n[x].inc : used);
+		n[x].hold = n[x].hold | was | bit_of(n[x].wr);
+		n[x].owes = n[x].owes | (n[x].hold & others(x));
+		confirm(x)
+	:: else
+	fi
+}
+
+// What was contested is compared when no more comes: the writer asks all who have a copy.
+inline compare(x)
+{
+	n[x].con = 0;
+	k = 0;
+	do
+	:: k < N ->
+		if
+		:: k != x && holds(x, k) && n[k].st != VOID -> n[k].owes = n[k].owes | bit_of(x)
+		:: else
+		fi;
+		k++
+	:: else -> break
+	od;
+	k = 0
+}
+
 // Two nodes have opened one connection, and neither has had time for more. (What is chosen then is a clock, too.)
 #define opened_twice(x, s) (b[s].t == PUT && !n[x].est && !b[s].est && (n[x].replied || b[s].replied))
 #define first_answer(x, s) (n[x].replied && (!b[s].replied || n[x].wo < b[s].wo))
@@ -522,21 +572,35 @@ inline merge(x, s)
 #define gives_way(x, s) (n[x].st == LIVE && n[x].mas && !n[x].replied && n[x].hold == bit_of(x) && opened_twice(x, s))
 #endif
 
+// Two nodes have opened it, and a packet waits here that says which answer its client has taken.
+#ifdef NO_TAKEN
+#define taken_here(x, s) false
+#define taken_there(x, s) false
+#else
+#define waits(x) (pn == x && pk != SYN)
+#define knows_taken(x) (n[x].st == LIVE && !n[x].est && n[x].wo == cwo)
+#define says_taken(s) (b[s].t == PUT && !b[s].est && b[s].wo == cwo)
+// Where both are, it is one opening, and has gone on above others elsewhere.
+#define taken_here(x, s) (waits(x) && knows_taken(x) && !says_taken(s))
+#define taken_there(x, s) (waits(x) && !knows_taken(x) && says_taken(s))
+#endif
+
 // Another life, and its number is the higher one.
 inline higher(x, s)
 {
 	if
-	:: handles_better(x, s) ->
+	:: taken_here(x, s) || (!taken_there(x, s) && handles_better(x, s)) ->
 		printf("%d goes on above life %d\n", x, b[s].inc);
 		n[x].inc = b[s].inc + 1;
 		used = (n[x].inc > used -> n[x].inc : used);
 		n[x].hold = n[x].hold | bit_of(b[s].from);
+		n[x].con = 1;
 		changed(x);
 		confirm(x)
-	:: !handles_better(x, s) && b[s].t == BURY ->
+	:: !taken_here(x, s) && !taken_there(x, s) && !handles_better(x, s) && b[s].t == BURY ->
 		n[x].inc = b[s].inc;
 		bury(x)
-	:: else -> install(x, s)
+	:: else -> install_over(x, s)
 	fi
 }
 
@@ -573,9 +637,16 @@ inline receive(s)
 		:: else
 		fi
 	:: b[s].t != NONE && n[j].st != VOID && !same_life(j, s) && b[s].inc < n[j].inc &&
-		gives_way(j, s) -> install(j, s)
+		(taken_there(j, s) || gives_way(j, s)) ->
+		n[j].ginc = 0; n[j].gep = 0; // of the life here no packet has passed but its answer
+		i = n[j].inc;
+		was = n[j].hold & others(j);
+		install_over(j, s);
+		supersede(j, i);
+		i = 0; was = 0
 	:: b[s].t != NONE && n[j].st != VOID && !same_life(j, s) && b[s].inc < n[j].inc &&
-		!gives_way(j, s) ->
+		!taken_there(j, s) && !gives_way(j, s) ->
+		n[j].con = n[j].st == LIVE;
 		n[j].hold = n[j].hold | bit_of(b[s].from);
 		n[j].owes = n[j].owes | bit_of(b[s].from)
 	:: else -> higher(j, s)
@@ -650,7 +721,12 @@ inline empty_bag(x)
 #define settled (bag_empty && told(0) && told(1) && told(2) && here(0) && here(1) && here(2))
 #define well(x) (n[x].up == UP && !n[x].cut && n[x].ready && n[x].owes == 0)
 #define pending (n[0].pend != 0 || n[1].pend != 0 || n[2].pend != 0)
-#define quiet (!pending && well(0) && well(1) && well(2) && bag_empty && idle && pn == NOBODY && \
+#ifdef NO_COMPARE
+#define compares(x) false
+#else
+#define compares(x) (n[x].up == UP && n[x].con && n[x].st == LIVE && n[x].wr == x && !n[x].unc)
+#endif
+#define quiet (!compares(0) && !compares(1) && !compares(2) && !pending && well(0) && well(1) && well(2) && bag_empty && idle && pn == NOBODY && \
 	!lacks(0) && !lacks(1) && !lacks(2))
 
 // Is a copy of x's record missing, and x the one to make it? What is under way arrives before who sent it
@@ -747,6 +823,39 @@ inline lose(s)
 	clear(s)
 }
 
+// What no node has but x, which fails, is the loss that the contract allows. The client tries anew.
+#define serves_without(x, y) (x != y && serves(y))
+#define alone(x) (!serves_without(x, 0) && !serves_without(x, 1) && !serves_without(x, 2))
+// So is what two nodes have opened, when one fails before a packet has told which answer the client has taken.
+#define rival(x) (n[x].st == LIVE && n[x].wo != cwo && !n[x].est)
+#define rivals (rival(0) || rival(1) || rival(2))
+inline give_up(excused)
+{
+	if
+	:: cst == OPEN && (excused) -> printf("the connection may be lost\n"); cst = ENDED
+	:: else
+	fi
+}
+
+// Of a connection whose writer is gone nobody knows whom it had reached: the lowest holder tells the others.
+#define stays(x, m, k) (m != x && n[m].up == UP && holds(k, m))
+#define lowest(x, k) (stays(x, k, k) && !(k > 0 && stays(x, 0, k)) && !(k > 1 && stays(x, 1, k)))
+inline orphaned(x)
+{
+	k = 0;
+	do
+	:: k < N ->
+		if
+		:: n[k].st == LIVE && n[k].replied && n[k].wr == x && lowest(x, k) ->
+			n[k].owes = n[k].owes | (n[k].hold & others(k))
+		:: else
+		fi;
+		k++
+	:: else -> break
+	od;
+	k = 0
+}
+
 inline kill(x)
 {
 	kills--;
@@ -758,23 +867,21 @@ inline kill(x)
 	gone = (n[0].gtomb > n[1].gtomb -> n[0].gtomb : n[1].gtomb);
 	gone = (n[2].gtomb > gone -> n[2].gtomb : gone);
 	empty_bag(x);
+	orphaned(x);
 	lost_to(x);
 	if
 	:: pn == x -> pn = NOBODY; paw = 0; pf = 0
 	:: pn != x && awaited(x) -> heard(x)
 	:: else
 	fi;
-	// Without a copy anywhere it is the loss that the contract allows. The client tries anew.
-	if
-	:: cst == OPEN && !serves(0) && !serves(1) && !serves(2) -> cst = ENDED
-	:: else
-	fi
+	give_up(alone(x) || rivals)
 }
 
 inline cut_off(x)
 {
 	cuts--;
 	printf("%d is cut off\n", x);
+	give_up(alone(x) || rivals);
 	n[x].cut = 1;
 	empty_bag(x);
 	lost_to(x);
@@ -791,6 +898,7 @@ inline heal(x)
 {
 	n[x].cut = 0;
 	printf("%d is back\n", x);
+	give_up(alone(x) || rivals); // opened meanwhile
 	k = 0;
 	do
 	:: k < N ->
@@ -924,6 +1032,11 @@ progress_served:
 	:: d_step { idle && n[0].far && here(0) && pn != 0 -> validate(0) }
 	:: d_step { idle && n[1].far && here(1) && pn != 1 -> validate(1) }
 	:: d_step { idle && n[2].far && here(2) && pn != 2 -> validate(2) }
+
+	// What was contested.
+	:: d_step { idle && compares(0) && bag_empty && told(0) && told(1) && told(2) -> compare(0) }
+	:: d_step { idle && compares(1) && bag_empty && told(0) && told(1) && told(2) -> compare(1) }
+	:: d_step { idle && compares(2) && bag_empty && told(0) && told(1) && told(2) -> compare(2) }
 
 	// Repair.
 	:: d_step { idle && lacks(0) -> protect(0) }
