@@ -629,8 +629,8 @@ static void ready__two_drain(void **state)
 }
 
 // What nobody has answered is promised no copy, though another node has asked for it: no drain waits for
-// one, however long it goes on.
-static void ready__what_nobody_answers_is_not_waited_for(void **state)
+// one, however long it goes on. Nor where that node has lost it, or had no room (lacking).
+static void nobody_answers(bool lacking)
 {
 	struct frame_spec spec = {.src = "10.1.0.7",
 		.dst = "198.18.7.7",
@@ -659,6 +659,12 @@ static void ready__what_nobody_answers_is_not_waited_for(void **state)
 	assert_true(rack_conn(r, then, &key, &v));
 	assert_int_equal(v.flags & (CONN_MASTER_0 | CONN_REPLICATED | CONN_ANSWERED),
 		CONN_MASTER_0 | CONN_REPLICATED);
+	for (unsigned w = 0; w < rack_node(r, then)->conf.workers && lacking; w++) {
+		struct shard *s = node_shard(rack_node(r, then), w);
+		uint32_t i = store_find_hash(&s->store, store_hash(&s->store, &key));
+		if (i != STORE_NONE)
+			holders_unmark(store_repl(&s->store, i), HOLDER_KNOWN, 1ull << first);
+	}
 	node_set_draining(rack_node(r, then), true);
 	for (unsigned n = 0; n < 10 && phase_of(r, then) != NODE_MOVING; n++) {
 		rack_send(r, TRIPOD_OUTGOING, &spec);
@@ -666,6 +672,12 @@ static void ready__what_nobody_answers_is_not_waited_for(void **state)
 	}
 	wait_phase(r, then, NODE_MOVING, 1);
 	rack_free(r);
+}
+
+static void ready__what_nobody_answers_is_not_waited_for(void **state)
+{
+	nobody_answers(false);
+	nobody_answers(true);
 }
 
 // Every node in turn, without a pause in the traffic.

@@ -61,13 +61,12 @@ static uint64_t owed(const struct shard *s, uint32_t i, bool gives)
 	uint64_t known = holders_with(r, HOLDER_KNOWN), lack = r->holders & s->live & ~known;
 	uint64_t joining = lack & s->joining;
 
-	if (s->drain == 0)
+	// What will not come is not waited for.
+	if (s->drain == 0 || !is_copied(s, store_conn(&s->store, i)))
 		return joining;
-	bool copied =
-		is_copied(s, store_conn(&s->store, i)); // what will not come is not waited for
 	if (gives)
-		return joining | (lack & shard_takers(s)) | (copied ? place_missing(s, i) : 0);
-	if (!copied || (known & shard_takers(s)) != 0)
+		return joining | (lack & shard_takers(s)) | place_missing(s, i);
+	if ((known & shard_takers(s)) != 0)
 		return joining;
 	unsigned node = keeper(s, i);
 	return joining | (node < NODES_MAX ? 1ull << node : repl_self(s));
