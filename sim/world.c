@@ -293,7 +293,9 @@ void world_finish(struct world *w)
 	faults_heal(w);
 	hosts_pause(w->hosts, true);
 	come_up(w);
-	if (!run_until(w, drained, DRAIN_MAX_NS + w->faults.repair_ns))
+	// A drain waits for as long as there is no room elsewhere for what it gives.
+	bool over = run_until(w, drained, DRAIN_MAX_NS + w->faults.repair_ns);
+	if (!over && !(w->o.tiny && check_limits_hit(w)))
 		check_drained(w, w->faults.draining, true);
 	faults_undrain(w);
 	come_up(w);
