@@ -407,16 +407,17 @@ static void read_command(struct command *c, int argc, char **argv)
 		refuse("sweep needs --seeds A..B", NULL);
 }
 
-static void load_files(struct command *c)
+// What is not named stays NULL; the caller frees both.
+static void load_files(struct command *c, struct sizes **sizes, struct replay **replay)
 {
 	char error[512];
 
-	if (c->sizes != NULL &&
-		(c->fixed.sizes = sizes_load(c->sizes, error, sizeof(error))) == NULL)
+	if (c->sizes != NULL && (*sizes = sizes_load(c->sizes, error, sizeof(error))) == NULL)
 		refuse(error, NULL);
-	if (c->pcap != NULL &&
-		(c->fixed.replay = replay_load(c->pcap, error, sizeof(error))) == NULL)
+	if (c->pcap != NULL && (*replay = replay_load(c->pcap, error, sizeof(error))) == NULL)
 		refuse(error, NULL);
+	c->fixed.sizes = *sizes;
+	c->fixed.replay = *replay;
 }
 
 static int run(const struct command *c)
@@ -520,10 +521,15 @@ static int churn(const struct command *c)
 int main(int argc, char **argv)
 {
 	struct command c = {.jobs = 1, .fixed = OVERRIDES_NONE};
+	struct sizes *sizes = NULL;
+	struct replay *replay = NULL;
 
 	read_command(&c, argc, argv);
-	load_files(&c);
+	load_files(&c, &sizes, &replay);
 	static int (*const verbs[])(const struct command *) = {
 		[RUN] = run, [SWEEP] = sweep, [FLOOD] = flood, [CHURN] = churn};
-	return verbs[c.verb](&c);
+	int code = verbs[c.verb](&c);
+	sizes_free(sizes);
+	replay_free(replay);
+	return code;
 }
