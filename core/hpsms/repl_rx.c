@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "core/defect.h"
 #include "core/hpsms/repl.h"
 
 static tick_t seen_of(const struct shard *s, uint32_t age)
@@ -665,6 +666,9 @@ static bool record_rx(struct shard *s, const struct wire_record *w, const struct
 	bool final = w->flags & WIRE_RECORD_FINAL, kept = true, alone = false;
 	uint32_t i = find(s, w);
 
+	if (DEFECT(tombstone) && i != STORE_NONE &&
+		store_conn(&s->store, i)->state == CONN_TOMBSTONE && conn_free(s, i))
+		i = STORE_NONE;
 	count(s, C_log_records_rx);
 	if (i != STORE_NONE) {
 		kept = record_known(s, i, w, from, final);
