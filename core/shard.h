@@ -176,8 +176,7 @@ struct ending {
 	uint64_t hash, incarnation;
 	uint8_t node, worker; // that is told
 	uint8_t reason;
-	bool open;
-	uint32_t boot; // of the node, low half
+	bool open; // has not been acknowledged, and the node not restarted
 };
 
 struct node;

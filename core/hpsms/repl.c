@@ -390,8 +390,7 @@ void repl_end_now(struct shard *s, uint32_t i)
 		unsigned node = (unsigned)__builtin_ctzll(to);
 		uint32_t at = s->next_ending++ % ENDINGS;
 		struct ending *e = &s->endings[at];
-		const struct peer *before = &s->peer[e->node];
-		if (e->open && before->live && e->boot == (uint32_t)before->boot)
+		if (e->open && s->peer[e->node].live)
 			count(s, C_tombstones_untold);
 		*e = (struct ending){
 			.hash = store_hash(&s->store, &c->dir[0].key),
@@ -400,7 +399,6 @@ void repl_end_now(struct shard *s, uint32_t i)
 			.worker = (uint8_t)repl_worker(s, node, &c->dir[0].key),
 			.reason = c->reason,
 			.open = true,
-			.boot = (uint32_t)s->peer[node].boot,
 		};
 		queue_ending(s, REF_ENDING | at);
 	}
