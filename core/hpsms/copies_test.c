@@ -63,6 +63,40 @@ static void copies__who_takes_over_hears_of_all(void **state)
 	}
 }
 
+// While the writers of a connection are not heard, another is given a copy. One of them hears of it later, from who has
+// given it, and is the only one to be told: it tells the other writer, or what that writes would not come there.
+static void copies__writers_tell_each_other(void **state)
+{
+	for (unsigned told = 0; told < 3; told += 2) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		unsigned other = 2 - told, part = other == 2;
+		struct conn *c;
+
+		w.holders = 7;
+		w.flags |= WIRE_RECORD_ANSWER;
+		w.version[1].writer = 2;
+		for (unsigned to = 0; to < 4; to++)
+			forge(r, to == 1 ? 0 : 1, to, &w);
+		for (unsigned n = 0; n < 3; n += 2) {
+			struct conn_repl *l = forge_find(r, n, 1, &c);
+			c->flags |= n == 0 ? CONN_MASTER_0 : CONN_MASTER_1;
+			l->former = 0;
+			holders_mark(l, HOLDER_KNOWN, l->holders); // updates are enough for them
+		}
+		w.holders = 0xf;
+		w.flags &= (uint8_t)~WIRE_RECORD_ANSWER;
+		forge(r, 1, told, &w);
+		rack_run_ms(r, 20);
+		repl_changed(node_shard(rack_node(r, other), 0), index_of(r, other), 1u << part);
+		rack_run_ms(r, 20);
+		uint32_t version = forge_find(r, other, 1, NULL)->part[part].version;
+		assert_int_not_equal(version, w.version[part].version);
+		assert_int_equal(forge_find(r, 3, 1, NULL)->part[part].version, version);
+		rack_free(r);
+	}
+}
+
 static bool lose(void *ctx, unsigned from, const struct frame *f)
 {
 	return f->vlan == 30 && f->class == FRAME_CONTROL && from == *(unsigned *)ctx;
@@ -189,6 +223,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies__who_takes_over_hears_of_all),
+		cmocka_unit_test(copies__writers_tell_each_other),
 		cmocka_unit_test(copies__what_is_owed_is_sent),
 		cmocka_unit_test(copies__gone_again),
 	};

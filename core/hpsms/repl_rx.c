@@ -530,6 +530,24 @@ static void list_sender(struct shard *s, uint32_t i, unsigned from, uint64_t hel
 	trim_list(s, i, tied ? 1ull << from : 0);
 }
 
+// Copies of which this node has not known until now: who has got one was sent what is written here as its giver knew it.
+// If that writes nothing itself, the other writers do not know either, and nobody else tells them.
+static void welcome(struct shard *s, uint32_t i, uint64_t nodes, unsigned from)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = repl_writers(r);
+
+	if (nodes == 0 || !((c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+				  r->part[PART_SHARED].writer == s->conf->id))
+		return;
+	repl_queue_all(s, i, nodes);
+	if (writers >> from & 1)
+		return;
+	for (writers &= s->live & ~repl_self(s); writers != 0; writers &= writers - 1)
+		repl_owe(s, i, (unsigned)__builtin_ctzll(writers));
+}
+
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
 static bool merge(
 	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
@@ -584,19 +602,16 @@ static bool merge(
 	if (wrote_shared)
 		trim_dismiss(s, i, before & ~r->holders);
 	tell_grown(s, i, grown);
-	// A new holder was sent what this node writes as the sender knew it.
-	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
-		      r->part[PART_SHARED].writer == s->conf->id;
-	if (r->holders != before && writes)
-		repl_queue_all(s, i, r->holders & ~before);
+	welcome(s, i, r->holders & ~before, from);
 	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
 	bool handed = mastered & ~c->flags & both, untold = handed && (more | r->untold) != 0;
 	if (untold)
 		tell_masters(s, i, mastered, from);
-	if (stale || lost || untold || unlisted(s, i, w, from, wrote) != 0)
+	bool amiss = stale || lost || untold || unlisted(s, i, w, from, wrote) != 0;
+	if (amiss)
 		repl_owe(s, i, from);
-	if (odd)
+	if (amiss || odd)
 		r->contested = CONTESTED;
 	conn_rewheel(s, i);
 	return !lost;
