@@ -39,7 +39,19 @@ static void learn_isn(struct tcp_dir *t, const struct wire_record *w, unsigned d
 	t->end = w->dir[d].isn;
 }
 
-static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
+// Others may have what was before. It is this node that has to tell of it.
+static void tell_of_former(struct shard *s, uint32_t i, unsigned from)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	store_conn(&s->store, i)->stamp++;
+	holders_mark_only(r, HOLDER_ACKED, repl_self(s) | 1ull << from);
+	holders_mark_only(r, HOLDER_KNOWN, repl_self(s) | 1ull << from);
+	repl_queue_all(s, i, r->holders);
+}
+
+static void merge_dir(
+	struct shard *s, uint32_t i, unsigned d, const struct wire_record *w, unsigned from)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -80,6 +92,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 	bool same = r->part[d].writer == w->version[d].writer;
 	r->part[d] = w->version[d];
 	r->part[d].handed = same ? handed : 0;
+	if (former)
+		tell_of_former(s, i, from);
 }
 
 // The slot under which the record is kept, or -1: of a chain that is not held here, nobody knows what
@@ -162,12 +176,8 @@ static enum shared merge_shared(
 	// What is soft here goes with the direction that is handled here, whoever writes the rest.
 	chain_update(chain, nf, c->nf);
 	*mine = w->version[PART_SHARED];
-	if (former) { // it is this node that has to tell of it: others may have what was before
-		c->stamp++;
-		holders_mark_only(r, HOLDER_ACKED, repl_self(s) | 1ull << from);
-		holders_mark_only(r, HOLDER_KNOWN, repl_self(s) | 1ull << from);
-		repl_queue_all(s, i, r->holders);
-	}
+	if (former)
+		tell_of_former(s, i, from);
 	mine->handed = (uint8_t)c->stamp;
 	r->former = former;
 	kind_review(s, i);
@@ -571,7 +581,7 @@ static bool merge(
 			grown |= 1u << d;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		stale |= conn_masters(c, d) && behind(r, d, w, from);
-		merge_dir(s, i, d, w);
+		merge_dir(s, i, d, w, from);
 	}
 	stale |= (w->parts & 1u << PART_SHARED) && behind(r, PART_SHARED, w, from) &&
 		 r->part[PART_SHARED].writer == s->conf->id;
