@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import os
+import signal
+import tempfile
 import unittest
+from pathlib import Path
 
-from tripod_lab import LabError
+from tripod_lab import LabError, interrupt
 from tripod_lab.run import run, wait_for
 
 
@@ -30,6 +34,37 @@ class WaitFor(unittest.TestCase):
     def test_failure_says_why(self):
         with self.assertRaisesRegex(LabError, "gave up on it after 0 s: it is blue"):
             wait_for("it", 0, lambda: None, 0, lambda: "it is blue")
+
+
+class Interrupt(unittest.TestCase):
+    def setUp(self):
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self.addCleanup(signal.signal, s, signal.getsignal(s))
+        interrupt.listen()
+
+    def test_a_signal_waits_for_the_end_of_a_step(self):
+        with tempfile.TemporaryDirectory() as directory:
+            made = Path(directory) / "made"
+            with self.assertRaises(interrupt.Interrupted) as raised:
+                run(["sh", "-c", f"kill -TERM $PPID; sleep 0.1; touch '{made}'; exit 1"])
+            self.assertEqual(raised.exception.signum, signal.SIGTERM)
+            self.assertTrue(made.exists())
+
+    def test_a_signal_ends_waiting(self):
+        with self.assertRaises(interrupt.Interrupted):
+            wait_for("it", 60, lambda: os.kill(os.getpid(), signal.SIGHUP), 0)
+
+    def test_the_first_signal_counts(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with self.assertRaises(interrupt.Interrupted) as raised:
+            interrupt.heed()
+        self.assertEqual(raised.exception.signum, signal.SIGINT)
+
+    def test_nothing_ends_the_cleaning(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        interrupt.ignore()
+        self.assertEqual(run(["sh", "-c", "kill -TERM $$ $PPID; echo cleaned"]), "cleaned\n")
 
 
 if __name__ == "__main__":

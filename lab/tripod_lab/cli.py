@@ -7,11 +7,10 @@ import argparse
 import json
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 
-from . import LabError, __version__, lab, maintain, netns, nodes, predict, report, \
+from . import LabError, __version__, interrupt, lab, maintain, netns, nodes, predict, report, \
     topology
 from .ovs import Switch
 from .topology import HASHES, MODELS, MODES, Lab
@@ -111,25 +110,10 @@ def do_up(args: argparse.Namespace) -> int:
               workers=args.workers, detect_ms=args.detect_ms, backups=args.backups,
               durability=args.durability, start=args.start)
 
-    # However up is ended, it cleans up; and nothing ends the cleaning.
-    def interrupt(signum: int, _frame: object) -> None:
-        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(s, signal.SIG_IGN)
-        raise Interrupted(signum)
-
-    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(s, interrupt)
+    interrupt.listen()
     lab.up(the, Path(args.config) if args.config else None, say, args.wait)
     say(f"lab {the.name} is up; tripod-lab down{_name_option(the.name)} ends it")
     return 0
-
-
-class Interrupted(BaseException):
-    """A signal that ends `up`."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 def _name_option(name: str) -> str:
@@ -430,5 +414,5 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
-    except Interrupted as e:
+    except interrupt.Interrupted as e:
         return 128 + e.signum

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Callable, Iterator
 
-from . import LabError, netns, nodes, rackfile, run, topology
+from . import LabError, interrupt, netns, nodes, rackfile, run, topology
 from .ovs import Switch
 from .run import wait_for
 from .topology import HOSTS, Host, Lab
@@ -101,7 +101,7 @@ def _lock(name: str, say: Say) -> int | None:
 # ---- Up ----
 
 def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> None:
-    """Brings the lab up, or leaves nothing of it behind."""
+    """Brings the lab up, or leaves nothing of it behind, however it is ended."""
     run.check_machine()
     nodes.program("daemon", "tripodd")
     nodes.program("ctl", "tripodctl")
@@ -128,7 +128,9 @@ def up(lab: Lab, override: Path | None, say: Say, ready_s: float = READY_S) -> N
             _build(lab, config, say)
             _start_nodes(lab, say, ready_s)
             save(lab)
+            interrupt.heed()
         except BaseException:
+            interrupt.ignore()  # nothing ends the cleaning
             say("cleaning up")
             _remove(lab.name)
             raise

@@ -10,6 +10,7 @@ import time
 from typing import Callable, Mapping, Sequence, TypeVar
 
 from . import LabError
+from .interrupt import heed
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ def run(args: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str]
         raise LabError(f"{args[0]}: not found; {install_hint()}") from None
     except subprocess.TimeoutExpired:
         raise LabError(f"{' '.join(args)}: no end after {timeout_s:g} s") from None
+    heed()  # before its status: ^C ends the program, too
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
         raise LabError(f"{' '.join(args)}: {said}")
@@ -36,6 +38,7 @@ def wait_for(what: str, deadline_s: float, poll: Callable[[], T | None], interva
     """The first true value of poll(), asked until the deadline; why() explains a failure."""
     end = time.monotonic() + deadline_s
     while True:
+        heed()
         value = poll()
         if value:
             return value
