@@ -117,6 +117,16 @@ struct check_conn *check_conn_of(struct world *w, const struct tripod_tuple *key
 	return &c->conn[at];
 }
 
+struct check_conn *check_conn_by_hash(struct world *w, uint64_t hash)
+{
+	struct checker *c = &w->check;
+	uint32_t at = (uint32_t)hash & (c->conn_room - 1);
+
+	while (c->conn[at].key.proto != 0 && c->conn[at].hash != hash)
+		at = (at + 1) & (c->conn_room - 1);
+	return c->conn[at].key.proto != 0 ? &c->conn[at] : NULL;
+}
+
 // ---- Nodes ----
 
 void check_node_started(struct world *w, unsigned i)

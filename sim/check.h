@@ -188,6 +188,7 @@ void check_free(struct world *w);
 void check_violation(struct world *w, const char *checker, const struct tripod_tuple *tuples,
 	unsigned n_tuples, const char *format, ...) __attribute__((format(printf, 5, 6)));
 struct check_conn *check_conn_of(struct world *w, const struct tripod_tuple *key); // made if new
+struct check_conn *check_conn_by_hash(struct world *w, uint64_t hash); // NULL: none
 // A record or packet of this life: is it a newer one?
 void check_life(struct world *w, struct check_conn *k, uint64_t incarnation);
 // From a change to its copy: the batch waits, the worker sleeps, the frame flies, the other reads it.

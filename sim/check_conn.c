@@ -148,6 +148,16 @@ void check_partition_over(struct world *w)
 	}
 }
 
+static void parted(struct world *w, unsigned i, struct check_conn *k, unsigned d)
+{
+	unsigned last = k->dir[d].last;
+
+	if (last == 255 && k->opening != 0)
+		last = k->opener; // nothing has passed since the answer
+	if (last < w->o.nodes && ((w->cut[i] >> last | w->cut[last] >> i) & 1))
+		k->parted_ns = w->now_ns;
+}
+
 // A switch that sends no flow elsewhere while nodes are cut off sends fragments where it always has: to nodes that have
 // relayed them until now, and know no more of their connection.
 void check_arrival(struct world *w, unsigned i, const struct peek *p)
@@ -155,11 +165,10 @@ void check_arrival(struct world *w, unsigned i, const struct peek *p)
 	if (!w->faults.partitioned || !p->first)
 		return;
 	struct check_conn *k = check_conn_of(w, &p->tuple);
-	unsigned last = k->dir[0].last;
-	if (last == 255 && k->opening != 0)
-		last = k->opener; // nothing has passed since the answer
-	if (last < w->o.nodes && ((w->cut[i] >> last | w->cut[last] >> i) & 1))
-		k->parted_ns = w->now_ns;
+	parted(w, i, k, 0);
+	struct check_conn *answered = k->owner != 0 ? check_conn_by_hash(w, k->owner) : NULL;
+	if (answered != NULL)
+		parted(w, i, answered, 1);
 }
 
 void check_awake(struct world *w, unsigned i)
