@@ -43,6 +43,9 @@ static bool calm(struct world *w)
 		uint64_t hears_ns = x->kind == FAULT_PARTITION ? 2 * SEC : GRACE_NS;
 		if (x->at_ns + 2 * SEC > w->now_ns || x->end_ns + hears_ns > w->now_ns)
 			return false;
+		// Its node does not count as dead, and what it is told nobody else is.
+		if (x->end_ns == 0 && x->kind == FAULT_STALL)
+			return false;
 		if (x->at_ns + 10 * SEC < w->now_ns)
 			break;
 	}
