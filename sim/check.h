@@ -53,6 +53,7 @@ struct check_conn {
 	uint64_t twice_ns; // when another node opened it with other fields
 	uint64_t answered_ns; // first packet back to the initiator
 	uint64_t alone_ns; // a node failed that had the only copy
+	bool log_lost; // ... and the log of it had been lost a moment ago
 	uint64_t parted_ns; // a fragment came to a node that is cut off from who handles it
 	uint32_t
 		seen; // the last walk that found any record of `incarnation`, those overdue included
@@ -200,6 +201,9 @@ bool check_newer(const struct conn_version *a, const struct conn_version *b);
 void check_node_started(struct world *w, unsigned i);
 void check_node_gone(struct world *w, unsigned i);
 void check_failure(struct world *w, unsigned i, enum fault_kind kind); // before it happens
+// Is it for a message that was lost that nobody has a copy of this record of node i, which fails?
+bool check_log_lost(const struct world *w, unsigned i, const struct shard *s, uint32_t record,
+	uint64_t answered_ns);
 void check_partition_over(struct world *w);
 // A packet that hosts have sent, at a node: could that relay it?
 void check_arrival(struct world *w, unsigned i, const struct peek *p);

@@ -116,6 +116,26 @@ static bool copy_elsewhere(struct world *w, unsigned i, const struct conn *c)
 	return false;
 }
 
+// A message to a node that is to have a copy has been lost since the connection was answered, and the sender cannot have
+// noticed that and sent it again.
+bool check_log_lost(const struct world *w, unsigned i, const struct shard *s, uint32_t record,
+	uint64_t answered_ns)
+{
+	uint64_t nodes = store_repl(&s->store, record)->holders & ~(1ull << i);
+
+	for (; nodes != 0; nodes &= nodes - 1) {
+		unsigned to = (unsigned)__builtin_ctzll(nodes);
+		uint64_t lost_ns = w->node[i].lost_ns[to], rto_ns = 0;
+		for (unsigned k = 0; k < w->o.workers; k++) {
+			const struct channel *c = &s->peer[to].channel[k];
+			rto_ns = c->rto_ns > rto_ns ? c->rto_ns : rto_ns;
+		}
+		if (lost_ns >= answered_ns && lost_ns + rto_ns + check_window_ns(w) >= w->now_ns)
+			return true;
+	}
+	return false;
+}
+
 void check_failure(struct world *w, unsigned i, enum fault_kind kind)
 {
 	struct checker *c = &w->check;
@@ -125,15 +145,17 @@ void check_failure(struct world *w, unsigned i, enum fault_kind kind)
 	if (w->node[i].node == NULL)
 		return;
 	for (unsigned k = 0; k < w->o.workers; k++) {
-		const struct store *s = &node_shard(w->node[i].node, k)->store;
-		for (uint32_t r = 1; r <= s->capacity; r++) {
-			const struct conn *conn = store_conn(s, r);
+		const struct shard *s = node_shard(w->node[i].node, k);
+		for (uint32_t r = 1; r <= s->store.capacity; r++) {
+			const struct conn *conn = store_conn(&s->store, r);
 			if (conn->state != CONN_LIVE || flood_owns(&conn->dir[0].key) ||
 				copy_elsewhere(w, i, conn))
 				continue;
 			struct check_conn *known = check_conn_of(w, &conn->dir[0].key);
-			if (known->incarnation == conn->incarnation)
-				known->alone_ns = w->now_ns;
+			if (known->incarnation != conn->incarnation)
+				continue;
+			known->alone_ns = w->now_ns;
+			known->log_lost = check_log_lost(w, i, s, r, known->answered_ns);
 		}
 	}
 }
@@ -256,7 +278,7 @@ static enum check_excuse excuse(struct world *w, const struct hosts_event *e)
 		uint64_t age = k->alone_ns - k->answered_ns;
 		if (k->answered_ns == 0 || age <= check_window_ns(w))
 			return EXCUSE_FRESH;
-		if ((w->o.fabric_loss > 0 || options_fault(&w->o, FAULT_LOSS)) && age <= 500 * MS)
+		if (k->log_lost)
 			return EXCUSE_LOG_LOST;
 	}
 	return moved_while_cut_off(w, e, k) ? EXCUSE_CUT_OFF : EXCUSES;

@@ -80,6 +80,7 @@ void check_life(struct world *w, struct check_conn *k, uint64_t incarnation)
 	k->older_ns = w->now_ns;
 	k->answered_ns = 0;
 	k->alone_ns = 0;
+	k->log_lost = false;
 	k->emitters = 0;
 	k->walk = k->seen = 0;
 	for (unsigned d = 0; d < 2; d++) {

@@ -26,11 +26,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct world *w = *state;
-
-	check_free(w);
-	trace_free(&w->trace);
-	free(w);
+	world_free(*state);
 	return 0;
 }
 
@@ -185,6 +181,74 @@ static void broken__fragment_at_a_node_that_is_cut_off(void **state)
 	}
 }
 
+// What was lost to a holder since the answer excuses for as long as that takes to be noticed, and no loss beside it.
+static void broken__log_lost(void **state)
+{
+	enum { LOST, BEFORE_ANSWER, OTHER_NODE, NOTICED, NONE, HOWS };
+	struct world *w = *state;
+	struct shard *s = calloc(1, sizeof(*s));
+	struct conn_repl repls[2] = {};
+	struct channel channels[2] = {{.rto_ns = 8 * MS}, {.rto_ns = 40 * MS}};
+
+	assert_non_null(s);
+	w->o.nodes = 4;
+	w->o.workers = 2;
+	w->o.flush_us = 1000;
+	w->o.durability = DURABILITY_ASYNC;
+	s->store.repls = repls;
+	holders_add(&repls[1], 1 << 1 | 1 << 2);
+	for (unsigned to = 0; to < 4; to++)
+		s->peer[to].channel = channels;
+	for (unsigned how = 0; how < HOWS; how++) {
+		struct hosts_event e = connection(how + 1, (uint16_t)(1024 + how));
+		struct check_conn *k = check_conn_of(w, &e.opening);
+		uint64_t took_ns = 40 * MS + check_window_ns(w) + (how == NOTICED), *lost_ns;
+
+		w->now_ns += 60 * SEC;
+		k->answered_ns = w->now_ns - took_ns + (how == BEFORE_ANSWER);
+		k->alone_ns = w->now_ns;
+		lost_ns = &w->node[1].lost_ns[how == OTHER_NODE ? 3 : 2];
+		memset(w->node[1].lost_ns, 0, sizeof(w->node[1].lost_ns));
+		*lost_ns = how == NONE ? 0 : w->now_ns - took_ns;
+		k->log_lost = check_log_lost(w, 1, s, 1, k->answered_ns);
+		tell(w, &e, HOSTS_ESTABLISHED);
+		tell(w, &e, HOSTS_BROKEN);
+		assert_int_equal(w->check.excused_by[EXCUSE_LOG_LOST], 1);
+		assert_int_equal(w->check.n_violations, how);
+	}
+	free(s);
+}
+
+// Messages between nodes that links lose are known, by who sent them and who does not get them; packets are no messages.
+static void broken__losses_are_noted(void **state)
+{
+	enum { WHOLE, FABRIC, AT_SENDER, AT_RECEIVER, SPOILT, WORKLOAD, HOWS };
+	struct world *w = *state;
+	uint8_t data[64] = {2, 0, 0, 0, 0, 3};
+
+	w->o.nodes = 3;
+	w->o.workers = 1;
+	w->o.rate_mbps = 1000;
+	w->o.queue_us = 1000;
+	w->node[2].state = NODE_UP;
+	for (unsigned how = 0; how < HOWS; how++) {
+		w->now_ns += SEC;
+		w->o.fabric_loss = how == FABRIC ? 1000000 : 0;
+		w->port[1].loss = how == AT_SENDER || how == WORKLOAD ? 1000000 : 0;
+		w->port[2].loss = how == AT_RECEIVER ? 1000000 : 0;
+		w->o.corrupt = how == SPOILT ? 1000000 : 0;
+		net_from_node(w, 1,
+			&(struct frame){.data = data,
+				.len = sizeof(data),
+				.class = FRAME_CONTROL,
+				.vlan = how == WORKLOAD ? 11 : 30});
+		bool noted = how != WHOLE && how != WORKLOAD;
+		assert_int_equal(w->node[1].lost_ns[2] == w->now_ns, noted);
+		assert_int_equal(w->node[1].lost_ns[0], 0);
+		assert_int_equal(w->node[2].lost_ns[1], 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +259,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(broken__opened_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			broken__fragment_at_a_node_that_is_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(broken__log_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(broken__losses_are_noted, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,13 +80,13 @@ static void launch(struct world *w, const struct event *e, struct bytes *b)
 	events_push(&w->events, &one);
 }
 
-// A frame that reaches its last cable: once, twice or never. p: what it is, of workload.
-static void deliver(struct world *w, struct event e, struct bytes *b, uint32_t loss, unsigned port,
+// A frame that reaches its last cable: once, twice or never (false). p: what it is, of workload.
+static bool deliver(struct world *w, struct event e, struct bytes *b, uint32_t loss, unsigned port,
 	const struct peek *p)
 {
 	if (hit(w, loss) || hit(w, w->port[port].loss)) {
 		lost(w, port, p);
-		return;
+		return false;
 	}
 	if (hit(w, w->o.reorder))
 		e.at_ns += rng_below(&w->net_rng, w->o.reorder_us * 1000 + 1);
@@ -95,6 +95,7 @@ static void deliver(struct world *w, struct event e, struct bytes *b, uint32_t l
 		e.at_ns += rng_below(&w->net_rng, 200000);
 		launch(w, &e, b);
 	}
+	return true;
 }
 
 // ---- Towards nodes ----
@@ -122,21 +123,22 @@ static unsigned queue_of(struct world *w, const struct bytes *b, const struct pe
 	return (h >> 8) % w->o.workers;
 }
 
-static void to_node(struct world *w, unsigned i, struct bytes *b, uint16_t vlan, uint64_t at_ns,
+// false: it is lost on the way.
+static bool to_node(struct world *w, unsigned i, struct bytes *b, uint16_t vlan, uint64_t at_ns,
 	const struct peek *p)
 {
 	bool workload = p != NULL;
 
 	if (!node_run_alive(w, i))
-		return;
+		return true;
 	struct event e = {.type = EVENT_TO_NODE, .node = (uint8_t)i, .vlan = vlan};
 	e.at_ns = pass(w, &w->port[i].to_node, at_ns, b->len, w->o.rate_mbps, !workload);
 	if (e.at_ns == 0) {
 		lost(w, i, p);
-		return;
+		return false;
 	}
 	e.worker = (uint8_t)queue_of(w, b, p);
-	deliver(w, e, b, workload ? w->o.workload_loss : w->o.fabric_loss, i, p);
+	return deliver(w, e, b, workload ? w->o.workload_loss : w->o.fabric_loss, i, p);
 }
 
 static void from_hosts(
@@ -197,10 +199,10 @@ static bool corrupt(struct world *w, struct bytes *b)
 static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t vlan,
 	uint64_t at_ns, const struct peek *p)
 {
-	bool broadcast = b->data[0] & 1;
+	bool broadcast = b->data[0] & 1, spoilt = false;
 
 	if (vlan == RACKFILE_FABRIC_VLAN) {
-		corrupt(w, b);
+		spoilt = corrupt(w, b);
 		at_ns += w->slow_us * 1000ull;
 	}
 	for (unsigned to = 0; to < w->o.nodes; to++) {
@@ -210,7 +212,9 @@ static void between_nodes(struct world *w, unsigned i, struct bytes *b, uint16_t
 			w->totals.frames_lost++;
 			continue;
 		}
-		to_node(w, to, b, vlan, at_ns, p);
+		bool arrives = to_node(w, to, b, vlan, at_ns, p) && !spoilt;
+		if (!arrives && vlan == RACKFILE_FABRIC_VLAN)
+			w->node[i].lost_ns[to] = w->now_ns;
 	}
 }
 
@@ -272,6 +276,8 @@ void net_from_node(struct world *w, unsigned i, const struct frame *f)
 		&w->trace, (uint64_t)f->len << 32 ^ (uint64_t)f->vlan << 16 ^ f->data[f->len - 1]);
 	if (at_ns == 0 || hit(w, w->port[i].loss)) {
 		lost(w, i, p);
+		if (f->vlan == RACKFILE_FABRIC_VLAN && f->data[5] >= 1 && f->data[5] <= w->o.nodes)
+			w->node[i].lost_ns[f->data[5] - 1] = w->now_ns;
 	} else if (f->vlan == 0) {
 		net_port_rx(w, i, f->data, f->len);
 	} else if (f->vlan >= RACKFILE_PREDICTION_VLAN) {

@@ -78,6 +78,7 @@ struct sim_node {
 	struct sim_worker *worker; // workers of them
 	uint64_t control; // messages to other nodes, in all its lives
 	uint64_t control_before; // ... by the last walk
+	uint64_t lost_ns[SIM_NODES_MAX]; // when a message of it to that node was lost last
 	uint64_t work_before; // ... and what it had repaired and answered by then
 };
 
