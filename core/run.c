@@ -6,6 +6,8 @@
 
 #include "core/shard.h"
 
+#define GRANT_LATE_MS 20 // a question for it has been repeated once by then
+
 // One packet's way through the chain; call comes first, so that the NF's handle leads back here.
 struct run {
 	struct tripod_call call;
@@ -173,9 +175,23 @@ bool run_kind_claim(struct shard *s, uint32_t i, unsigned nf, struct tripod_kind
 	return r.chain->nf[nf].nf->kind->claim(&r.call, out);
 }
 
+// A first packet that has waited for long, while flows move: another node may have opened the connection meanwhile, and
+// been answered. Of TCP the initiator says which it takes; of others the next packet asks for it anew.
+static bool waited_long(const struct shard *s, const struct conn *c)
+{
+	return c->dir[1].key.proto == 0 && c->dir[0].key.proto != IPPROTO_TCP && shard_moves(s) &&
+	       (int32_t)(s->now - c->dir[0].seen) > (int32_t)ticks_of_ms(GRANT_LATE_MS);
+}
+
 void run_kind(struct shard *s, uint32_t i, unsigned nf, int result)
 {
 	struct run r = run_begin(s, i, 0, false);
+
+	// Where nothing is granted, this may not be asked for ever.
+	if (result == 0 && waited_long(s, r.call.conn)) {
+		conn_abandon(s, i);
+		return;
+	}
 
 	run_enter(&r, nf);
 	r.chain->nf[nf].nf->on_kind(&r.call, result);

@@ -62,7 +62,7 @@ static void drain__others_have_the_entries_first(void **state)
 		rack_run_ms(r, 500);
 		unsigned writer = (unsigned)shares_writer(r, 1);
 		node_set_draining(rack_node(r, writer), true);
-		for (unsigned ms = 0; ms < 2000 && phase_of(r, writer) < NODE_MOVING; ms++)
+		for (unsigned ms = 0; ms < 10000 && phase_of(r, writer) < NODE_MOVING; ms++)
 			told += owed_by(r, writer);
 		assert_given(r, writer);
 		assert_int_equal(owed_by(r, writer), 0);

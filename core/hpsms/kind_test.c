@@ -325,106 +325,6 @@ static void kind__soft_is_made_again(void **state)
 	shares_done(r);
 }
 
-// Nobody is there to answer: after half a second the NF is told so.
-static void kind__nobody_answers(void **state)
-{
-	struct rack *r = shares_rack((struct rack_conf){.nodes = 2, .backups = 1});
-	unsigned source = 1, n = 0;
-	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct kind_node as = {.key = shares_key(r, source)};
-
-	while (as.hash = kind_hash(s, &as.key), kind_order(s, &as, s->ports, 1) != 2)
-		as.key = shares_key(r, ++source);
-	rack_kill(r, 1);
-	struct frame_spec f = shares_packet(source, n, false, 1);
-	while (rack_hash(r, &f, TRIPOD_INCOMING) != 0)
-		f = shares_packet(source, ++n, false, 1);
-	s->live |= 2; // it is not found out
-	s->ports |= 2;
-	rack_node(r, 0)->members.dead_after_ns = UINT64_MAX / 2;
-	shares_open = true;
-	shares_client(r, source, n, 1);
-	rack_run_ms(r, 500); // the first of it, for what the other one may know of the tuple
-	assert_int_equal(shares_told[2], 0);
-	assert_int_equal(shares_arrived(r, source).n, 0);
-	rack_run_ms(r, 100);
-	assert_int_equal(shares_told[2], 1);
-	assert_int_equal(rack_counter(r, 0, C_kind_timeouts), 1);
-	assert_int_equal(shares_arrived(r, source).n, 1);
-	shares_done(r);
-}
-
-static bool lose_copies(void *ctx, unsigned from, const struct frame *f)
-{
-	return f->len > 98 && rack_message(f) == WIRE_KIND &&
-	       f->data[42 + WIRE_HEADER_SIZE] == WIRE_KIND_COPY;
-}
-
-// While a first packet waits here, another node has opened the connection, and been answered: it goes on there.
-static void kind__what_waits_gives_way(void **state)
-{
-	struct rack *r = shares_rack((struct rack_conf){.nodes = 3});
-	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct wire_record w = forge_record(r, 1, 1, 1);
-	struct conn *c;
-
-	w.key.proto = w.reversed.proto = IPPROTO_UDP;
-	rack_port(r, 1, false);
-	rack_port(r, 2, false);
-	rack_run_ms(r, 50);
-	kind_doubt(s); // nobody is given anything for a while
-	struct frame_spec f = {.tuple = &w.key, .payload_len = 1};
-	rack_send(r, TRIPOD_INCOMING, &f);
-	uint32_t i;
-	do {
-		rack_step(r);
-		i = store_find(&s->store, &w.key, store_hash(&s->store, &w.key)).index;
-	} while (i == 0 ||
-		 store_find(&s->store, &w.key, store_hash(&s->store, &w.key)).what != STORE_CONN);
-	c = store_conn(&s->store, i);
-	assert_true(c->flags & CONN_HELD);
-	w.incarnation = c->incarnation - 64 * 100;
-	forge(r, 1, 0, &w);
-	rack_run_ms(r, 5);
-	struct store_hit hit = store_find(&s->store, &w.key, store_hash(&s->store, &w.key));
-	assert_int_equal(hit.what, STORE_CONN);
-	c = store_conn(&s->store, hit.index);
-	assert_true(c->incarnation == w.incarnation);
-	assert_false(c->flags & CONN_HELD);
-	rack_run_ms(r, 300);
-	assert_int_equal(rack_counter(r, 0, C_kind_timeouts), 0);
-	rack_check(r);
-	rack_free(r);
-}
-
-// No answer that one failure could take back; but not for ever.
-static void kind__answers_wait_for_copies(void **state)
-{
-	struct rack *r = shares_rack((struct rack_conf){.nodes = 5});
-	struct shard *s = node_shard(rack_node(r, 0), 0);
-	struct kind_node as = {.key = shares_key(r, 1)};
-	struct frame_spec f = shares_packet(1, 0, false, 1);
-
-	// From a node that is to have no copy: what goes to it is an answer and nothing else.
-	as.hash = kind_hash(s, &as.key);
-	uint64_t have = kind_order(s, &as, s->ports, 3);
-	for (unsigned n = 1; have >> rack_hash(r, &f, TRIPOD_INCOMING) & 1; n++)
-		f = shares_packet(1, n, false, 1);
-	rack_tap(r, lose_copies, NULL);
-	rack_send(r, TRIPOD_INCOMING, &f);
-	while (rack_counter(r, -1, C_kind_applied) == 0)
-		rack_step(r);
-	rack_run_ms(r, 50);
-	assert_int_equal(shares_arrived(r, 1).n, 0);
-	rack_run_ms(r, 200);
-	assert_int_equal(shares_arrived(r, 1).n, 1);
-	assert_true(rack_counter(r, -1, C_kind_unprotected) > 0);
-	rack_tap(r, NULL, NULL);
-	rack_run_ms(r, 400);
-	shares_assert_entry(r, 1, 3, 1);
-	shares_done(r);
-}
-
 // What nobody has now stays what it was, for as long as the kind says.
 static void kind__state_outlives_its_connections(void **state)
 {
@@ -768,9 +668,6 @@ int main(void)
 		cmocka_unit_test(kind__comes_back_to_who_restarts),
 		cmocka_unit_test(kind__writer_freezes),
 		cmocka_unit_test(kind__soft_is_made_again),
-		cmocka_unit_test(kind__nobody_answers),
-		cmocka_unit_test(kind__what_waits_gives_way),
-		cmocka_unit_test(kind__answers_wait_for_copies),
 		cmocka_unit_test(kind__state_outlives_its_connections),
 		cmocka_unit_test(kind__old_questions),
 		cmocka_unit_test(kind__two_writers),

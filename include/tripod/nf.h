@@ -257,7 +257,9 @@ void *tripod_state_soft(struct tripod_call *c);
 int tripod_request(struct tripod_call *c, const void *data, size_t size);
 
 // Takes a unit of the connection's key, until the connection ends, on whichever node. 0: it has one. Else
-//	-EAGAIN   more are asked for: on_kind() tells, some 100 us later as a rule. Hold the packet.
+//	-EAGAIN   more are asked for: on_kind() tells, some 100 us later as a rule. Hold the packet. Should it
+//	          take 20 ms or more while flows move, a connection other than TCP begins anew with its next
+//	          packet: then nothing is told of the one that waited.
 //	-EDQUOT   there are none, as was found out within the last 100 ms
 //	-ENOSPC   no room to keep the key here, or too many questions a second. Counted.
 //	-EINVAL   the NF has no kind, or the connection no key
