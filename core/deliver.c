@@ -177,7 +177,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 	}
 	if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
-	repl_end_now(s, i);
+	ending_now(s, i);
 	if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
