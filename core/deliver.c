@@ -159,6 +159,14 @@ static bool opens_in_vain(struct shard *s, struct tripod_packet *p)
 	return true;
 }
 
+// It was opened by an answer, and has made way (conn_make_way()) for the connection of that, of which no copy may be
+// here. This may be the next answer.
+static bool made_way(const struct conn *c)
+{
+	return c->dir[0].key.proto == IPPROTO_UDP && !(c->flags & CONN_ANSWERED) &&
+	       c->reason == TRIPOD_TERMINATED;
+}
+
 // A packet of a connection that has ended here.
 static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 {
@@ -175,6 +183,8 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 		ask_or_drop(s, p);
 		return;
 	}
+	if (made_way(c) && asks(s, p))
+		return;
 	if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
 	ending_now(s, i);

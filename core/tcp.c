@@ -387,8 +387,10 @@ static enum tcp_verdict segment(struct tcp_dir *from, struct tcp_dir *to, bool f
 {
 	bool to_learned = to->flags & TCP_DIR_LEARNED;
 	// A responder that acknowledges without a SYN remembers an older connection, of which the
-	// initiator will tell it with a reset. Nothing to learn from that.
-	if (!from_initiator && state == TCP_SYN_SENT && to_learned)
+	// initiator will tell it with a reset. Nothing to learn from that. (Where the SYN has not been seen, its SYN+ACK may
+	// have passed there, too.)
+	bool other = to_learned || (to->isn && !tcp_is_after_isn(g->ack, to->end));
+	if (!from_initiator && state == TCP_SYN_SENT && other)
 		return TCP_OK;
 	if ((from->flags & to->flags & TCP_DIR_LEARNED) && !segment_in_window(from, to, g))
 		return TCP_OUT_OF_WINDOW;

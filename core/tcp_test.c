@@ -339,6 +339,14 @@ static void tcp_track__reset_in_handshake(void **state)
 	assert_int_equal(send(&f, INI, R, 4444444, 0, 0, 0), TCP_OK);
 	assert_memory_equal(f.dir, sent.dir, sizeof(f.dir));
 	assert_int_equal(send(&f, RES, S | A, 5000, 1001, WIN, 0), TCP_OK_CHANGED);
+	// Where the SYN has not passed, but its number is known.
+	struct fixture told = sent;
+	told.dir[INI].flags &= (uint8_t)~TCP_DIR_LEARNED;
+	assert_true(told.dir[INI].isn);
+	struct fixture heard = told;
+	assert_int_equal(send(&heard, RES, A, 3333333, 4444444, WIN, 0), TCP_OK);
+	assert_memory_equal(heard.dir, told.dir, sizeof(heard.dir));
+	assert_int_equal(send(&heard, RES, A, 5001, 1001, WIN, 0), TCP_OK_CHANGED);
 
 	// Answered, but the initiator wants it no more; or the responder, by number or by ACK.
 	struct fixture answered = f;

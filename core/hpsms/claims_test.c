@@ -69,19 +69,21 @@ static void claims__of_a_former_life(void **state)
 // What a node wrote in its former life it learns piece by piece, and tells those who have less of it.
 static void claims__of_a_former_life_is_told(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .backups = 2});
-	struct wire_record w = forge_record(r, 1, 0, 1);
+	for (unsigned part = 0; part < PARTS; part++) {
+		struct rack *r = rack_of((struct rack_conf){.nodes = 4, .backups = 2});
+		struct wire_record w = forge_record(r, 1, 0, 1);
 
-	w.holders = 7;
-	forge(r, 3, 1, &w); // which tells node 0 of it
-	rack_run_ms(r, 50);
-	assert_int_equal(forge_find(r, 0, 1, NULL)->part[PART_SHARED].version, 0);
-	w.version[PART_SHARED].version = 2;
-	forge(r, 2, 0, &w);
-	rack_run_ms(r, 50);
-	assert_int_equal(forge_find(r, 0, 1, NULL)->part[PART_SHARED].version, 2);
-	assert_int_equal(forge_find(r, 1, 1, NULL)->part[PART_SHARED].version, 2);
-	rack_free(r);
+		w.holders = 7;
+		forge(r, 3, 1, &w); // which tells node 0 of it
+		rack_run_ms(r, 50);
+		assert_int_equal(forge_find(r, 0, 1, NULL)->part[part].version, 0);
+		w.version[part].version = 2;
+		forge(r, 2, 0, &w);
+		rack_run_ms(r, 50);
+		assert_int_equal(forge_find(r, 0, 1, NULL)->part[part].version, 2);
+		assert_int_equal(forge_find(r, 1, 1, NULL)->part[part].version, 2);
+		rack_free(r);
+	}
 }
 
 // Who writes a part must know of all copies, or some would miss what it writes. Whoever has given one

@@ -28,6 +28,14 @@ static uint32_t index_of(struct rack *r, unsigned node)
 	return store_find_hash(st, store_hash(st, &key));
 }
 
+static enum conn_state state_of(struct rack *r, unsigned node, const struct tripod_tuple *key)
+{
+	struct store *st = &node_shard(rack_node(r, node), 0)->store;
+	uint32_t i = store_find_hash(st, store_hash(st, key));
+
+	return i == STORE_NONE ? CONN_FREE : store_conn(st, i)->state;
+}
+
 // A node has been given a copy, and who takes a direction over has not heard of that. Whoever wrote it, or
 // the shared part, has: it is told of the take-over with the list of holders, and says what is missing there.
 static void copies__who_takes_over_hears_of_all(void **state)
@@ -59,6 +67,40 @@ static void copies__who_takes_over_hears_of_all(void **state)
 			assert_int_equal(forge_find(r, i, 1, NULL)->part[1].epoch, 2);
 		}
 		assert_int_equal(l->holders, 0xf);
+		rack_free(r);
+	}
+}
+
+// While the writers of a connection are not heard, another is given a copy. One of them hears of it later, from who has
+// given it, and is the only one to be told: it tells the other writer, or what that writes would not come there.
+static void copies__writers_tell_each_other(void **state)
+{
+	for (unsigned told = 0; told < 3; told += 2) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		unsigned other = 2 - told, part = other == 2;
+		struct conn *c;
+
+		w.holders = 7;
+		w.flags |= WIRE_RECORD_ANSWER;
+		w.version[1].writer = 2;
+		for (unsigned to = 0; to < 4; to++)
+			forge(r, to == 1 ? 0 : 1, to, &w);
+		for (unsigned n = 0; n < 3; n += 2) {
+			struct conn_repl *l = forge_find(r, n, 1, &c);
+			c->flags |= n == 0 ? CONN_MASTER_0 : CONN_MASTER_1;
+			l->former = 0;
+			holders_mark(l, HOLDER_KNOWN, l->holders); // updates are enough for them
+		}
+		w.holders = 0xf;
+		w.flags &= (uint8_t)~WIRE_RECORD_ANSWER;
+		forge(r, 1, told, &w);
+		rack_run_ms(r, 20);
+		repl_changed(node_shard(rack_node(r, other), 0), index_of(r, other), 1u << part);
+		rack_run_ms(r, 20);
+		uint32_t version = forge_find(r, other, 1, NULL)->part[part].version;
+		assert_int_not_equal(version, w.version[part].version);
+		assert_int_equal(forge_find(r, 3, 1, NULL)->part[part].version, version);
 		rack_free(r);
 	}
 }
@@ -185,12 +227,62 @@ static void copies__gone_again(void **state)
 	}
 }
 
+// An answer has opened something elsewhere, of which this node got a copy, and which has made way for the connection that
+// it is the answer of. The next answer comes here, where nothing is known of that: it is asked for, or the answer would
+// open something again. What has ended by itself is not asked for.
+static void copies__of_what_has_made_way(void **state)
+{
+	const struct frame_spec answer = {.src = "10.1.0.101",
+		.dst = "198.18.0.1",
+		.proto = IPPROTO_UDP,
+		.sport = 8080,
+		.dport = 1000,
+		.payload_len = 8};
+
+	for (unsigned made_way = 0; made_way < 2; made_way++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record real = forge_record(r, 1, 0, 1), other;
+		struct rack_arrival a[4];
+
+		real.key.proto = real.reversed.proto = IPPROTO_UDP;
+		real.flags |= WIRE_RECORD_ANSWER;
+		other = real;
+		other.key = real.reversed;
+		other.reversed = real.key;
+		other.reversed.dport = 4321;
+		other.flags = 0;
+		other.version[0].writer = other.version[1].writer = 2;
+		other.version[PART_SHARED].writer = 2;
+		forge(r, 2, 3, &other);
+		assert_int_equal(state_of(r, 3, &other.key), CONN_LIVE);
+		forge(r, 2, 3,
+			&(struct wire_record){.op = WIRE_BURY,
+				.key = other.key,
+				.incarnation = other.incarnation,
+				.reason = made_way ? TRIPOD_TERMINATED : TRIPOD_TIMEOUT});
+		assert_int_equal(state_of(r, 3, &other.key), CONN_TOMBSTONE);
+		forge(r, 0, 1, &real);
+		for (unsigned i = 0; i < 4; i++)
+			rack_port(r, i, i == 3);
+		rack_arrivals(r, TRIPOD_INCOMING, a, 4);
+		rack_send(r, TRIPOD_OUTGOING, &answer);
+		rack_run_ms(r, 20);
+		assert_int_equal(rack_arrivals(r, TRIPOD_INCOMING, a, 4), 1);
+		assert_int_equal(rack_counter(r, 3, C_connections_opened), !made_way);
+		assert_int_equal(rack_counter(r, 3, C_takeovers), made_way);
+		rack_check(r);
+		rack_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies__who_takes_over_hears_of_all),
+		cmocka_unit_test(copies__writers_tell_each_other),
 		cmocka_unit_test(copies__what_is_owed_is_sent),
 		cmocka_unit_test(copies__gone_again),
+		cmocka_unit_test(copies__of_what_has_made_way),
 	};
 	return cmocka_run_group_tests_name("copies", tests, NULL, NULL);
 }

@@ -399,7 +399,6 @@ void repl_owe(struct shard *s, uint32_t i, unsigned node)
 	struct conn_repl *r = store_repl(&s->store, i);
 
 	r->part[PART_SHARED].handed = (uint8_t)store_conn(&s->store, i)->stamp;
-	r->contested = CONTESTED;
 	repl_forget(r, node);
 	repl_queue(s, i, node);
 }

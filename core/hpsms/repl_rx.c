@@ -39,7 +39,19 @@ static void learn_isn(struct tcp_dir *t, const struct wire_record *w, unsigned d
 	t->end = w->dir[d].isn;
 }
 
-static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire_record *w)
+// Others may have what was before. It is this node that has to tell of it.
+static void tell_of_former(struct shard *s, uint32_t i, unsigned from)
+{
+	struct conn_repl *r = store_repl(&s->store, i);
+
+	store_conn(&s->store, i)->stamp++;
+	holders_mark_only(r, HOLDER_ACKED, repl_self(s) | 1ull << from);
+	holders_mark_only(r, HOLDER_KNOWN, repl_self(s) | 1ull << from);
+	repl_queue_all(s, i, r->holders);
+}
+
+static void merge_dir(
+	struct shard *s, uint32_t i, unsigned d, const struct wire_record *w, unsigned from)
 {
 	struct conn *c = store_conn(&s->store, i);
 	struct conn_repl *r = store_repl(&s->store, i);
@@ -80,6 +92,8 @@ static void merge_dir(struct shard *s, uint32_t i, unsigned d, const struct wire
 	bool same = r->part[d].writer == w->version[d].writer;
 	r->part[d] = w->version[d];
 	r->part[d].handed = same ? handed : 0;
+	if (former)
+		tell_of_former(s, i, from);
 }
 
 // The slot under which the record is kept, or -1: of a chain that is not held here, nobody knows what
@@ -162,12 +176,8 @@ static enum shared merge_shared(
 	// What is soft here goes with the direction that is handled here, whoever writes the rest.
 	chain_update(chain, nf, c->nf);
 	*mine = w->version[PART_SHARED];
-	if (former) { // it is this node that has to tell of it: others may have what was before
-		c->stamp++;
-		holders_mark_only(r, HOLDER_ACKED, repl_self(s) | 1ull << from);
-		holders_mark_only(r, HOLDER_KNOWN, repl_self(s) | 1ull << from);
-		repl_queue_all(s, i, r->holders);
-	}
+	if (former)
+		tell_of_former(s, i, from);
 	mine->handed = (uint8_t)c->stamp;
 	r->former = former;
 	kind_review(s, i);
@@ -530,6 +540,24 @@ static void list_sender(struct shard *s, uint32_t i, unsigned from, uint64_t hel
 	trim_list(s, i, tied ? 1ull << from : 0);
 }
 
+// Copies of which this node has not known until now: who has got one was sent what is written here as its giver knew it.
+// If that writes nothing itself, the other writers do not know either, and nobody else tells them.
+static void welcome(struct shard *s, uint32_t i, uint64_t nodes, unsigned from)
+{
+	const struct conn *c = store_conn(&s->store, i);
+	const struct conn_repl *r = store_repl(&s->store, i);
+	uint64_t writers = repl_writers(r);
+
+	if (nodes == 0 || !((c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
+				  r->part[PART_SHARED].writer == s->conf->id))
+		return;
+	repl_queue_all(s, i, nodes);
+	if (writers >> from & 1)
+		return;
+	for (writers &= s->live & ~repl_self(s); writers != 0; writers &= writers - 1)
+		repl_owe(s, i, (unsigned)__builtin_ctzll(writers));
+}
+
 // The same life, both alive. true: what the sender masters is kept here as it said, or newer.
 static bool merge(
 	struct shard *s, uint32_t i, const struct wire_record *w, const struct source *source)
@@ -553,7 +581,7 @@ static bool merge(
 			grown |= 1u << d;
 		stale |= (int16_t)(r->part[d].epoch - w->version[d].epoch) > 0;
 		stale |= conn_masters(c, d) && behind(r, d, w, from);
-		merge_dir(s, i, d, w);
+		merge_dir(s, i, d, w, from);
 	}
 	stale |= (w->parts & 1u << PART_SHARED) && behind(r, PART_SHARED, w, from) &&
 		 r->part[PART_SHARED].writer == s->conf->id;
@@ -584,19 +612,16 @@ static bool merge(
 	if (wrote_shared)
 		trim_dismiss(s, i, before & ~r->holders);
 	tell_grown(s, i, grown);
-	// A new holder was sent what this node writes as the sender knew it.
-	bool writes = (c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
-		      r->part[PART_SHARED].writer == s->conf->id;
-	if (r->holders != before && writes)
-		repl_queue_all(s, i, r->holders & ~before);
+	welcome(s, i, r->holders & ~before, from);
 	if (stale || lost) // an old master that does not know of the take-over yet
 		count(s, C_log_records_stale);
 	bool handed = mastered & ~c->flags & both, untold = handed && (more | r->untold) != 0;
 	if (untold)
 		tell_masters(s, i, mastered, from);
-	if (stale || lost || untold || unlisted(s, i, w, from, wrote) != 0)
+	bool amiss = stale || lost || untold || unlisted(s, i, w, from, wrote) != 0;
+	if (amiss)
 		repl_owe(s, i, from);
-	if (odd)
+	if (amiss || odd)
 		r->contested = CONTESTED;
 	conn_rewheel(s, i);
 	return !lost;
