@@ -270,6 +270,12 @@ static inline uint64_t shard_self(const struct shard *s)
 	return 1ull << s->conf->id;
 }
 
+// Members that are alive, but for this node.
+static inline uint64_t shard_others(const struct shard *s)
+{
+	return s->live & ~shard_self(s);
+}
+
 // Other members that may be given copies.
 static inline uint64_t shard_takers(const struct shard *s)
 {

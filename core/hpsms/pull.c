@@ -312,7 +312,7 @@ bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tu
 		release(s, i);
 		i = 0;
 	}
-	nodes &= s->live & ~shard_self(s);
+	nodes &= shard_others(s);
 	if (i == 0)
 		i = begin(s, key, hash, nodes, chance);
 	if (i == 0) {
@@ -331,7 +331,7 @@ bool pull_validate(struct shard *s, uint32_t i)
 {
 	const struct tripod_tuple *key = &store_conn(&s->store, i)->dir[0].key;
 	uint64_t hash = store_hash(&s->store, key);
-	uint64_t nodes = store_repl(&s->store, i)->holders & s->live & ~shard_self(s);
+	uint64_t nodes = store_repl(&s->store, i)->holders & shard_others(s);
 	uint32_t at = find(s, key, hash);
 
 	if (nodes == 0)
@@ -455,9 +455,9 @@ static bool ask_for_other(struct shard *s, uint32_t i)
 	struct pull *p = &s->pulls[i];
 	struct store_hit hit = store_find(&s->store, &p->key, p->hash);
 	const struct conn *c = store_conn(&s->store, hit.index);
-	uint64_t others = (s->live & ~shard_self(s) & ~p->tried) | (p->awaited & s->live);
+	uint64_t others = (shard_others(s) & ~p->tried) | (p->awaited & s->live);
 
-	bool all_asked = p->checks && (s->live & ~shard_self(s) & ~p->tried) == 0;
+	bool all_asked = p->checks && (shard_others(s) & ~p->tried) == 0;
 	if (all_asked || p->widened || hit.what != STORE_CONN || others == 0 ||
 		(!conn_tcp_at(c, TCP_CLOSING) && !is_other_opening(p, c)))
 		return false;
