@@ -638,7 +638,7 @@ static void reopen__the_end_is_told_until_it_is_known(void **state)
 	assert_int_equal(left(r, f, ENDINGS), 0);
 	assert_int_equal(rack_counter(r, 0, C_tombstones_untold), 0);
 	for (unsigned i = 0; i < ENDINGS; i++)
-		assert_false(node_shard(rack_node(r, 0), 0)->endings[i].open);
+		assert_false(node_shard(rack_node(r, 0), 0)->endings.at[i].open);
 	uint64_t sent = rack_counter(r, 0, C_log_records_tx);
 	rack_run_ms(r, 300);
 	assert_int_equal(rack_counter(r, 0, C_log_records_tx), sent); // and no more then
@@ -668,7 +668,7 @@ static void reopen__the_end_waits_for_who_is_not_heard(void **state)
 		assert_int_equal(s->live, 7);
 		assert_int_equal(left(r, f, FEW), 0);
 		for (unsigned i = 0; i < ENDINGS; i++)
-			assert_false(s->endings[i].open);
+			assert_false(s->endings.at[i].open);
 		rack_check(r);
 		rack_free(r);
 	}
