@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.dont_write_bytecode = True
 
-from tripod_lab import LabError, netns, run  # noqa: E402
+from tripod_lab import LabError, netns, priority, run  # noqa: E402
 
 TOOL = str(HERE.parent / "tripod-lab")
 ENV = {**os.environ, "TRIPOD_BUILD": str(HERE / "standin")}
@@ -154,6 +154,27 @@ class TwoLabs(Rack):
                 self.assertEqual(self.node(i)["bfd"], "up")
                 for n, talker in enumerate(talkers):
                     self.say(talker, f"after {how} {i} {n}")
+
+    def test_nodes_and_switch_go_before_others(self):
+        probe = subprocess.Popen(priority.before_others(["cat"]), stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                 start_new_session=True)
+        self.addCleanup(self.end, probe)
+        probe.stdin.write(b"x\n")
+        probe.stdin.flush()
+        probe.stdout.readline()  # cat it is by now
+        groups = priority.session_before_others(probe.pid)
+        nice = os.getpriority(os.PRIO_PROCESS, probe.pid)  # 0 where nobody may have more
+        switch = Path("/run/tripod-lab") / self.name / "switch"
+        pids = [n["pid"] for n in self.status()["nodes"]]
+        pids += [int((switch / f"{p}.pid").read_text()) for p in ("ovsdb-server", "ovs-vswitchd")]
+        self.assertEqual(len(pids), 5)
+        for pid in pids:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                self.assertEqual(os.getpriority(os.PRIO_PROCESS, int(thread)), nice)
+            if groups:
+                group = Path(f"/proc/{pid}/autogroup").read_text()
+                self.assertTrue(group.endswith(f" nice {priority.NICE}\n"), group)
 
     def test_a_dead_node_cannot_be_killed_again(self):
         tool("kill", "3", "--name", self.name)
