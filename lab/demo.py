@@ -23,6 +23,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tripod_lab import priority
+
 LAB = Path(__file__).resolve().parent / "tripod-lab"
 VIP = "198.51.100.1"
 CLIENT = "203.0.113.100"
@@ -52,8 +54,10 @@ class Program:
         self.log = open(rack.folder / f"{host}-{self.label}.log", "wb")
         # Should this program be killed, its children go too: their standard input ends.
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", rack.namespace(host)] + args, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True)
+            priority.before_others(["ip", "netns", "exec", rack.namespace(host), *args]),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+            start_new_session=True)
+        priority.session_before_others(self.process.pid)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -395,12 +399,14 @@ def hurt(rack: Rack, node: dict, how: str) -> float:
 
 
 def start_download(rack: Rack) -> subprocess.Popen:
-    return subprocess.Popen(
+    curl = subprocess.Popen(priority.before_others(
         ["ip", "netns", "exec", rack.namespace("client"), "setpriv", "--pdeathsig", "TERM", "curl",
          "-s", "-S", "--fail", "--max-time", str(3 * rack.args.download_s), "--speed-time",
          str(DEAD_MS // 1000), "--speed-limit", "1", "-o", str(rack.folder / "download"),
-         f"http://{VIP}/download"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+         f"http://{VIP}/download"]), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True)
+    priority.session_before_others(curl.pid)
+    return curl
 
 
 def run_mode(mode: str, args: argparse.Namespace, checksum: str, into: Result) -> None:

@@ -264,7 +264,8 @@ static void opening__opened_twice_in_doubt(void **state)
 // The other's answer has passed before this node has opened it, so it has the lower number.
 static void opening__gives_way(void **state)
 {
-	enum { ANSWERED, UDP, ANSWERED_HERE, UNANSWERED, ESTABLISHED, LONG_AGO, FOLLOWS, HOWS };
+	// The last three of an answer that is long ago.
+	enum { ANSWERED, UDP, HERE, UNANSWERED, ESTABLISHED, FOLLOWS, LONG_AGO, SAME, OTHER, HOWS };
 	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
@@ -296,7 +297,7 @@ static void opening__gives_way(void **state)
 			flow_from_client(r, &f, TRIPOD_TCP_SYN, 0);
 			rack_run_ms(r, 1);
 		}
-		if (how == ANSWERED_HERE) {
+		if (how == HERE) {
 			flow_from_server(r, &f, TRIPOD_TCP_SYN | TRIPOD_TCP_ACK, 0);
 			rack_run_ms(r, 1);
 		}
@@ -304,14 +305,18 @@ static void opening__gives_way(void **state)
 		if (how != FOLLOWS)
 			w.incarnation = first.incarnation - 64 * 100;
 		assert_true(w.incarnation < first.incarnation);
-		w.dir[0].age_ms = w.dir[1].age_ms = how == LONG_AGO ? 1100 : 500;
+		w.dir[0].age_ms = w.dir[1].age_ms = how >= LONG_AGO ? 1100 : 500;
+		if (how > LONG_AGO) {
+			w.dir[0].tcp_flags |= WIRE_DIR_ISN;
+			w.dir[0].isn = f.seq + (how == OTHER);
+		}
 		if (how == UNANSWERED) {
 			w.flags = 0;
 			w.dir[1].tcp_flags = 0;
 		}
 		forge(r, 1, 0, &w);
 		assert_true(rack_conn(r, 0, &w.key, &v));
-		bool gives = how == ANSWERED || how == UDP;
+		bool gives = how == ANSWERED || how == UDP || how == SAME;
 		assert_true(v.incarnation == (gives ? w.incarnation : first.incarnation));
 		rack_check(r);
 		rack_free(r);

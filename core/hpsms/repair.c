@@ -153,6 +153,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
 		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
+	uint64_t unsent = r->refused ? r->holders : 0;
 	r->refused = 0;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = repl_responsible(s, i);
@@ -161,7 +162,7 @@ static bool look_at(struct shard *s, uint32_t i)
 		return false;
 	if (!gives && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		return true;
-	uint64_t to = s->repair_nodes;
+	uint64_t to = s->repair_nodes | unsent;
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
 	if (gives)

@@ -89,7 +89,8 @@ static bool gives_way(const struct shard *s, uint32_t i, const struct wire_recor
 	if (c->state != CONN_LIVE || (c->flags & (CONN_ANSWERED | CONN_REPLICATED)) ||
 		w->op != WIRE_PUT || !opened_twice(s, c, w))
 		return false;
-	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS;
+	return c->dir[0].key.proto != IPPROTO_TCP || w->dir[1].age_ms < OPENING_MS ||
+	       syn_of(c, w) == SYN_SAME;
 }
 
 // Two nodes have opened it, and a packet of the initiator has come here: it says which of the two SYN+ACKs it has taken.
