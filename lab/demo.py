@@ -26,7 +26,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # run as root, it would leave root's files in the source tree
 
 import steps  # noqa: E402
-from tripod_lab import interrupt, priority  # noqa: E402
+from tripod_lab import interrupt, priority, run  # noqa: E402
 
 LAB = Path(__file__).resolve().parent / "tripod-lab"
 VIP = "198.51.100.1"
@@ -674,6 +674,7 @@ def main() -> int:
         say("demo: a rack on one machine takes network namespaces, and these take root: sudo make demo")
         return 1
     interrupt.listen()
+    run.search_sbin()
     args.output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:

@@ -31,7 +31,7 @@ import affinity  # noqa: E402
 import demo  # noqa: E402
 import scaling  # noqa: E402
 import steps  # noqa: E402
-from tripod_lab import interrupt  # noqa: E402
+from tripod_lab import interrupt, run  # noqa: E402
 from demo import DemoError, Load, Rack, Result, say  # noqa: E402
 
 FREEZE_S = 5
@@ -283,6 +283,7 @@ def main() -> int:
         say("trial: a rack on one machine takes network namespaces, and these take root")
         return 1
     interrupt.listen()
+    run.search_sbin()
     args.output.mkdir(parents=True, exist_ok=True)
     try:
         with demo.turn(args):
