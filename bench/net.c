@@ -265,7 +265,7 @@ const char *net_losses(const struct net *net)
 
 	for (unsigned k = 0; k < sizeof(bad) / sizeof(bad[0]); k++)
 		if (net_counter(net, bad[k]) != 0)
-			return counter_names[bad[k]];
+			return counter_texts[bad[k]].name;
 	for (unsigned i = 0; i < net->nodes; i++) {
 		in += net->m[i].in;
 		out += net->m[i].out;

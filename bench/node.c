@@ -48,7 +48,7 @@ static int losses_check(struct rig *r, const struct losses *before)
 	for (unsigned i = 0; i < COUNTERS + WORKER_COUNTER_COUNT; i++) {
 		bool core = i < COUNTERS;
 		unsigned at = core ? i : i - COUNTERS;
-		const char *name = core ? counter_names[at] : worker_counter_names[at];
+		const char *name = core ? counter_texts[at].name : worker_counter_names[at];
 		uint64_t n = core ? now.core[at] - before->core[at]
 				  : now.worker[at] - before->worker[at];
 		if (n == 0 || !is_loss(name))

@@ -73,7 +73,7 @@ static void connection(struct rack *r, struct rng *rng, unsigned node, unsigned 
 	do
 		r->hash[c] = rng_next(rng);
 	while (r->hash[c] % r->n != node);
-	for (unsigned m = 1; m <= r->o->copies && m <= ODDS_FAILURES; m++)
+	for (unsigned m = 1; m <= r->o->copies && m < r->n && m <= ODDS_FAILURES; m++)
 		route.then[route.n++] = (uint8_t)(r->hash[c] % (r->n - m));
 	*item = (struct minchurn_item){
 		.fixed = 1ull << node,

@@ -32,17 +32,19 @@ static void port(struct shard *s, struct step *step)
 		send_back(step, &step->rx[i]);
 }
 
-static void parse_burst(
+// Returns how many there are.
+static unsigned parse_burst(
 	struct shard *s, struct step *step, struct tripod_packet *packets, uint64_t *hash)
 {
 	struct parse_limits limits = {.mtu = s->conf->side[0].mtu};
+	unsigned n = step->n_rx;
 
 	s->step = step;
 	s->now_ns = step->now_ns;
 	s->now = tick_of(step->now_ns);
-	for (unsigned i = 0; i < step->n_rx; i++)
+	for (unsigned i = 0; i < n; i++)
 		__builtin_prefetch(step->rx[i].data);
-	for (unsigned i = 0; i < step->n_rx; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		const struct frame *f = &step->rx[i];
 		struct tripod_packet *p = &packets[i];
 		p->data = f->data;
@@ -55,6 +57,7 @@ static void parse_burst(
 			p, &limits, f->vlan == RIG_VLAN[0] ? TRIPOD_INCOMING : TRIPOD_OUTGOING, 0);
 		hash[i] = store_hash(&s->store, &p->tuple);
 	}
+	return n;
 }
 
 static void parse(struct shard *s, struct step *step)
@@ -62,20 +65,20 @@ static void parse(struct shard *s, struct step *step)
 	struct tripod_packet packets[STEP_BURST];
 	uint64_t hash[STEP_BURST];
 
-	parse_burst(s, step, packets, hash);
-	for (unsigned i = 0; i < step->n_rx; i++) {
+	unsigned n = parse_burst(s, step, packets, hash);
+	for (unsigned i = 0; i < n; i++) {
 		__asm__ volatile("" : : "r"(hash[i])); // it is wanted
 		send_back(step, &step->rx[i]);
 	}
 }
 
-static void find_burst(struct shard *s, const struct step *step,
-	const struct tripod_packet *packets, const uint64_t *hash, struct store_hit *hit)
+static void find_burst(struct shard *s, unsigned n, const struct tripod_packet *packets,
+	const uint64_t *hash, struct store_hit *hit)
 {
-	for (unsigned i = 0; i < step->n_rx; i++)
+	for (unsigned i = 0; i < n; i++)
 		store_prefetch_bucket(&s->store, hash[i]);
-	store_prefetch_records(&s->store, hash, hit, step->n_rx);
-	for (unsigned i = 0; i < step->n_rx; i++)
+	store_prefetch_records(&s->store, hash, hit, n);
+	for (unsigned i = 0; i < n; i++)
 		if (!store_hit_right(&s->store, &hit[i], &packets[i].tuple))
 			hit[i] = store_find(&s->store, &packets[i].tuple, hash[i]);
 }
@@ -86,9 +89,9 @@ static void lookup(struct shard *s, struct step *step)
 	struct store_hit hit[STEP_BURST];
 	uint64_t hash[STEP_BURST];
 
-	parse_burst(s, step, packets, hash);
-	find_burst(s, step, packets, hash, hit);
-	for (unsigned i = 0; i < step->n_rx; i++) {
+	unsigned n = parse_burst(s, step, packets, hash);
+	find_burst(s, n, packets, hash, hit);
+	for (unsigned i = 0; i < n; i++) {
 		// The lines are wanted, and not only the one with the key.
 		const struct conn *c = store_conn(&s->store, hit[i].index);
 		__asm__ volatile(""
@@ -105,9 +108,9 @@ static void chain(struct shard *s, struct step *step)
 	struct store_hit hit[STEP_BURST];
 	uint64_t hash[STEP_BURST];
 
-	parse_burst(s, step, packets, hash);
-	find_burst(s, step, packets, hash, hit);
-	for (unsigned i = 0; i < step->n_rx; i++) {
+	unsigned n = parse_burst(s, step, packets, hash);
+	find_burst(s, n, packets, hash, hit);
+	for (unsigned i = 0; i < n; i++) {
 		struct conn *c = store_conn(&s->store, hit[i].index);
 		unsigned d = hit[i].dir;
 		if (hit[i].what != STORE_CONN)

@@ -274,7 +274,7 @@ void conn_make_way(struct shard *s, const struct tripod_tuple *reversed, bool an
 		conn_bury(s, hit.index, TRIPOD_TERMINATED);
 		// Others may have asked for it meanwhile.
 		holders_mark_only(store_repl(&s->store, hit.index), HOLDER_ACKED, shard_self(s));
-		repl_end_now(s, hit.index);
+		ending_now(s, hit.index);
 		conn_free(s, hit.index); // or later, if there is no room in a ring
 	}
 }

@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "core/counters.h"
 
-const char *const counter_names[COUNTERS] = {
-#define X(name, help) #name,
-	TRIPOD_COUNTERS(X)
-#undef X
-};
-
-const char *const counter_helps[COUNTERS] = {
-#define X(name, help) help,
+const struct counter_text counter_texts[COUNTERS] = {
+#define X(name, help) [C_##name] = {#name, help},
 	TRIPOD_COUNTERS(X)
 #undef X
 };

@@ -191,5 +191,7 @@ enum counter {
 		COUNTERS,
 };
 
-extern const char *const counter_names[COUNTERS];
-extern const char *const counter_helps[COUNTERS];
+struct counter_text {
+	const char *name, *help;
+};
+extern const struct counter_text counter_texts[COUNTERS];

@@ -39,14 +39,13 @@ static bool is_echo_request(const struct tripod_packet *p)
 // Others may be asked about the packet, and have not been yet.
 static bool may_ask(const struct shard *s, const struct tripod_packet *p)
 {
-	return !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) &&
-	       (s->live & ~(1ull << s->conf->id)) != 0;
+	return !(p->flags & TRIPOD_PKT_WAITED) && shard_replicates(s) && shard_others(s) != 0;
 }
 
 // They are, and the packet waits; false: it goes on as it is.
 static bool asks(struct shard *s, struct tripod_packet *p)
 {
-	return may_ask(s, p) && pull_check(s, p, &p->tuple, UINT64_MAX, false);
+	return may_ask(s, p) && pull_check(s, p, &p->tuple, shard_others(s), false);
 }
 
 // The same on mere chance: as far as real questions leave room. nodes: first.
@@ -187,7 +186,7 @@ static void closed(struct shard *s, struct tripod_packet *p, uint32_t i)
 		return;
 	if (opens_in_vain(s, p) || !conn_may_open(s, p))
 		return;
-	repl_end_now(s, i);
+	ending_now(s, i);
 	if (!conn_free(s, i))
 		shard_drop(s, p, C_drop_ring_full);
 	else
@@ -260,19 +259,20 @@ static bool claim(struct shard *s, struct tripod_packet *p, uint32_t i, unsigned
 	return true;
 }
 
-// The initiator acknowledges what has not passed here. If nobody has a copy from here, it is another node that has opened
-// the connection for a repeated SYN, and has been answered. Who has one may have let the answer pass: those are asked, while
-// something moves, and the others if that was not the answer.
-static uint64_t answered_elsewhere(const struct shard *s, uint32_t i, const struct tripod_packet *p)
+// Whom to ask about the initiator's acknowledgement of what has not passed here; 0: there is nothing to ask. If nobody has
+// a copy from here, it is another node that has opened the connection for a repeated SYN, and has been answered: all are
+// asked. Who has one may have let the answer pass: those are asked, while something moves, and the others if that was not
+// the answer.
+static uint64_t answer_known_to(const struct shard *s, uint32_t i, const struct tripod_packet *p)
 {
 	const struct conn *c = store_conn(&s->store, i);
-	uint64_t holders = store_repl(&s->store, i)->holders & s->live & ~shard_self(s);
+	uint64_t holders = store_repl(&s->store, i)->holders & shard_others(s);
 
 	if (p->tuple.proto != IPPROTO_TCP || (c->flags & (CONN_ANSWERED | CONN_HELD)) ||
 		(p->tcp_flags & (TRIPOD_TCP_SYN | TRIPOD_TCP_ACK)) != TRIPOD_TCP_ACK)
 		return 0;
 	if (!(c->flags & CONN_REPLICATED) || holders == 0)
-		return UINT64_MAX;
+		return shard_others(s);
 	return shard_moves(s) ? holders : 0;
 }
 
@@ -294,10 +294,10 @@ static bool exceptional(struct shard *s, struct tripod_packet *p, uint32_t i, un
 	bool unsure = conn_uncertain(s, c, dir) || (p->flags & TRIPOD_PKT_STALE);
 	if ((!conn_masters(c, dir) || unsure) && !claim(s, p, i, dir))
 		return false;
-	uint64_t nodes = dir == 0 ? answered_elsewhere(s, i, p) : 0;
+	uint64_t nodes = dir == 0 ? answer_known_to(s, i, p) : 0;
 	if (nodes != 0 && wonders(s, p, &c->dir[0].key, nodes))
 		return false;
-	if (answered_late(s, c, dir) && wonders(s, p, &c->dir[0].key, UINT64_MAX))
+	if (answered_late(s, c, dir) && wonders(s, p, &c->dir[0].key, shard_others(s)))
 		return false;
 	// Before the packet changes anything: it would be dropped afterwards.
 	if ((c->flags & CONN_SYNCING) && sync_full(s, i, dir)) {
@@ -335,7 +335,7 @@ static bool asks_for_other(
 		return false;
 	case TCP_LIFE_DOUBT:
 	case TCP_LIFE_OTHER:
-		return wonders(s, p, &p->tuple, UINT64_MAX);
+		return wonders(s, p, &p->tuple, shard_others(s));
 	case TCP_LIFE_NEXT:
 		return asks(s, p);
 	}
@@ -390,7 +390,7 @@ static bool track(
 		ask_or_drop(s, p);
 		return false;
 	case TCP_FAR:
-		if (wonders(s, p, &p->tuple, UINT64_MAX))
+		if (wonders(s, p, &p->tuple, shard_others(s)))
 			return false;
 		tcp_forget(&c->dir[dir].tcp);
 		return track(s, p, i, dir, changed);

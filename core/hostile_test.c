@@ -509,11 +509,11 @@ static void assert_untouched(const uint8_t *before, const struct node *n, const 
 
 	memcpy(&was, before + at, sizeof(was));
 	for (unsigned c = 0; c < COUNTERS; c++) {
-		bool may = strncmp(counter_names[c], "drop_", 5) == 0 ||
-			   strncmp(counter_names[c], "rx_", 3) == 0 ||
-			   strncmp(counter_names[c], "control_rx_", 11) == 0;
+		bool may = strncmp(counter_texts[c].name, "drop_", 5) == 0 ||
+			   strncmp(counter_texts[c].name, "rx_", 3) == 0 ||
+			   strncmp(counter_texts[c].name, "control_rx_", 11) == 0;
 		if (!may && now->counters[c] != counters[c])
-			fail_msg("%s has changed", counter_names[c]);
+			fail_msg("%s has changed", counter_texts[c].name);
 	}
 	memcpy(was.counters, now->counters, sizeof(was.counters));
 	was.step = now->step;
@@ -583,7 +583,7 @@ static void hostile__a_million_forgeries(void **state)
 		forged_burst(&t, n, &step, false);
 	assert_untouched(before, n, counters);
 	for (enum counter c = C_drop_control_bad; c <= C_drop_control_stale; c++) {
-		printf("%s %llu\n", counter_names[c],
+		printf("%s %llu\n", counter_texts[c].name,
 			(unsigned long long)(s->counters[c] - counters[c]));
 		assert_true(s->counters[c] - counters[c] > 1000);
 	}

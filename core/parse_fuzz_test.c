@@ -135,7 +135,7 @@ static void test_mutations(void **state)
 		C_drop_l4_checksum, C_drop_icmp_type};
 	for (size_t i = 0; i < sizeof(SEEN) / sizeof(SEEN[0]); i++) {
 		if (t.counters[SEEN[i]] == 0)
-			fail_msg("never seen: %s", counter_names[SEEN[i]]);
+			fail_msg("never seen: %s", counter_texts[SEEN[i]].name);
 	}
 	assert_in_range(t.kinds[-PARSE_FLOW - 1], MUTATIONS / 10, MUTATIONS);
 	assert_in_range(t.kinds[-PARSE_ICMP_ERROR - 1], MUTATIONS / 50, MUTATIONS);
@@ -177,7 +177,7 @@ static void test_traces(void **state)
 		print_message("%7u kind %d\n", t.kinds[i], -i - 1);
 	for (int i = 0; i < COUNTERS; i++) {
 		if (t.counters[i] > 0)
-			print_message("%7u %s\n", t.counters[i], counter_names[i]);
+			print_message("%7u %s\n", t.counters[i], counter_texts[i].name);
 	}
 	assert_in_range(t.frames, 1000, UINT32_MAX);
 	assert_int_not_equal(t.kinds[-PARSE_FLOW - 1], 0);

@@ -33,7 +33,7 @@ static const char *result_name(int r)
 	static const char *const KINDS[] = {
 		"flow", "icmp_error", "arp", "nd", "bfd", "control", "local", "fragment"};
 	if (r >= 0 && r < COUNTERS)
-		return counter_names[r];
+		return counter_texts[r].name;
 	return r < 0 && r >= -8 ? KINDS[-r - 1] : "no result at all";
 }
 

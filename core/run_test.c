@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
-#include "core/testing/rack.h"
+#include "core/testing/settled.h"
 
 #define SERVER "10.1.0.101"
 #define MAX 4096
@@ -92,13 +92,9 @@ static struct rack *rack_of(struct rack_conf c)
 {
 	memset(&now, 0, sizeof(now));
 	c.nodes = c.nodes ? c.nodes : 1;
-	c.workers = c.workers ? c.workers : 1;
-	c.backups = 1;
 	c.seed = c.seed ? c.seed : 5;
 	c.nf = &NF;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
+	return settled_rack(c);
 }
 
 static void udp(struct rack *r, unsigned n, unsigned payload)

@@ -510,6 +510,7 @@ static void tick(struct shard *s)
 	if (s->timers.used > 0 || s->repair_at != 0)
 		next = s->now_ns + TICK_PERIOD_NS;
 	if (s->forgive_ns != 0 && s->now_ns >= s->forgive_ns) {
+		s->repair_nodes |= s->refusing; // may be listed without having been sent a copy
 		s->forgive_ns = s->refusing = 0;
 		repl_repair_start(s, false);
 	}

@@ -14,9 +14,10 @@
 //   hpsms/session.c  their keys, tags and counters; which boot of a peer is believed
 //   hpsms/repl.c     logs to the holders of a copy
 //   hpsms/repl_rx.c  ... and at the other end
+//   hpsms/ending.c   ends that holders are to be told when the next life has the record
 //   hpsms/rival.c    two lives of one key: which goes on
 //   hpsms/index_*.c  index sets: who has what
-//   hpsms/pull.c     PullReplica: packets that wait for their connection
+//   hpsms/pull*.c    PullReplica: packets that wait for their connection, questions that leave together
 //   hpsms/serve.c    ... its other end
 //   hpsms/request.c  what another node is asked to change in the shared part
 //   hpsms/kind*.c    state of other keys than a connection's: who writes it, who has which share
@@ -39,10 +40,13 @@
 #include "core/fragment.h"
 #include "core/holders.h"
 #include "core/hpsms/channel.h"
+#include "core/hpsms/compare.h"
+#include "core/hpsms/ending.h"
 #include "core/hpsms/fetch.h"
 #include "core/hpsms/index.h"
 #include "core/hpsms/kind.h"
 #include "core/hpsms/member.h"
+#include "core/hpsms/peer.h"
 #include "core/hpsms/place.h"
 #include "core/hpsms/predict.h"
 #include "core/hpsms/pull.h"
@@ -54,130 +58,18 @@
 #include "core/node.h"
 #include "core/parse.h"
 #include "core/ring.h"
+#include "core/ring_message.h"
 #include "core/rng.h"
 #include "core/store.h"
 #include "core/timer.h"
 #include "core/toeplitz.h"
+#include "core/waiting.h"
 
 #define MS 1000000ull // nanoseconds
 #define RING_SLOTS 1024
 #define STRAGGLER_MS 100 // after a hand-over, packets still in flight are relayed to the new master
 #define FALSE_PRINTS 256
 #define AGE_MAX (1u << 30) // ticks, 13 days: further back, ticks would soon look like the future
-
-enum ring_type {
-	RING_FRAME, // a received frame whose connection the other worker has
-	RING_ALIAS_ADD,
-	RING_ALIAS_DEL,
-	RING_NEIGH, // an address was resolved
-	RING_PEER, // a member came, went or restarted
-	RING_DOUBT, // this node may have been away: validate before use
-	RING_CHAIN, // a chain is wanted that a peer has
-	RING_SERVE, // a peer asks for a connection that the other worker has
-	RING_INDEX, // changes of this node's index set, for worker 0
-	RING_INDEX_FLUSH, // worker 0 wants to hear of all that there is
-	RING_INDEX_FLUSHED, // ... it has
-	RING_KIND, // an item of a KIND message, between workers of one node
-	RING_FRAGMENT, // the first fragment of a datagram has been forwarded
-};
-
-struct ring_message {
-	uint8_t type; // enum ring_type
-	uint8_t node, worker, live, workers, final, net;
-	bool answered; // RING_ALIAS_ADD: the connection has been
-	uint8_t hello; // RING_PEER: WIRE_HELLO_READY, WIRE_HELLO_DRAINING
-	uint8_t chains; // of a peer: bit k: it holds the chain of slot k, too
-	bool has; // RING_SERVE: who asks has a copy
-	uint8_t mac[6];
-	union {
-		struct frame frame;
-		struct {
-			struct tripod_tuple key;
-			uint64_t incarnation;
-			uint32_t conn;
-		} alias;
-		struct tripod_tuple key;
-		struct tripod_addr addr;
-		struct {
-			uint64_t boot, floor;
-		} peer;
-		uint64_t chain; // id
-		uint64_t absent_ns; // RING_DOUBT
-		struct {
-			uint32_t fp[12];
-			uint16_t n, removes; // bit i: fp[i] goes
-			bool urgent;
-		} index;
-		struct {
-			uint8_t size, bytes[WIRE_KIND_SMALL];
-		} kind;
-		struct wire_fragment fragment;
-	};
-};
-
-// A member as this worker sees it, and what has been said to each of its workers.
-struct peer {
-	bool configured, live;
-	uint8_t hello; // WIRE_HELLO_READY, WIRE_HELLO_DRAINING
-	uint8_t workers; // 0: never heard
-	uint8_t mac[6];
-	uint64_t boot;
-	struct channel *channel; // peer_workers of them
-	struct outgoing *out; // one a channel: the message being filled
-	struct lag *lag; // of all channels
-	uint64_t lost_ns; // since when it is not live
-	uint64_t restarted_ns; // when it was heard to have started anew; 0: never
-	uint64_t serve_tokens_ns; // time from which its unspent budget of questions counts
-	struct auth_peer *auth;
-};
-
-// Connections of which copies are asked for (compare.c), in this tick.
-#define COMPARES_MAX 8
-struct compare {
-	bool walks; // this walk through the table looks for them
-	uint64_t next_ns; // ... and one that begins after this
-	unsigned n;
-	uint32_t conn[COMPARES_MAX];
-	uint64_t nodes[COMPARES_MAX]; // that are asked
-};
-
-struct outgoing {
-	struct frame frame; // buf != NULL: open
-	struct channel_message *message;
-	uint16_t used; // bytes of the message so far
-	uint64_t chain; // of the last record in it that has one
-	uint16_t count;
-	bool urgent; // leaves at the end of this step
-	uint64_t due_ns; // when what is queued leaves at the latest
-};
-
-struct waiting {
-	struct frame frame;
-	uint32_t next; // 0: last
-	uint32_t conn; // of a packet held by an NF
-	uint64_t incarnation; // ... the life of the record that it belongs to
-	uint8_t skip; // ... NFs that it has passed
-	uint8_t nf; // ... position of the one that holds it
-	uint8_t dir;
-	bool lost; // to be dropped: its connection has ended, or may be known to who did not answer
-	uint32_t round; // of a packet that waits for a round of index sets
-	uint32_t fp; // ... the fingerprint of its tuple
-};
-
-// The latest records of some kind, in a ring: the oldest go first.
-struct recent {
-	uint32_t *at;
-	uint32_t mask, head, tail;
-};
-
-// The end of a life whose record has been given to the next, for a holder that has not acknowledged it.
-#define ENDINGS 128 // the latest
-struct ending {
-	uint64_t hash, incarnation;
-	uint8_t node, worker; // that is told
-	uint8_t reason;
-	bool open; // has not been acknowledged, and the node not restarted
-};
 
 struct node;
 
@@ -248,8 +140,7 @@ struct shard {
 		deaf_until_ns; // until then, that no member is heard says nothing: this node was away
 	uint64_t busy[NODES_MAX]; // bit w: channel to worker w has something to do
 	uint64_t busy_nodes;
-	struct ending endings[ENDINGS];
-	uint32_t next_ending;
+	struct endings endings;
 	struct pull *pulls;
 	uint32_t pull_hash[PULL_HASH]; // first pull of each list, 0: none
 	uint32_t pulls_asking, pull_scan; // asking, or waiting for a round
@@ -377,6 +268,12 @@ struct node {
 static inline uint64_t shard_self(const struct shard *s)
 {
 	return 1ull << s->conf->id;
+}
+
+// Members that are alive, but for this node.
+static inline uint64_t shard_others(const struct shard *s)
+{
+	return s->live & ~shard_self(s);
 }
 
 // Other members that may be given copies.
@@ -660,12 +557,8 @@ bool repl_answer_end(struct shard *s, uint32_t i, unsigned node);
 void repl_adopt(struct shard *s, uint32_t i);
 void repl_queue_all(struct shard *s, uint32_t i, uint64_t nodes); // to those of them that live
 void repl_protect(struct shard *s, uint32_t i); // enough live holders, or as many as there are
-// The next life takes the place of tombstone i: whoever has not acknowledged the end is told now, and until it has.
-void repl_end_now(struct shard *s, uint32_t i);
-// What waits for a node that is not heard any more, or has restarted, is sent to nobody...
-void repl_peer_lost(struct shard *s, unsigned node, bool rebooted);
-void repl_peer_back(struct shard *s,
-	unsigned node); // ... until it is heard again, of what only repl_end_now() knows
+void repl_peer_lost(
+	struct shard *s, unsigned node, bool rebooted); // what waits for it is sent to nobody
 void repl_flush(struct shard *s);
 uint64_t repl_next_ns(struct shard *s);
 void repl_lack_flush(struct shard *s); // tells who named records that are not here
@@ -673,6 +566,12 @@ void repl_lack_rx(struct shard *s, unsigned node, const struct wire_header *h, c
 	uint16_t len);
 bool repl_congested(const struct shard *s); // a queue is more than half full: no news that can wait
 unsigned repl_worker(const struct shard *s, unsigned node, const struct tripod_tuple *key);
+
+// ---- hpsms/ending.c ----
+// The next life takes the place of tombstone i: whoever has not acknowledged the end is told now, and until it has,
+// or has restarted; who is not heard, when it is heard again.
+void ending_now(struct shard *s, uint32_t i);
+void ending_peer_back(struct shard *s, unsigned node);
 
 // ---- hpsms/repl_rx.c ----
 void repl_rx(struct shard *s, struct peer *peer, const struct wire_header *h, const uint8_t *body,
@@ -856,10 +755,13 @@ bool pull_waits(const struct shard *s, const struct tripod_tuple *key);
 // has it, it may go; else what is to be sent of it is queued.
 bool pull_validate(struct shard *s, uint32_t i);
 void pull_peer_died(struct shard *s, unsigned node);
-void pull_send(struct shard *s); // batched requests
 uint64_t pull_tick(struct shard *s);
 // Takes a question from a budget; chance: nothing points at an answer. false: it is spent.
 bool pull_spend(struct shard *s, uint64_t *tokens_ns, bool chance);
+
+// ---- hpsms/pull_send.c ----
+void pull_send(struct shard *s); // what is to be asked, batched
+
 // ---- hpsms/serve.c ----
 // has: who asks has a copy, and makes sure of it.
 void pull_serve(

@@ -199,7 +199,7 @@ static unsigned add_nf_counters(const struct report *r, const struct request *q,
 	unsigned n = node_chains(r->node, versions), n_seen = 0;
 
 	for (unsigned pass = 0; pass < 2 * n; pass++) {
-		const struct chain_status *version = &versions[pass % n];
+		const struct chain_status *version = &versions[pass < n ? pass : pass - n];
 		const struct chain *chain = version->chain;
 
 		bool now = version->current == (pass < n) && chain->as == NULL;
@@ -259,7 +259,8 @@ static json_t *counters(const struct report *r, const struct request *q)
 	if (q->nf[0] == '\0') {
 		node_counters(r->node, q->worker, v);
 		for (unsigned i = 0; i < COUNTERS; i++)
-			add_counter(rows, "core", counter_names[i], v[i], counter_helps[i]);
+			add_counter(
+				rows, "core", counter_texts[i].name, v[i], counter_texts[i].help);
 	}
 	if (add_nf_counters(r, q, rows) == 0 && q->nf[0] != '\0') {
 		json_decref(rows);

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass, field
 
 import demo
+import steps
 from demo import DemoError, Program, Rack, say
 
 REMOTES = [f"198.18.0.{i}" for i in range(1, 65)]
@@ -120,7 +121,7 @@ def look(rack: Rack, result: Affinity) -> dict:
 def measure(rack: Rack, connections: int, interval_ms: int, after_s: float) -> Affinity:
     result = Affinity()
     listener, clients = start(rack, connections, interval_ms)
-    time.sleep(1)
+    steps.pause(1)
     victim = look(rack, result)
     say(f"  {result.connections} connections to {result.remotes} addresses, at the nodes "
         f"{result.shares}: {result.nodes_apart} at two nodes, {result.workers_apart} at two workers")
@@ -128,7 +129,7 @@ def measure(rack: Rack, connections: int, interval_ms: int, after_s: float) -> A
         p.tell("mark")
     os.kill(victim["pid"], signal.SIGKILL)
     say(f"  node {victim['id']}, which carries {len(victim['carried'])}, is killed")
-    time.sleep(after_s)
+    steps.pause(after_s)
     rack.status["nodes"] = [n for n in rack.status["nodes"] if n["id"] != victim["id"]]
     result.takeovers = counted(rack).get("core/takeovers", 0)
     for p in clients:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import fcntl
+import contextlib
 import hashlib
 import json
 import os
@@ -22,6 +22,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+sys.dont_write_bytecode = True  # run as root, it would leave root's files in the source tree
+
+import steps  # noqa: E402
+from tripod_lab import interrupt, priority, run  # noqa: E402
 
 LAB = Path(__file__).resolve().parent / "tripod-lab"
 VIP = "198.51.100.1"
@@ -52,8 +57,10 @@ class Program:
         self.log = open(rack.folder / f"{host}-{self.label}.log", "wb")
         # Should this program be killed, its children go too: their standard input ends.
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", rack.namespace(host)] + args, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True)
+            priority.before_others(["ip", "netns", "exec", rack.namespace(host), *args]),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+            start_new_session=True)
+        priority.session_before_others(self.process.pid)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -80,10 +87,9 @@ class Program:
 
     def wait(self, timeout_s: float = 15) -> dict:
         """Its result, once it has ended."""
-        try:
-            status = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise DemoError(f"{self.label} does not end") from None
+        status = steps.ended(self.process, timeout_s)
+        if status is None:
+            raise DemoError(f"{self.label} does not end")
         self.reader.join(5)
         if not self.lines or not self.lines[-1].get("final"):
             raise DemoError(f"{self.label} ended without a result (status {status}): "
@@ -119,36 +125,44 @@ class Rack:
         self.changes: list = []  # of scaling.Change, by a trial
         self.progressed = 0.0  # when a trial last got further
         self.status: dict = {}
+        self.helper: subprocess.Popen | None = None  # of a trial: it must not start a node any more
 
-    def lab(self, *args: str, quiet: bool = False) -> str:
-        done = subprocess.run([str(LAB), *args, "--name", self.name], env=self.env, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        if done.returncode and not quiet:
+    def lab(self, *args: str) -> str:
+        done = steps.call([str(LAB), *args, "--name", self.name], self.env)
+        if done.returncode:
             raise DemoError(f"tripod-lab {args[0]}: {done.stderr.strip()}")
         return done.stdout
 
     def __enter__(self) -> "Rack":
-        self.lab("down", quiet=True)  # what an earlier demo may have left
         try:
             self.lab("up", "--nodes", str(self.args.nodes), "--mode", self.mode,
                      "--hash", self.args.hash, "--workers", str(self.args.workers), *self.up)
             self.refresh()
         except BaseException:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        # Nothing ends the cleaning.
-        held = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # No signal ends the cleaning. Who is interrupted may be killed soon: what is to be gone goes
+        # first, and by somebody else.
+        hurry = kind is interrupt.Interrupted
+        if self.helper is not None:
+            self.helper.kill()
+        if hurry:
+            down = self.down()
         for program in self.programs:
-            program.kill(grace_s=2 if program.label == "nginx" else 0)
-        for node in self.status.get("nodes", []):
-            self.keep_traces(node)
-        subprocess.run([str(LAB), "down", "--name", self.name], env=self.env, check=False,
-                       stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
-        for s, handler in held.items():
-            signal.signal(s, handler)
+            program.kill(grace_s=2 if program.label == "nginx" and not hurry else 0)
+        if not hurry:
+            for node in self.status.get("nodes", []):
+                self.keep_traces(node)
+            down = self.down()
+        down.wait()
+
+    def down(self) -> subprocess.Popen:
+        return subprocess.Popen([str(LAB), "down", "--name", self.name], env=self.env,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL, start_new_session=True)
 
     def keep_traces(self, node: dict) -> None:
         """What helps to find out why, should something have gone wrong."""
@@ -296,7 +310,7 @@ def wait_for(what: str, seconds: float, poll) -> None:
     while not poll():
         if time.monotonic() > end:
             raise DemoError(f"gave up waiting for {what}")
-        time.sleep(0.05)
+        steps.pause(0.05)
 
 
 def make_www(args: argparse.Namespace) -> str:
@@ -395,12 +409,14 @@ def hurt(rack: Rack, node: dict, how: str) -> float:
 
 
 def start_download(rack: Rack) -> subprocess.Popen:
-    return subprocess.Popen(
+    curl = subprocess.Popen(priority.before_others(
         ["ip", "netns", "exec", rack.namespace("client"), "setpriv", "--pdeathsig", "TERM", "curl",
          "-s", "-S", "--fail", "--max-time", str(3 * rack.args.download_s), "--speed-time",
          str(DEAD_MS // 1000), "--speed-limit", "1", "-o", str(rack.folder / "download"),
-         f"http://{VIP}/download"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+         f"http://{VIP}/download"]), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True)
+    priority.session_before_others(curl.pid)
+    return curl
 
 
 def run_mode(mode: str, args: argparse.Namespace, checksum: str, into: Result) -> None:
@@ -429,7 +445,7 @@ def into_run(rack: Rack, load: Load, args: argparse.Namespace, into: Result, bef
              opening: float, steady: float, download: subprocess.Popen, checksum: str) -> None:
     size = sum(p.last()["bytes"] for p in load.clients)
     for second in range(args.settle_s):
-        time.sleep(max(0, steady + second + 1 - time.monotonic()))
+        steps.pause(max(0, steady + second + 1 - time.monotonic()))
         size = live_line(rack, load, second + 1 - args.settle_s, size)
     after = rack.counters()
     carried = {node["id"]: rack.tuples(node) for node in rack.status["nodes"]}
@@ -443,7 +459,7 @@ def into_run(rack: Rack, load: Load, args: argparse.Namespace, into: Result, bef
         f"{ {'kill': 'killed', 'freeze': 'frozen', 'link': 'cut off'}[args.how]}")
     size = sum(p.last()["bytes"] for p in load.clients)
     for second in range(args.after_s):
-        time.sleep(max(0, killed + second + 1 - time.monotonic()))
+        steps.pause(max(0, killed + second + 1 - time.monotonic()))
         size = live_line(rack, load, second + 1, size)
     ended = time.monotonic()
     active = [*load.clients, *load.probes, load.http]
@@ -453,10 +469,7 @@ def into_run(rack: Rack, load: Load, args: argparse.Namespace, into: Result, bef
     for program in load.listeners:
         program.tell("stop")
     answers = [p.wait() for p in load.listeners]
-    try:
-        status = download.wait(2 * args.download_s)
-    except subprocess.TimeoutExpired:
-        status = -1
+    status = steps.ended(download, 2 * args.download_s)
     count(rack, load, into, carried[victim["id"]], results, answers)
     into.control_bytes += after["control_tx_bytes"] - before["control_tx_bytes"]
     into.workload_bytes += after["workload_bytes"] - before["workload_bytes"]
@@ -633,19 +646,26 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def interrupted(signum: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def turn(args: argparse.Namespace):
+    """Of this demo or trial. Racks that one has left which was killed are gone."""
+    with steps.turn(lambda: say("another demo runs on this machine: waiting for it to end")):
+        for mode in ("tripod", "baseline"):
+            steps.call([str(LAB), "down", "--name", f"demo_{mode}"],
+                       {**os.environ, "TRIPOD_BUILD": str(args.build)})
+        yield
 
 
-def take_turn() -> object:
-    """One demo at a time: the racks' names are fixed, and two would share the cores."""
-    lock = open("/run/tripod-demo.lock", "w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say("demo: another demo runs on this machine: waiting for it to end")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+def run_all(args: argparse.Namespace) -> dict[str, Result]:
+    results = {mode: Result() for mode in ([args.mode] if args.mode else ["tripod", "baseline"])}
+    with turn(args):
+        checksum = make_www(args)
+        say(f"demo: {args.connections} connections, {args.nodes} nodes, the switch hashes "
+            f"{args.hash}")
+        for n in range(args.repeat):
+            for mode in results:
+                run_mode(mode, args, checksum, results[mode])
+    return results
 
 
 def main() -> int:
@@ -653,28 +673,18 @@ def main() -> int:
     if os.geteuid() != 0:
         say("demo: a rack on one machine takes network namespaces, and these take root: sudo make demo")
         return 1
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
-    signal.signal(signal.SIGINT, interrupted)
+    interrupt.listen()
+    run.search_sbin()
     args.output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    modes = [args.mode] if args.mode else ["tripod", "baseline"]
-    results = {mode: Result() for mode in modes}
     try:
-        lock = take_turn()
-        checksum = make_www(args)
-        say(f"demo: {args.connections} connections, {args.nodes} nodes, the switch hashes "
-            f"{args.hash}")
-        for n in range(args.repeat):
-            for mode in modes:
-                run_mode(mode, args, checksum, results[mode])
+        results = run_all(args)
     except DemoError as error:
         say(f"demo: {error}")
         return 1
-    except KeyboardInterrupt:
+    except interrupt.Interrupted as signal_:
         say("\ndemo: interrupted; the rack is gone")
-        return 130
-    lock.close()
+        return 128 + signal_.signum
     table(results)
     plot(results, args)
     with open(args.output / "report.json", "w", encoding="utf-8") as f:

@@ -25,10 +25,14 @@ import threading
 import time
 from pathlib import Path
 
-import affinity
-import demo
-import scaling
-from demo import DemoError, Load, Rack, Result, say
+sys.dont_write_bytecode = True  # run as root, it would leave root's files in the source tree
+
+import affinity  # noqa: E402
+import demo  # noqa: E402
+import scaling  # noqa: E402
+import steps  # noqa: E402
+from tripod_lab import interrupt, run  # noqa: E402
+from demo import DemoError, Load, Rack, Result, say  # noqa: E402
 
 FREEZE_S = 5
 
@@ -43,7 +47,8 @@ def rolling_restart(rack: Rack) -> set:
     carried = set().union(*(has for _, has in carriers(rack)))
     with subprocess.Popen([str(demo.LAB), "rolling-restart", "--json", "--name", rack.name],
                           env=rack.env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+                          stderr=subprocess.PIPE, start_new_session=True) as process:
+        rack.helper = process
         for line in process.stdout:
             step = json.loads(line)
             rack.progressed = time.monotonic()
@@ -146,7 +151,7 @@ def under_load(rack: Rack, load: Load, args: argparse.Namespace, what) -> set:
     began, left = time.monotonic(), args.after_s
     happening.start()
     while left > 0:
-        time.sleep(1)
+        steps.pause(1)
         size = demo.live_line(rack, load, time.monotonic() - began, size)
         if time.monotonic() - max(began, rack.progressed) > args.limit_s:
             raise DemoError(f"has got no further for {args.limit_s} s")
@@ -162,16 +167,13 @@ def measure(rack: Rack, args: argparse.Namespace, what, checksum: str) -> Result
     demo.start_services(rack, load)
     demo.start_clients(rack, load)
     say(f"  {args.nodes} nodes up, {sum(p.last()['open'] for p in load.clients)} connections open")
-    time.sleep(args.settle_s)
+    steps.pause(args.settle_s)
     download = demo.start_download(rack)
     try:
         carried = under_load(rack, load, args, what)
         result.downloads = 1
         got = rack.folder / "download"
-        try:
-            status = download.wait(3 * args.download_s)
-        except subprocess.TimeoutExpired:
-            status = -1
+        status = steps.ended(download, 3 * args.download_s)
         whole = status == 0 and hashlib.sha256(got.read_bytes()).hexdigest() == checksum
         result.downloads_broken = int(not whole)
         if not whole:
@@ -280,18 +282,18 @@ def main() -> int:
     if os.geteuid() != 0:
         say("trial: a rack on one machine takes network namespaces, and these take root")
         return 1
-    for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(s, demo.interrupted)
+    interrupt.listen()
+    run.search_sbin()
     args.output.mkdir(parents=True, exist_ok=True)
     try:
-        with demo.take_turn():
+        with demo.turn(args):
             told, bad = snat(args) if args.scenario == "snat" else happens(args)
     except DemoError as error:
         say(f"trial: {error}")
         return 1
-    except KeyboardInterrupt:
+    except interrupt.Interrupted as signal_:
         say("\ntrial: interrupted; the rack is gone")
-        return 130
+        return 128 + signal_.signum
     say(json.dumps(told, indent=2) if args.json else
         "  " + ", ".join(f"{k} {v}" for k, v in told.items()))
     for line in bad:

@@ -15,9 +15,9 @@ static const uint8_t GATEWAY_MAC[2][6] = {{2, 0, 0x5e, 0, 1, 1}, {2, 0, 0x5e, 0,
 
 struct flight {
 	uint64_t at_ns, order;
-	uint8_t *bytes;
-	uint16_t len;
 	enum tripod_direction side; // of the receivers
+	uint16_t len;
+	uint8_t bytes[];
 };
 
 // ---- Frames on their way: a heap ----
@@ -27,26 +27,26 @@ static bool sooner(const struct flight *a, const struct flight *b)
 	return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
 }
 
-static void push(struct wire *w, struct flight f)
+static void push(struct wire *w, struct flight *f)
 {
 	if (w->n_flight == FLIGHT_MAX) {
 		fprintf(stderr, "wire: too many frames under way\n");
 		abort();
 	}
 	unsigned i = w->n_flight++;
-	for (; i > 0 && sooner(&f, &w->flight[(i - 1) / 2]); i = (i - 1) / 2)
+	for (; i > 0 && sooner(f, w->flight[(i - 1) / 2]); i = (i - 1) / 2)
 		w->flight[i] = w->flight[(i - 1) / 2];
 	w->flight[i] = f;
 }
 
-static struct flight pop(struct wire *w)
+static struct flight *pop(struct wire *w)
 {
-	struct flight first = w->flight[0], f = w->flight[--w->n_flight];
+	struct flight *first = w->flight[0], *f = w->flight[--w->n_flight];
 	unsigned i = 0;
 	for (unsigned child; (child = 2 * i + 1) < w->n_flight; i = child) {
-		if (child + 1 < w->n_flight && sooner(&w->flight[child + 1], &w->flight[child]))
+		if (child + 1 < w->n_flight && sooner(w->flight[child + 1], w->flight[child]))
 			child++;
-		if (!sooner(&w->flight[child], &f))
+		if (!sooner(w->flight[child], f))
 			break;
 		w->flight[i] = w->flight[child];
 	}
@@ -112,14 +112,14 @@ static void rewrite(uint8_t *frame, uint16_t len, const struct tripod_tuple *t)
 
 static void depart(struct wire *w, enum tripod_direction side, const uint8_t *bytes, uint16_t len)
 {
-	struct flight f = {.at_ns = w->now_ns + w->conf.delay_ns,
+	struct flight *f = malloc(sizeof(*f) + len);
+	*f = (struct flight){.at_ns = w->now_ns + w->conf.delay_ns,
 		.order = w->order++,
-		.bytes = malloc(len),
-		.len = len,
-		.side = side};
+		.side = side,
+		.len = len};
 	if (w->conf.jitter_ns)
-		f.at_ns += rng_next(&w->rng) % w->conf.jitter_ns;
-	memcpy(f.bytes, bytes, len);
+		f->at_ns += rng_next(&w->rng) % w->conf.jitter_ns;
+	memcpy(f->bytes, bytes, len);
 	push(w, f);
 }
 
@@ -246,7 +246,7 @@ struct wire *wire_new(const struct wire_conf *conf)
 void wire_free(struct wire *w)
 {
 	while (w->n_flight > 0)
-		free(pop(w).bytes);
+		free(pop(w));
 	hosts_free(w->hosts);
 	free(w->flight);
 	free(w->events);
@@ -256,8 +256,8 @@ void wire_free(struct wire *w)
 static bool turn(struct wire *w, uint64_t until_ns)
 {
 	uint64_t due = hosts_due_ns(w->hosts);
-	bool arrives = w->n_flight > 0 && w->flight[0].at_ns <= due;
-	uint64_t at = arrives ? w->flight[0].at_ns : due;
+	bool arrives = w->n_flight > 0 && w->flight[0]->at_ns <= due;
+	uint64_t at = arrives ? w->flight[0]->at_ns : due;
 	if (at > until_ns)
 		return false;
 	w->now_ns = at > w->now_ns ? at : w->now_ns;
@@ -265,9 +265,9 @@ static bool turn(struct wire *w, uint64_t until_ns)
 		hosts_tick(w->hosts, w->now_ns);
 		return true;
 	}
-	struct flight f = pop(w);
-	hosts_rx(w->hosts, f.side, f.bytes, f.len, w->now_ns);
-	free(f.bytes);
+	struct flight *f = pop(w);
+	hosts_rx(w->hosts, f->side, f->bytes, f->len, w->now_ns);
+	free(f);
 	return true;
 }
 

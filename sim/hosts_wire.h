@@ -32,7 +32,7 @@ struct wire {
 	struct hosts *hosts;
 	struct rng rng;
 	uint64_t now_ns, digest; // digest: of every frame and when it was sent
-	struct flight *flight;
+	struct flight **flight;
 	unsigned n_flight;
 	uint64_t order;
 	unsigned n_events; // of the last WIRE_EVENTS

@@ -395,7 +395,7 @@ static void note_drops(struct world *w, unsigned i, const struct shard *s, uint6
 {
 	for (unsigned c = C_drop_truncated; c <= C_drop_control_bad; c++) {
 		if (s->counters[c] != before[c])
-			trace_drop(&w->trace, w->now_ns, i, counter_names[c]);
+			trace_drop(&w->trace, w->now_ns, i, counter_texts[c].name);
 	}
 	memcpy(before, s->counters, sizeof(s->counters));
 }

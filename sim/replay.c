@@ -211,7 +211,7 @@ static bool begins_anew(const struct flow *f, const struct seen *s)
 static struct flow *flow_new(struct reader *r, const struct seen *s)
 {
 	if (r->count == r->room) {
-		uint32_t room = r->room ? r->room * 2 : 1024;
+		uint32_t room = r->room * 2;
 		struct flow *more =
 			room <= CONNS_MAX * 2 ? realloc(r->flows, room * sizeof(*more)) : NULL;
 		if (!more) {
@@ -351,10 +351,11 @@ struct replay *replay_load(const char *path, char *err, size_t err_size)
 	if (!p)
 		return NULL;
 	struct replay *out = NULL;
-	struct reader r = {.mask = (1u << 16) - 1};
+	struct reader r = {.mask = (1u << 16) - 1, .room = 1024};
 	const char *why = "no memory";
 	r.heads = malloc((r.mask + 1) * sizeof(*r.heads));
-	if (r.heads) {
+	r.flows = malloc(r.room * sizeof(*r.flows));
+	if (r.heads && r.flows) {
 		memset(r.heads, 0xff, (r.mask + 1) * sizeof(*r.heads));
 		why = read_packets(&r, p);
 	}

@@ -17,6 +17,7 @@ namespaces=""
 cleanup() {
 	status=$?
 	trap - EXIT
+	trap '' INT TERM HUP # nothing ends the cleaning
 	for pid in $pids; do
 		kill -KILL "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
@@ -25,7 +26,7 @@ cleanup() {
 		ip netns del "$ns" 2>/dev/null || true
 	done
 	if [ $status -ne 0 ] && [ $status -ne 77 ]; then
-		for log in "$tmp"/*.log; do
+		for log in "$tmp"/*.log "$tmp"/*/*/node*.log; do
 			[ -e "$log" ] && echo "---- $log" && cat "$log"
 		done
 	fi
@@ -33,7 +34,10 @@ cleanup() {
 	exit $status
 }
 trap cleanup EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
+
+# What programs say is looked for as it is in English.
+export LC_ALL=C
 
 fail() {
 	echo "FAILED: $*" >&2

@@ -11,6 +11,7 @@ what a VRF is to a packet, and needs no module."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -229,9 +230,20 @@ class Router(unittest.TestCase):
         for d in DAEMONS:
             pid = cls.frr / f"{d}.pid" if hasattr(cls, "frr") else None
             if pid is not None and pid.exists():
-                os.kill(int(pid.read_text()), signal.SIGTERM)
+                cls.end(int(pid.read_text()))
         for name in ("router", "up", "sw", *(f"node{i}" for i in NODES)):
             run("ip", "netns", "del", cls.ns(name), check=False)
+
+    @staticmethod
+    def end(pid: int) -> None:
+        """Of a daemon: what it still writes would be in the way of who removes its folder."""
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGTERM)
+            if not select.select([fd], [], [], 20)[0]:
+                os.kill(pid, signal.SIGKILL)
+                select.select([fd], [], [], 20)
+            os.close(fd)
 
     @classmethod
     def next_hops(cls) -> list[str]:

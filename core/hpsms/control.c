@@ -306,7 +306,7 @@ void control_peer(struct shard *s, const struct ring_message *m)
 	}
 	if (changed && m->live) {
 		s->repair_nodes |= bit;
-		repl_peer_back(s, m->node);
+		ending_peer_back(s, m->node);
 	}
 	if (changed && !m->live)
 		pull_peer_died(s, m->node);

@@ -105,6 +105,39 @@ static void copies__writers_tell_each_other(void **state)
 	}
 }
 
+// Where nobody has room, what one writer lists and the other strikes off would be sent, and refused, without end. Who has
+// refused lately is sent what is here when that is forgiven.
+static void copies__who_has_refused_is_not_asked_at_once(void **state)
+{
+	for (unsigned alone = 0; alone < 2; alone++) {
+		struct rack *r = rack_of((struct rack_conf){0});
+		struct wire_record w = forge_record(r, 1, 0, 1);
+		struct shard *s = node_shard(rack_node(r, 2), 0);
+		struct conn *c;
+
+		w.holders = 7;
+		w.flags |= WIRE_RECORD_ANSWER;
+		w.version[1].writer = 2;
+		for (unsigned to = 0; to < 3; to++)
+			forge(r, to == 1 ? 0 : 1, to, &w);
+		struct conn_repl *l = forge_find(r, 2, 1, &c);
+		c->flags |= CONN_MASTER_1;
+		l->former = 0;
+		l->refused = (uint8_t)(alone & 1);
+		s->refusing = alone ? 0 : 1 << 3;
+		s->forgive_ns = s->now_ns + 100 * MS;
+		w.holders = 0xf;
+		w.flags &= (uint8_t)~WIRE_RECORD_ANSWER;
+		forge(r, 0, 2, &w);
+		rack_run_ms(r, 50);
+		assert_int_equal(l->holders, 0xf);
+		assert_int_equal(state_of(r, 3, &w.key), CONN_FREE);
+		rack_run_ms(r, 100);
+		assert_int_equal(state_of(r, 3, &w.key), CONN_LIVE);
+		rack_free(r);
+	}
+}
+
 static bool lose(void *ctx, unsigned from, const struct frame *f)
 {
 	return f->vlan == 30 && f->class == FRAME_CONTROL && from == *(unsigned *)ctx;
@@ -280,6 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies__who_takes_over_hears_of_all),
 		cmocka_unit_test(copies__writers_tell_each_other),
+		cmocka_unit_test(copies__who_has_refused_is_not_asked_at_once),
 		cmocka_unit_test(copies__what_is_owed_is_sent),
 		cmocka_unit_test(copies__gone_again),
 		cmocka_unit_test(copies__of_what_has_made_way),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "core/shard.h"
+#include "core/testing/agreed.h"
 #include "core/testing/flows.h"
 
 #define SERVER "10.1.0.101"
@@ -32,58 +33,6 @@ static struct shard *shard_of(struct rack *r, unsigned node)
 static struct index *index_of(struct rack *r, unsigned node)
 {
 	return rack_node(r, node)->index;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
-
-// Different fingerprints of a node's set.
-static unsigned distinct(const struct cuckoo *c, uint32_t *fp, unsigned max)
-{
-	unsigned n, out = 0;
-
-	cuckoo_export(c, 0, c->n_buckets, fp, max, &n);
-	assert_int_equal(n, c->used);
-	qsort(fp, n, sizeof(*fp), by_value);
-	for (unsigned i = 0; i < n; i++) {
-		if (i == 0 || fp[i] != fp[out - 1])
-			fp[out++] = fp[i];
-	}
-	return out;
-}
-
-// How many entries of `at` about `node` are wrong: too few or too many.
-static unsigned wrong(struct rack *r, unsigned at, unsigned node)
-{
-	static uint32_t fp[65536];
-	const struct index_map *map = &index_of(r, at)->map;
-	unsigned n = distinct(&index_of(r, node)->own, fp, 65536), has = 0, bits = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		has += index_map_find(map, fp[i]) >> node & 1;
-	for (uint32_t b = 0; b < map->n_buckets; b++) {
-		for (unsigned w = 0; w < INDEX_MAP_WAYS; w++)
-			bits += map->bucket[b].fp[w] != 0 && map->bucket[b].nodes[w] >> node & 1;
-	}
-	return n - has + bits - has;
-}
-
-// Every node has every other's set, and knows that it has.
-static void assert_agreed(struct rack *r, unsigned nodes)
-{
-	for (unsigned at = 0; at < nodes; at++) {
-		for (unsigned node = 0; node < nodes; node++) {
-			if (at == node || !rack_node(r, at) || !rack_node(r, node))
-				continue;
-			assert_int_equal(wrong(r, at, node), 0);
-		}
-		if (rack_node(r, at))
-			assert_true(index_complete(shard_of(r, at)));
-	}
-	rack_check(r);
 }
 
 static uint32_t print_of(struct rack *r, const struct tripod_tuple *key)
@@ -120,7 +69,7 @@ static void announce_and_forget(struct rack_conf conf)
 
 	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
 	rack_run_ms(r, 1200);
-	assert_agreed(r, nodes);
+	agreed_sets(r, nodes);
 	for (unsigned i = 0; i < N; i++) {
 		struct conn_view v;
 		uint64_t holders = 0, told = 0;
@@ -139,7 +88,7 @@ static void announce_and_forget(struct rack_conf conf)
 	}
 	flows_close(r, f, N);
 	rack_run_ms(r, 25000);
-	assert_agreed(r, nodes);
+	agreed_sets(r, nodes);
 	for (unsigned node = 0; node < nodes; node++) {
 		assert_int_equal(index_of(r, node)->own.used, 0);
 		assert_int_equal(index_of(r, node)->map.used, 0);
@@ -178,7 +127,7 @@ static void index__waits_for_more(void **state)
 		assert_int_equal(index_of(r, 0)->batch->n, 2 * N); // all are old enough
 		assert_int_equal(index_of(r, 1)->map.used, 0);
 		rack_run_ms(r, 400);
-		assert_agreed(r, 2);
+		agreed_sets(r, 2);
 		assert_int_equal(index_of(r, 1)->map.used, 2 * N);
 		assert_int_equal(index_of(r, 0)->filling, before + 1);
 		struct shard *s = node_shard(rack_node(r, 0), workers - 1);
@@ -217,7 +166,7 @@ static void index__too_many_to_wait(void **state)
 	assert_int_equal(index_of(r, 1)->map.used, INDEX_BATCH);
 	rack_run_ms(r, 400);
 	assert_true(index_of(r, 1)->map.used >= INDEX_BATCH + 600);
-	assert_int_equal(wrong(r, 1, 0), 0);
+	assert_int_equal(agreed_wrong(r, 1, 0), 0);
 	rack_free(r);
 }
 
@@ -257,7 +206,7 @@ static void index__gap(void **state)
 	rack_tap(r, eat, &e);
 	rack_run_ms(r, 1500);
 	assert_int_equal(e.eaten, 3);
-	assert_agreed(r, 4);
+	agreed_sets(r, 4);
 	assert_true(rack_counter(r, -1, C_index_gaps) >= 3);
 	assert_int_equal(rack_counter(r, 1, C_index_gaps), 0);
 	assert_int_equal(rack_counter(r, -1, C_index_snapshots), 0);
@@ -276,7 +225,7 @@ static void index__gap_at_the_end(void **state)
 	rack_tap(r, eat, &e);
 	rack_run_ms(r, 1200);
 	assert_int_equal(e.eaten, 1);
-	assert_agreed(r, 2);
+	agreed_sets(r, 2);
 	assert_true(index_of(r, 0)->own.used == 2 && index_of(r, 1)->map.used == 2);
 	rack_free(r);
 }
@@ -292,7 +241,7 @@ static void index__long_gap(void **state)
 	rack_tap(r, eat, &e);
 	assert_int_equal(flows_open(r, f, 0, N / 2, SERVER), N / 2);
 	rack_run_ms(r, 1200);
-	assert_agreed(r, 3);
+	agreed_sets(r, 3);
 	// Much younger than the history is long, were they announced in one message each.
 	e.left = UINT32_MAX;
 	flows_close(r, f, N / 4);
@@ -304,7 +253,7 @@ static void index__long_gap(void **state)
 	assert_true(index_of(r, 0)->filling - before > INDEX_HISTORY);
 	e.left = 0;
 	rack_run_ms(r, 1500);
-	assert_agreed(r, 3);
+	agreed_sets(r, 3);
 	assert_true(rack_counter(r, 1, C_index_snapshots) >= 1);
 	assert_true(rack_counter(r, 2, C_index_snapshots) >= 1);
 	assert_int_equal(rack_counter(r, 0, C_index_snapshots), 0);
@@ -320,7 +269,7 @@ static void index__restart(void **state)
 
 	assert_int_equal(flows_open(r, f, 0, N, SERVER), N);
 	rack_run_ms(r, 2500);
-	assert_agreed(r, 4);
+	agreed_sets(r, 4);
 	for (unsigned victim = 0; victim < 4; victim++) {
 		uint32_t used = index_of(r, victim)->own.used;
 		assert_true(used > 100);
@@ -328,11 +277,11 @@ static void index__restart(void **state)
 		rack_run_ms(r, 150);
 		rack_start(r, victim);
 		rack_run_ms(r, 400);
-		assert_agreed(r, 4);
+		agreed_sets(r, 4);
 		rack_run_ms(r, 2000);
 		assert_int_equal(flows_exchange(r, f, N), N);
 		rack_run_ms(r, 1500);
-		assert_agreed(r, 4);
+		agreed_sets(r, 4);
 	}
 	rack_free(r);
 }
@@ -358,7 +307,7 @@ static void index__dead_member_is_swept(void **state)
 	}
 	rack_start(r, 2);
 	rack_run_ms(r, 2500);
-	assert_agreed(r, 3);
+	agreed_sets(r, 3);
 	rack_free(r);
 }
 
@@ -450,152 +399,6 @@ static void index__no_reset_without_a_round(void **state)
 	assert_int_equal(
 		flows_exchange(r, f, 20), 20); // young, and nobody knew that anything moves
 	assert_true(rack_counter(r, -1, C_index_asks) > asks);
-	rack_free(r);
-}
-
-// ---- Connections that are quiet ----
-
-static void udp(struct rack *r, enum tripod_direction from, unsigned n, unsigned payload)
-{
-	char client[20];
-
-	snprintf(client, sizeof(client), "198.18.7.%u", n);
-	rack_send(r, from,
-		from == TRIPOD_INCOMING ? &(struct frame_spec){.proto = 17,
-						  .src = client,
-						  .dst = FLOWS_VIP,
-						  .sport = 1000,
-						  .dport = 53,
-						  .payload_len = payload}
-					: &(struct frame_spec){.proto = 17,
-						  .src = SERVER,
-						  .dst = client,
-						  .sport = 8080,
-						  .dport = 1000,
-						  .payload_len = payload});
-}
-
-// A question and an answer by UDP are remembered for minutes, and nobody is told. But when the rack is
-// unsettled and somebody asks, all of them are found.
-static void quiet_are_revealed(unsigned workers)
-{
-	enum { N = 60 };
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .workers = workers, .seed = 78});
-	static struct rack_arrival a[4096];
-	struct flow f = flow_of(9999, SERVER);
-
-	rack_run_ms(r, 11000);
-	for (unsigned i = 0; i < N; i++) {
-		udp(r, TRIPOD_INCOMING, i, 20);
-		rack_run_ms(r, 2);
-		udp(r, TRIPOD_OUTGOING, i, 20);
-		rack_run_ms(r, 2);
-	}
-	rack_run_ms(r, 3000);
-	assert_int_equal(rack_counter(r, -1, C_index_adds), 0);
-	for (unsigned k = 0; k < 20; k++) {
-		udp(r, TRIPOD_INCOMING, 0, 20); // this one goes on, and is announced before long
-		rack_run_ms(r, 2000);
-	}
-	assert_int_equal(rack_counter(r, -1, C_index_adds), 2); // its backup hears of activity late
-	for (unsigned i = 0; i < 4; i++)
-		assert_true(index_complete(shard_of(r, i)));
-	rack_kill(r, 3);
-	rack_run_ms(r, 400);
-	rack_arrivals(r, TRIPOD_OUTGOING, a, 4096);
-	uint64_t opened = rack_counter(r, -1, C_connections_opened);
-	for (unsigned i = 0; i < N; i++) {
-		udp(r, TRIPOD_INCOMING, i, 33);
-		rack_run_ms(r, 2);
-	}
-	rack_run_ms(r, 50);
-	assert_int_equal(rack_arrivals(r, TRIPOD_OUTGOING, a, 4096), N);
-	assert_int_equal(rack_counter(r, -1, C_connections_opened), opened);
-	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
-	flow_from_client(r, &f, TRIPOD_TCP_ACK, 10);
-	rack_run_ms(r, 500);
-	assert_agreed(r, 4);
-	assert_true(rack_counter(r, -1, C_index_adds) > N);
-	rack_free(r);
-}
-
-static void index__quiet_connections_are_revealed(void **state)
-{
-	quiet_are_revealed(1);
-}
-
-static void index__quiet_connections_of_three_workers_are_revealed(void **state)
-{
-	quiet_are_revealed(3);
-}
-
-// The answer to a first packet arrives elsewhere: whoever has the connection is found by a round.
-static void index__unanswered_connections_are_found(void **state)
-{
-	enum { N = 40 };
-	struct rack *r = rack_of((struct rack_conf){.nodes = 4, .workers = 2, .seed = 79});
-	static struct rack_arrival a[4096];
-	unsigned right = 0;
-
-	for (unsigned i = 0; i < N; i++) {
-		udp(r, TRIPOD_INCOMING, i, 20);
-		rack_run_ms(r, 2);
-	}
-	rack_run_ms(r, 1500);
-	uint64_t opened = rack_counter(r, -1, C_connections_opened);
-	rack_port(r, 1, false);
-	for (unsigned i = 0; i < N; i++) {
-		udp(r, TRIPOD_OUTGOING, i, 44);
-		rack_run_ms(r, 2);
-	}
-	rack_run_ms(r, 50);
-	unsigned n = rack_arrivals(r, TRIPOD_INCOMING, a, 4096);
-	for (unsigned i = 0; i < n; i++)
-		right += a[i].payload_len == 44 && a[i].tuple.sport == __builtin_bswap16(53);
-	assert_int_equal(right, N); // as from the VIP
-	assert_int_equal(rack_counter(r, -1, C_connections_opened), opened);
-	assert_true(rack_counter(r, -1, C_pulls_answered) > 0);
-	rack_check(r);
-	rack_free(r);
-}
-
-// A worker of a member stands still: no round is answered any more, but what its other worker has is
-// found.
-static void index__a_stalled_worker_hides_its_own_alone(void **state)
-{
-	enum { N = 40 };
-	struct flow f[N], unknown = flow_of(9999, SERVER);
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .workers = 2, .seed = 80});
-	unsigned opened = 0;
-
-	rack_port(r, 0, false);
-	flows_open(r, f, 0, N, SERVER); // next hops are known now
-	rack_stall(r, 1, 1, true);
-	rack_port(r, 1, false);
-	rack_port(r, 0, true);
-	flow_from_client(r, &unknown, TRIPOD_TCP_ACK, 10);
-	rack_run_ms(r, 10); // a round is under way
-	rack_port(r, 1, true);
-	rack_port(r, 0, false);
-	for (unsigned i = 0; i < N; i++) {
-		f[i] = flow_of(1000 + i, SERVER);
-		if (toeplitz_worker(toeplitz_tuple(&f[i].key), 2) == 0)
-			f[opened++] = f[i];
-	}
-	assert_true(opened > 5);
-	for (unsigned i = 0; i < opened; i++)
-		flow_from_client(r, &f[i], TRIPOD_TCP_SYN, 0);
-	rack_run_ms(r, 2);
-	rack_port(r, 1, false);
-	rack_port(r, 0, true);
-	uint64_t served = rack_counter(r, 1, C_pulls_served);
-	for (unsigned i = 0; i < opened; i++)
-		flow_from_client(r, &f[i], TRIPOD_TCP_ACK, 10);
-	rack_run_ms(r, 30);
-	assert_int_equal(rack_counter(r, 1, C_pulls_served) - served, opened);
-	rack_stall(r, 1, 1, false);
-	rack_run_ms(r, 200);
-	rack_check(r);
 	rack_free(r);
 }
 
@@ -761,7 +564,7 @@ static void index__table_too_small(void **state)
 	// When there is room again, the sets are fetched.
 	flows_close(r, f, N - 4);
 	rack_run_ms(r, 45000);
-	assert_agreed(r, 4);
+	agreed_sets(r, 4);
 	assert_true(index_of(r, 0)->map.used > 0);
 	rack_free(r);
 }
@@ -787,7 +590,7 @@ static void index__set_too_small(void **state)
 	flows_close(r, f, N);
 	rack_run_ms(r, 25000);
 	assert_int_equal(index_of(r, 0)->missing, 0);
-	assert_agreed(r, 4);
+	agreed_sets(r, 4);
 	rack_free(r);
 }
 
@@ -810,10 +613,6 @@ int main(void)
 		cmocka_unit_test(index__young_connections_of_other_workers_are_found),
 		cmocka_unit_test(index__settled_unknown_costs_nothing),
 		cmocka_unit_test(index__no_reset_without_a_round),
-		cmocka_unit_test(index__quiet_connections_are_revealed),
-		cmocka_unit_test(index__quiet_connections_of_three_workers_are_revealed),
-		cmocka_unit_test(index__unanswered_connections_are_found),
-		cmocka_unit_test(index__a_stalled_worker_hides_its_own_alone),
 		cmocka_unit_test(index__left_out_of_a_round),
 		cmocka_unit_test(index__two_keys_of_one_fingerprint),
 		cmocka_unit_test(index__overtaken_piece),

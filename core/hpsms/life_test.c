@@ -10,6 +10,7 @@
 
 #include "core/shard.h"
 #include "core/testing/flows.h"
+#include "core/testing/settled.h"
 
 #define VIP "198.51.100.1"
 #define SERVER "10.1.0.101"
@@ -44,17 +45,6 @@ static void send_of(struct rack *r, struct life *l, bool client, uint8_t flags)
 {
 	hand_in(r, l, client, flags);
 	rack_run_ms(r, 6); // what is told of it is acknowledged
-}
-
-static struct rack *rack_of(struct rack_conf c)
-{
-	c.nodes = c.nodes ? c.nodes : 3;
-	c.workers = 1;
-	c.backups = c.backups ? c.backups : 1;
-	c.seed = c.seed ? c.seed : 5;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
 }
 
 static struct life open_of(struct rack *r, uint16_t port)
@@ -144,7 +134,7 @@ static bool hear(void *ctx, unsigned from, const struct frame *f)
 // Four records: it is there, established, closing, closed. Its end needs no word.
 static void life__four_records(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	static struct heard heard;
 	heard.n = 0;
 	rack_tap(r, hear, &heard);
@@ -195,7 +185,7 @@ static unsigned us_until_told(struct rack *r, uint64_t before, unsigned n)
 // that does not. Of two masters, one waits for what the other sees.
 static void life__what_can_wait_waits(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 	struct life l = open_of(r, 1000), next = {.port = 1001, .seq = {1000, 90000}};
 
 	while (master_of(r, &next) != master_of(r, &l))
@@ -227,7 +217,7 @@ static void life__what_can_wait_waits(void **state)
 	rack_check(r);
 	rack_free(r);
 
-	r = rack_of((struct rack_conf){.nodes = 2, .split = true});
+	r = settled_rack((struct rack_conf){.nodes = 2, .split = true});
 	do {
 		l = open_of(r, l.port + 1);
 	} while (view_of(r, 0, &l).master[0] == view_of(r, 0, &l).master[1]);
@@ -246,7 +236,7 @@ static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 // A holder that has not acknowledged the close is told of the end.
 static void life__who_has_not_heard_of_the_close_is_told(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct life l = open_of(r, 1000);
 	unsigned master = master_of(r, &l), backup = backup_of(r, &l);
 
@@ -269,7 +259,7 @@ static void life__who_has_not_heard_of_the_close_is_told(void **state)
 // silence.
 static void life__death_amid_the_close(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.seed = 6});
+	struct rack *r = settled_rack((struct rack_conf){.seed = 6});
 	struct life l = open_of(r, 1000);
 	unsigned master = master_of(r, &l);
 	static struct rack_arrival a[64];
@@ -299,7 +289,7 @@ static void life__moved_amid_the_close(void **state)
 	unsigned to_backup = 0;
 
 	for (unsigned n = 0; n < 8; n++) {
-		struct rack *r = rack_of((struct rack_conf){.seed = 7 + n});
+		struct rack *r = settled_rack((struct rack_conf){.seed = 7 + n});
 		struct life l = open_of(r, 1000);
 		unsigned master = master_of(r, &l), backup = backup_of(r, &l);
 
@@ -324,7 +314,7 @@ static void life__moved_amid_the_close(void **state)
 // With the directions on two nodes, each hears all flags of the other, and the end is told.
 static void life__parted_directions_close(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.split = true, .seed = 9});
+	struct rack *r = settled_rack((struct rack_conf){.split = true, .seed = 9});
 	unsigned parted = 0;
 
 	for (uint16_t port = 1000; port < 1016; port++) {
@@ -351,7 +341,7 @@ static void life__parted_directions_late_acknowledgement(void **state)
 	unsigned parted = 0;
 
 	for (uint16_t port = 1000; port < 1024; port++) {
-		struct rack *r = rack_of((struct rack_conf){.split = true, .seed = port});
+		struct rack *r = settled_rack((struct rack_conf){.split = true, .seed = port});
 		struct life l = open_of(r, port);
 		struct conn_view v = view_of(r, master_of(r, &l), &l);
 		bool moves = port & 1;
@@ -395,7 +385,7 @@ static void life__parted_directions_end_is_told(void **state)
 	unsigned parted = 0;
 
 	for (unsigned n = 0; n < 8; n++) {
-		struct rack *r = rack_of((struct rack_conf){
+		struct rack *r = settled_rack((struct rack_conf){
 			.split = true, .seed = 20 + n, .nodes = 4, .backups = 3});
 		struct life l = open_of(r, 1000);
 		struct conn_view v = view_of(r, master_of(r, &l), &l);
@@ -427,7 +417,7 @@ static void life__parted_directions_end_is_told(void **state)
 // although what they were of is not forgotten there.
 static void life__what_has_ended_makes_way(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 	struct life l = open_of(r, 1000);
 	unsigned master = master_of(r, &l), backup = !master;
 	struct shard *s = node_shard(rack_node(r, backup), 0);
@@ -498,7 +488,7 @@ static void life__reopening_in_vain_is_told(void **state)
 {
 	for (unsigned how = 0; how < 3; how++) {
 		struct rack *r =
-			rack_of((struct rack_conf){.nodes = 2, .nf2 = &GATE, .embryonic = 4});
+			settled_rack((struct rack_conf){.nodes = 2, .nf2 = &GATE, .embryonic = 4});
 		struct life l = open_of(r, 1000);
 		unsigned master = master_of(r, &l);
 		struct shard *s = node_shard(rack_node(r, master), 0);
@@ -536,7 +526,7 @@ static void life__reopening_in_vain_is_told(void **state)
 // has a copy of the last. That is told at once, long before the close would be.
 static void life__reopening_is_told_at_once(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 	struct life l = open_of(r, 1000);
 	unsigned master = master_of(r, &l);
 
@@ -568,7 +558,7 @@ static bool lose_all_logs(void *ctx, unsigned from, const struct frame *f)
 // life for the first SYN: the end of what has come to nothing is not the end of that, though it began later.
 static void life__refused_ends_no_other(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .nf2 = &GATE});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2, .nf2 = &GATE});
 	struct life l = open_of(r, 1000);
 	unsigned master = master_of(r, &l);
 
@@ -604,7 +594,7 @@ static void life__refused_ends_no_other(void **state)
 // Who counts as dead is told when it is back, as it is of any other end.
 static void life__reopening_in_vain_is_told_later(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .nf2 = &GATE});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2, .nf2 = &GATE});
 	struct life l = open_of(r, 1000);
 	unsigned master = master_of(r, &l);
 	struct conn_view v;
@@ -627,7 +617,7 @@ static void life__reopening_in_vain_is_told_later(void **state)
 // Nor does the flood that puts out the unanswered put out one whose end others would have to be told of.
 static void life__reopened_is_not_put_out(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2, .embryonic = 4});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2, .embryonic = 4});
 	struct life l = open_of(r, 1000), other = {.port = 2000};
 	unsigned master = master_of(r, &l), sent = 0;
 
@@ -667,7 +657,7 @@ static void life__the_dead_make_room(void **state)
 	enum { ROOM = 16, HALF = ROOM / 2, TOLD = 0, UNTOLD, DEAD, LIVING, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = rack_of(
+		struct rack *r = settled_rack(
 			(struct rack_conf){.nodes = 2, .connections = ROOM, .embryonic = 2 * ROOM});
 		static struct flow f[ROOM], next[HALF];
 		unsigned master = 0;
@@ -713,7 +703,7 @@ static void life__the_closed_make_room(void **state)
 	enum { ROOM = 16 };
 
 	for (unsigned how = 0; how < 3; how++) {
-		struct rack *r = rack_of((struct rack_conf){.nodes = 2, .connections = ROOM});
+		struct rack *r = settled_rack((struct rack_conf){.nodes = 2, .connections = ROOM});
 		static struct flow f[ROOM], next;
 		unsigned master = 0;
 
@@ -742,7 +732,7 @@ static void life__the_closed_make_room(void **state)
 static void life__the_dead_stay_a_moment(void **state)
 {
 	enum { ROOM = 16 };
-	struct rack *r = rack_of((struct rack_conf){.nodes = 1, .connections = ROOM});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 1, .connections = ROOM});
 	struct shard *s = node_shard(rack_node(r, 0), 0);
 	static struct flow f[ROOM], next;
 

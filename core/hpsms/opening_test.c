@@ -19,7 +19,7 @@ static void opening__opened_twice(void **state)
 	const uint8_t syn = TCP_DIR_SYN, answer = TCP_DIR_SYN | TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v;
@@ -62,7 +62,7 @@ static void opening__opened_twice(void **state)
 static void opening__challenged(void **state)
 {
 	for (unsigned answered = 0; answered < 2; answered++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v;
@@ -91,7 +91,7 @@ static void opening__challenged(void **state)
 static void opening__other_answers(void **state)
 {
 	for (unsigned reset = 0; reset < 2; reset++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
@@ -117,7 +117,7 @@ static void opening__half_closed_when_opened_twice(void **state)
 	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){.sync = how != ASYNC});
+		struct rack *r = settled_rack((struct rack_conf){.sync = how != ASYNC});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v;
@@ -157,7 +157,7 @@ static void opening__the_other_is_half_closed(void **state)
 	enum { SYNC, ASYNC, EARLIER, BOTH_ENDS, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){.sync = how != ASYNC});
+		struct rack *r = settled_rack((struct rack_conf){.sync = how != ASYNC});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v;
@@ -185,7 +185,7 @@ static void opening__the_other_is_half_closed(void **state)
 static void opening__opened_twice_udp(void **state)
 {
 	for (unsigned answered = 0; answered < 2; answered++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct frame_spec ask = {.proto = IPPROTO_UDP,
 			.src = "198.18.0.1",
@@ -224,7 +224,7 @@ static void opening__opened_twice_udp(void **state)
 static void opening__opened_twice_in_doubt(void **state)
 {
 	for (unsigned silent = 0; silent < 2; silent++) {
-		struct rack *r = twice_rack((struct rack_conf){.udp_ms = silent ? 600 : 3000});
+		struct rack *r = settled_rack((struct rack_conf){.udp_ms = silent ? 600 : 3000});
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct frame_spec s = {.proto = IPPROTO_UDP,
 			.src = "198.18.0.1",
@@ -269,7 +269,7 @@ static void opening__gives_way(void **state)
 	const uint8_t syn = TCP_DIR_SYN, ack = TCP_DIR_ACK;
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view v, first;
@@ -354,7 +354,7 @@ static void opening__the_initiator_says_which(void **state)
 	enum { OTHER, OTHER_COPIED, OTHER_UNANSWERED, OTHER_HIGHER, OWN, OWN_LOWER, NEITHER, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){.nodes = 4});
+		struct rack *r = settled_rack((struct rack_conf){.nodes = 4});
 		struct flow f = twice_flow(r, 1);
 		struct conn_view own, v;
 		struct conn *c;
@@ -409,7 +409,7 @@ static void opening__who_has_a_copy_is_asked_first(void **state)
 	enum { NO_ANSWER, ANOTHER, OWN, SETTLED, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){.nodes = 4});
+		struct rack *r = settled_rack((struct rack_conf){.nodes = 4});
 		struct flow f = twice_flow(r, 1);
 		struct shard *s = node_shard(rack_node(r, 0), 0);
 		struct conn_view own, v;
@@ -466,7 +466,7 @@ static void opening__the_syn_tells(void **state)
 	for (unsigned n = 0; n < 2 * STATES; n++) {
 		bool same = n % 2;
 		unsigned at = n / 2;
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
@@ -508,7 +508,7 @@ static void opening__the_syn_tells(void **state)
 static void opening__neither_is_here(void **state)
 {
 	for (unsigned how = 0; how < 6; how++) {
-		struct rack *r = twice_rack((struct rack_conf){.nodes = 4});
+		struct rack *r = settled_rack((struct rack_conf){.nodes = 4});
 		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
@@ -554,7 +554,7 @@ static void opening__neither_is_here(void **state)
 static void opening__the_copy_knows_which(void **state)
 {
 	for (unsigned fits = 0; fits < 2; fits++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = opening(r, 1, 1, f.seq, f.ack);
 		struct conn_view v;
@@ -577,7 +577,7 @@ static void opening__the_copy_knows_which(void **state)
 static void opening__goes_on_elsewhere(void **state)
 {
 	for (unsigned other = 0; other < 2; other++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = opening(r, 1, 1, f.seq, f.ack);
 		struct conn *c;
@@ -605,7 +605,7 @@ static void opening__told_while_something_moves(void **state)
 	enum { QUIET, MOVING, ESTABLISHED, HOWS };
 
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){.nodes = 2});
+		struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 		struct flow f = flow_of(1, "10.1.0.101");
 		struct conn *c;
 		uint32_t i;
@@ -641,7 +641,7 @@ static void opening__told_while_something_moves(void **state)
 static void opening__a_packet_has_passed(void **state)
 {
 	for (unsigned next = 0; next < 2; next++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record old = forge_record(r, 1, 1, 1),
 				   w = opening(r, 1, 2, f.seq, f.ack);

@@ -584,16 +584,13 @@ static bool ask(struct shard *s, uint32_t i)
 {
 	const struct conn *c = store_conn(&s->store, i);
 	struct nexthop_ports ports = ports_for_copies(s);
-	uint64_t hash[2];
+	uint64_t hash[2] = {hashed(s, &c->dir[0].key)};
 	bool all = true;
 
-	for (unsigned d = 0; d < 2; d++) {
+	hash[1] = c->dir[1].key.proto == 0 ? hash[0] : hashed(s, &c->dir[1].key);
+	// Of the second, if it is known by now and the switch sees a difference.
+	for (unsigned d = 0; d < (hash[0] == hash[1] ? 1 : 2); d++) {
 		struct nexthop h;
-		if (c->dir[d].key.proto == 0)
-			continue;
-		hash[d] = hashed(s, &c->dir[d].key);
-		if (d == 1 && hash[0] == hash[1])
-			continue; // the switch sees no difference
 		known(s, hash[d], &h);
 		if (nexthop_missing(&h, &ports) == 0)
 			continue;

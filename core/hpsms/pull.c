@@ -18,7 +18,6 @@
 #define FALSE_MS 1000 // so long a fingerprint that led to nobody is mistrusted
 #define SAVED_NS (100 * MS) // of unspent budget, at most
 #define LOOK_NS (MS / 10) // between two looks at what waits for a round
-#define SEND_BATCH 64 // questions that share messages
 
 static uint32_t *bucket(struct shard *s, uint64_t hash)
 {
@@ -313,7 +312,7 @@ bool pull_check(struct shard *s, struct tripod_packet *p, const struct tripod_tu
 		release(s, i);
 		i = 0;
 	}
-	nodes &= s->live & ~shard_self(s);
+	nodes &= shard_others(s);
 	if (i == 0)
 		i = begin(s, key, hash, nodes, chance);
 	if (i == 0) {
@@ -332,7 +331,7 @@ bool pull_validate(struct shard *s, uint32_t i)
 {
 	const struct tripod_tuple *key = &store_conn(&s->store, i)->dir[0].key;
 	uint64_t hash = store_hash(&s->store, key);
-	uint64_t nodes = store_repl(&s->store, i)->holders & s->live & ~shard_self(s);
+	uint64_t nodes = store_repl(&s->store, i)->holders & shard_others(s);
 	uint32_t at = find(s, key, hash);
 
 	if (nodes == 0)
@@ -456,9 +455,9 @@ static bool ask_for_other(struct shard *s, uint32_t i)
 	struct pull *p = &s->pulls[i];
 	struct store_hit hit = store_find(&s->store, &p->key, p->hash);
 	const struct conn *c = store_conn(&s->store, hit.index);
-	uint64_t others = (s->live & ~shard_self(s) & ~p->tried) | (p->awaited & s->live);
+	uint64_t others = (shard_others(s) & ~p->tried) | (p->awaited & s->live);
 
-	bool all_asked = p->checks && (s->live & ~shard_self(s) & ~p->tried) == 0;
+	bool all_asked = p->checks && (shard_others(s) & ~p->tried) == 0;
 	if (all_asked || p->widened || hit.what != STORE_CONN || others == 0 ||
 		(!conn_tcp_at(c, TCP_CLOSING) && !is_other_opening(p, c)))
 		return false;
@@ -658,100 +657,7 @@ void pull_look_again(struct shard *s)
 	look_at_packets(s);
 }
 
-// ---- Questions ----
-
-struct batch {
-	uint32_t pull[SEND_BATCH];
-	uint64_t to[SEND_BATCH]; // nodes; 0: all
-	unsigned n;
-};
-
-static void send_questions(
-	struct shard *s, struct frame *f, unsigned node, uint16_t used, uint16_t n)
-{
-	struct wire_header h;
-
-	control_header(s, &h, WIRE_PULL, node, WIRE_ANY);
-	h.count = n;
-	control_send(s, f, &h, used);
-}
-
-// The tuples of a batch that go to one node (WIRE_ANY: to all). false: no frame for it.
-static bool send_to(struct shard *s, const struct batch *b, unsigned node)
-{
-	const uint16_t room = WIRE_BODY_MAX;
-	struct frame f;
-	uint16_t used = 0, n = 0;
-
-	for (unsigned k = 0; k < b->n; k++) {
-		const struct pull *p = &s->pulls[b->pull[k]];
-		if (node == WIRE_ANY ? b->to[k] != 0 : !(b->to[k] & 1ull << node))
-			continue;
-		if (n > 0 && used + WIRE_TUPLE_MAX > room) {
-			send_questions(s, &f, node, used, n);
-			n = 0;
-		}
-		if (n == 0) {
-			if (!control_begin(s, &f))
-				return false;
-			used = WIRE_HEADER_SIZE;
-		}
-		int size =
-			wire_put_question(control_body(&f) + used, room - used, &p->key, p->checks);
-		used += (uint16_t)size;
-		n++;
-	}
-	if (n > 0)
-		send_questions(s, &f, node, used, n);
-	return true;
-}
-
-static uint64_t fill_batch(struct shard *s, struct batch *b)
-{
-	uint64_t all = s->live & ~(1ull << s->conf->id), nodes = 0;
-	uint32_t i = s->ask_first;
-
-	b->n = 0;
-	for (; i != 0 && b->n < SEND_BATCH; i = s->pulls[i].next_ask) {
-		const struct pull *p = &s->pulls[i];
-		if (p->state != PULL_ASKING)
-			continue;
-		// One to all is cheaper than many to some.
-		bool broadcast = p->awaited == all && (all & (all - 1)) != 0;
-		b->pull[b->n] = i;
-		b->to[b->n++] = broadcast ? 0 : p->awaited;
-		nodes |= broadcast ? 0 : p->awaited;
-	}
-	return nodes;
-}
-
-void pull_send(struct shard *s)
-{
-	struct batch b;
-	uint64_t nodes = fill_batch(s, &b);
-	bool all = false;
-
-	for (unsigned k = 0; k < b.n; k++)
-		all |= b.to[k] == 0;
-	// Who has had the question when the frames run out gets it again in the next step.
-	if (all && !send_to(s, &b, WIRE_ANY))
-		return;
-	for (uint64_t left = nodes; left != 0; left &= left - 1) {
-		unsigned node = (unsigned)__builtin_ctzll(left);
-		if (!send_to(s, &b, node))
-			return;
-	}
-	for (unsigned k = 0; k < b.n; k++)
-		count(s, b.to[k] == 0 ? C_pulls_broadcast : C_pulls_targeted);
-	// Those that stand in the list and no longer ask go with them.
-	for (unsigned left = b.n; s->ask_first != 0;) {
-		struct pull *p = &s->pulls[s->ask_first];
-		if (p->state == PULL_ASKING && left-- == 0)
-			break;
-		p->ask = false;
-		s->ask_first = p->next_ask;
-	}
-}
+// ---- Time ----
 
 // Nobody has answered in time. Of a member that lives and has told that it has the connection this proves
 // nothing: its packets do not open another or draw a reset, and the next one asks again.

@@ -17,7 +17,7 @@
 // life before. They are behind its FIN.
 static void reopen__behind_a_fin_at_the_master(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct conn_view v, next;
 	unsigned other = 1;
 	struct flow f;
@@ -51,7 +51,7 @@ static void reopen__behind_a_fin_at_the_master(void **state)
 // If nobody has another life, it was no FIN: somebody has forged it.
 static void reopen__behind_a_fin_that_was_none(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct rack_arrival a[8];
 	struct conn_view v;
 	struct flow f;
@@ -74,7 +74,7 @@ static void reopen__behind_a_fin_that_was_none(void **state)
 static void reopen__behind_a_fin_at_a_copy(void **state)
 {
 	for (unsigned placed = 0; placed < 2; placed++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v, next;
@@ -103,7 +103,7 @@ static void reopen__behind_a_fin_at_a_copy(void **state)
 // All know of one node that has the life before. Another has begun the next, and nobody knows.
 static void reopen__who_has_the_end_is_not_all(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct flow f = twice_flow(r, 1);
 	struct wire_record w = twice_closing(r, 1);
 	struct conn_view v, next;
@@ -129,7 +129,7 @@ static void reopen__who_has_the_end_is_not_all(void **state)
 // The same ports three times within the time for which a node remembers whom it has asked.
 static void reopen__again_and_again(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){.backups = 2});
+	struct rack *r = settled_rack((struct rack_conf){.backups = 2});
 	struct conn_view old, v;
 	struct flow f;
 
@@ -164,7 +164,7 @@ static void reopen__again_and_again(void **state)
 // A SYN is asked about while the connection goes on, and another soon after, when that has come to its end.
 static void reopen__what_was_asked_before_the_end(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){.backups = 2});
+	struct rack *r = settled_rack((struct rack_conf){.backups = 2});
 	struct conn_view old, v;
 	struct flow f;
 
@@ -203,7 +203,7 @@ static void reopen__what_was_asked_before_the_end(void **state)
 static void reopen__over_an_end_that_was_not_known(void **state)
 {
 	for (unsigned how = 0; how < 5; how++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v;
@@ -247,7 +247,7 @@ static void reopen__over_an_end_that_was_not_known(void **state)
 static void reopen__no_straggler(void **state)
 {
 	for (unsigned how = 0; how < 3; how++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct conn_view v;
 
@@ -299,7 +299,7 @@ static void reopen__far_from_the_last(void **state)
 	const uint8_t open = TCP_DIR_SYN | TCP_DIR_ACK;
 
 	for (unsigned next = 0; next < 2; next++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = forge_record(r, 1, 1, 1);
 		struct conn_view old, v;
@@ -386,7 +386,7 @@ static void reopen__late_answer(void **state)
 	tripod_addr_parse(&key.src, "10.1.0.5");
 	tripod_addr_parse(&key.dst, "198.18.0.9");
 	for (unsigned how = 0; how < HOWS; how++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct conn_view first, v;
 
 		twice_only(r, 0);
@@ -417,7 +417,7 @@ static void reopen__late_answer(void **state)
 // Each direction has its master, and each has seen one FIN alone when the next SYN comes.
 static void reopen__where_directions_part(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){.nodes = 2, .split = true});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2, .split = true});
 	struct conn_view old, v;
 	struct flow f;
 	unsigned n = 0, to, back;
@@ -463,7 +463,7 @@ static void reopen__where_directions_part(void **state)
 // acknowledgement may be lost, so that a FIN comes again.
 static void reopen__an_old_syn_ends_nothing(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){.bfd = true});
+	struct rack *r = settled_rack((struct rack_conf){.bfd = true});
 	const uint8_t fin = TRIPOD_TCP_FIN | TRIPOD_TCP_ACK;
 	struct rack_arrival a[8];
 	struct conn_view v;
@@ -501,7 +501,7 @@ static void reopen__an_old_syn_ends_nothing(void **state)
 static void reopen__a_reset_of_the_life_before(void **state)
 {
 	for (unsigned young = 0; young < 2; young++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct flow f = twice_flow(r, 1);
 		struct wire_record w = twice_closing(r, 1);
 		struct conn_view v, next;
@@ -558,7 +558,7 @@ static void begin_question(struct rack *r, struct shard *s, const struct tripod_
 // one of before. Who knows that both sides have ended is another.
 static void reopen__joins_a_question(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct flow f = twice_flow(r, 1);
 	struct wire_record w = twice_closing(r, 1), before;
 	struct shard *s = node_shard(rack_node(r, 2), 0);
@@ -627,7 +627,7 @@ static unsigned left(struct rack *r, const struct flow *f, unsigned n)
 // The end is told again, though its record is the next life's.
 static void reopen__the_end_is_told_until_it_is_known(void **state)
 {
-	struct rack *r = twice_rack((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	static struct flow f[ENDINGS];
 
 	reopened(r, f, ENDINGS);
@@ -638,7 +638,7 @@ static void reopen__the_end_is_told_until_it_is_known(void **state)
 	assert_int_equal(left(r, f, ENDINGS), 0);
 	assert_int_equal(rack_counter(r, 0, C_tombstones_untold), 0);
 	for (unsigned i = 0; i < ENDINGS; i++)
-		assert_false(node_shard(rack_node(r, 0), 0)->endings[i].open);
+		assert_false(node_shard(rack_node(r, 0), 0)->endings.at[i].open);
 	uint64_t sent = rack_counter(r, 0, C_log_records_tx);
 	rack_run_ms(r, 300);
 	assert_int_equal(rack_counter(r, 0, C_log_records_tx), sent); // and no more then
@@ -652,7 +652,7 @@ static void reopen__the_end_waits_for_who_is_not_heard(void **state)
 	enum { FEW = 8 };
 
 	for (unsigned restarts = 0; restarts < 2; restarts++) {
-		struct rack *r = twice_rack((struct rack_conf){0});
+		struct rack *r = settled_rack((struct rack_conf){0});
 		struct shard *s = node_shard(rack_node(r, 0), 0);
 		static struct flow f[FEW];
 
@@ -668,7 +668,7 @@ static void reopen__the_end_waits_for_who_is_not_heard(void **state)
 		assert_int_equal(s->live, 7);
 		assert_int_equal(left(r, f, FEW), 0);
 		for (unsigned i = 0; i < ENDINGS; i++)
-			assert_false(s->endings[i].open);
+			assert_false(s->endings.at[i].open);
 		rack_check(r);
 		rack_free(r);
 	}
@@ -678,7 +678,7 @@ static void reopen__the_end_waits_for_who_is_not_heard(void **state)
 static void reopen__more_ends_than_places(void **state)
 {
 	enum { MORE = 8 };
-	struct rack *r = twice_rack((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	static struct flow f[ENDINGS + MORE];
 
 	reopened(r, f, ENDINGS + MORE);

@@ -24,22 +24,22 @@ static uint64_t sane(const struct shard *s)
 }
 
 // Who looks after the copies of record i: the shared part's writer, or while that is dead the lowest
-// holder alive. NODES_MAX: nobody that is known here.
-static unsigned keeper(const struct shard *s, uint32_t i)
+// holder alive. Its bit; 0: nobody that is known here.
+static uint64_t keeper(const struct shard *s, uint32_t i)
 {
 	const struct conn_repl *r = store_repl(&s->store, i);
 	unsigned writer = r->part[PART_SHARED].writer;
 	uint64_t holders = r->holders & sane(s);
 
 	if (writer == s->conf->id || (sane(s) & 1ull << writer))
-		return writer;
-	return holders != 0 ? (unsigned)__builtin_ctzll(holders) : NODES_MAX;
+		return 1ull << writer;
+	return holders & -holders;
 }
 
 bool repl_responsible(const struct shard *s, uint32_t i)
 {
 	// A node that has just started takes nobody's place: others may be there.
-	return keeper(s, i) == s->conf->id &&
+	return keeper(s, i) == repl_self(s) &&
 	       (store_repl(&s->store, i)->part[PART_SHARED].writer == s->conf->id ||
 		       !ready_hearing(s->node, s->now_ns));
 }
@@ -68,8 +68,8 @@ static uint64_t owed(const struct shard *s, uint32_t i, bool gives)
 		return joining | (lack & shard_takers(s)) | place_missing(s, i);
 	if ((known & shard_takers(s)) != 0)
 		return joining;
-	unsigned node = keeper(s, i);
-	return joining | (node < NODES_MAX ? 1ull << node : repl_self(s));
+	uint64_t to = keeper(s, i);
+	return joining | (to != 0 ? to : repl_self(s));
 }
 
 // The node's own mark HOLDER_QUEUED, which no queue needs, says what is waited for.
@@ -121,15 +121,15 @@ static bool look_at_tombstone(struct shard *s, uint32_t i)
 static bool hand_to_keeper(struct shard *s, uint32_t i)
 {
 	struct conn_repl *r = store_repl(&s->store, i);
-	unsigned node = keeper(s, i);
+	uint64_t to = keeper(s, i);
 
-	if (node == s->conf->id || node == NODES_MAX || holder_is(r, HOLDER_KNOWN, node) ||
-		holder_is(r, HOLDER_QUEUED, node))
+	to &= ~(repl_self(s) | holders_with(r, HOLDER_KNOWN) | holders_with(r, HOLDER_QUEUED));
+	if (to == 0)
 		return true;
 	if (!spend(s))
 		return false;
-	conn_hold(s, r, 1ull << node);
-	repl_queue(s, i, node);
+	conn_hold(s, r, to);
+	repl_queue(s, i, (unsigned)__builtin_ctzll(to));
 	return true;
 }
 
@@ -153,6 +153,7 @@ static bool look_at(struct shard *s, uint32_t i)
 	if (c->state != CONN_LIVE || conn_durability(c) == DURABILITY_NONE ||
 		!(c->flags & (CONN_ANSWERED | CONN_REPLICATED)))
 		return true;
+	uint64_t unsent = r->refused ? r->holders : 0;
 	r->refused = 0;
 	// Who writes a part sends it, each its own; the shared part's writer gives new copies, too.
 	bool gives = repl_responsible(s, i);
@@ -161,7 +162,7 @@ static bool look_at(struct shard *s, uint32_t i)
 		return false;
 	if (!gives && !(c->flags & (CONN_MASTER_0 | CONN_MASTER_1)))
 		return true;
-	uint64_t to = s->repair_nodes;
+	uint64_t to = s->repair_nodes | unsent;
 	if (s->repair_marks)
 		to |= s->joining | (s->drain != 0 ? shard_takers(s) : 0);
 	if (gives)

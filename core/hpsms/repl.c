@@ -7,8 +7,6 @@
 #include "core/defect.h"
 
 #define REF_FULL 0x80000000u // in a channel_ref: the whole record was sent
-// ... and in a channel's queue: no record, but an end (struct ending)
-#define REF_ENDING 0x40000000u
 #define ACK_DELAY_NS (4 * MS)
 #define LATE 5 // times T, for what a copy can do without
 #define REFUSED_NS (1000 * MS) // who had no room for a copy is not asked again so soon
@@ -344,11 +342,8 @@ static bool add_record(struct shard *s, uint32_t i, unsigned node, unsigned work
 		s, &w, node, worker, i | (full ? REF_FULL : 0), stamp_of(store_conn(&s->store, i)));
 }
 
-// ---- Ends of lives whose record is another's by now ----
-
-static bool add_ending(struct shard *s, uint32_t ref)
+static bool add_ending(struct shard *s, uint32_t ref, const struct ending *e)
 {
-	const struct ending *e = &s->endings[ref % ENDINGS];
 	struct wire_record w = {
 		.op = WIRE_BURY,
 		.hash = e->hash,
@@ -357,51 +352,6 @@ static bool add_ending(struct shard *s, uint32_t ref)
 	};
 
 	return add(s, &w, e->node, e->worker, ref, (uint32_t)e->incarnation);
-}
-
-// Sent as soon as a message can be.
-static void queue_ending(struct shard *s, uint32_t ref)
-{
-	const struct ending *e = &s->endings[ref % ENDINGS];
-
-	if (!channel_queue(&s->peer[e->node].channel[e->worker], ref, s->now_ns)) {
-		count(s, C_log_queue_full);
-		return;
-	}
-	s->peer[e->node].out[e->worker].urgent = true;
-	repl_busy(s, e->node, e->worker);
-}
-
-// The end that a message to a node was about, unless it has been acknowledged, or its place is another's; NULL: none.
-static struct ending *ending_of(struct shard *s, uint32_t ref, uint32_t stamp, unsigned node)
-{
-	struct ending *e = &s->endings[ref % ENDINGS];
-
-	return e->open && e->node == node && (uint32_t)e->incarnation == stamp ? e : NULL;
-}
-
-void repl_end_now(struct shard *s, uint32_t i)
-{
-	const struct conn *c = store_conn(&s->store, i);
-	const struct conn_repl *r = store_repl(&s->store, i);
-	uint64_t to = r->holders & s->live & ~holders_with(r, HOLDER_ACKED) & ~repl_self(s);
-
-	for (; to != 0; to &= to - 1) {
-		unsigned node = (unsigned)__builtin_ctzll(to);
-		uint32_t at = s->next_ending++ % ENDINGS;
-		struct ending *e = &s->endings[at];
-		if (e->open && s->peer[e->node].live)
-			count(s, C_tombstones_untold);
-		*e = (struct ending){
-			.hash = store_hash(&s->store, &c->dir[0].key),
-			.incarnation = c->incarnation,
-			.node = (uint8_t)node,
-			.worker = (uint8_t)repl_worker(s, node, &c->dir[0].key),
-			.reason = c->reason,
-			.open = true,
-		};
-		queue_ending(s, REF_ENDING | at);
-	}
 }
 
 void repl_peer_lost(struct shard *s, unsigned node, bool rebooted)
@@ -414,18 +364,8 @@ void repl_peer_lost(struct shard *s, unsigned node, bool rebooted)
 					store_repl(&s->store, i), HOLDER_QUEUED, 1ull << node);
 		}
 	}
-	for (uint32_t at = 0; at < ENDINGS && rebooted; at++) {
-		if (s->endings[at].node == node)
-			s->endings[at].open = false; // it has no copies any more
-	}
-}
-
-void repl_peer_back(struct shard *s, unsigned node)
-{
-	for (uint32_t at = 0; at < ENDINGS; at++) {
-		if (s->endings[at].open && s->endings[at].node == node)
-			queue_ending(s, REF_ENDING | at);
-	}
+	if (rebooted)
+		ending_forget(s, node);
 }
 
 // Whoever writes a part must know of a copy, or that would miss what is written from now on.
@@ -528,9 +468,7 @@ static void on_acked(void *ctx, uint32_t ref, uint32_t stamp)
 	struct settled *x = ctx;
 
 	if (ref & REF_ENDING) {
-		struct ending *e = ending_of(x->s, ref, stamp, x->node);
-		if (e != NULL)
-			e->open = false;
+		ending_acked(x->s, ref, stamp, x->node);
 		return;
 	}
 	uint32_t i = ref & ~REF_FULL;
@@ -572,8 +510,8 @@ static void on_lost(void *ctx, uint32_t ref, uint32_t stamp)
 	struct settled *x = ctx;
 
 	if (ref & REF_ENDING) {
-		if (!DEFECT(retransmission) && ending_of(x->s, ref, stamp, x->node) != NULL)
-			queue_ending(x->s, ref);
+		if (!DEFECT(retransmission))
+			ending_lost(x->s, ref, stamp, x->node);
 		return;
 	}
 	uint32_t i = ref & ~REF_FULL;
@@ -626,9 +564,9 @@ static bool flush_channel(struct shard *s, unsigned node, unsigned worker)
 			break;
 		uint32_t i = channel_pop(c);
 		if (i & REF_ENDING) {
-			const struct ending *e = &s->endings[i % ENDINGS];
-			if (e->open && e->node == node && !add_ending(s, i)) {
-				queue_ending(s, i);
+			const struct ending *e = ending_due(s, i, node);
+			if (e != NULL && !add_ending(s, i, e)) {
+				ending_queue(s, i);
 				break;
 			}
 			continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the parts of replication share: repl.c sends, repl_rx.c merges, repair.c makes up for copies
-// that were lost. Nobody else needs this header; core/shard.h has what the rest may call.
+// What the parts of replication share: repl.c sends, repl_rx.c merges, ending.c tells of ends, repair.c makes
+// up for copies that were lost. Nobody else needs this header; core/shard.h has what the rest may call.
 #pragma once
 
 #include "core/shard.h"
@@ -68,6 +68,16 @@ void repl_hold(struct shard *s, uint32_t i, unsigned node);
 void repl_introduce(struct shard *s, uint32_t i, unsigned node);
 // Of record i a node lacks something that is here: it is sent the whole. What is under way to it is not that.
 void repl_owe(struct shard *s, uint32_t i, unsigned node);
+
+// ---- ending.c ----
+// In a channel's queue, and in what was sent on it: not a record, but an end (struct ending).
+#define REF_ENDING 0x40000000u
+void ending_queue(struct shard *s, uint32_t ref);
+// What a channel to a node has of it in its queue; NULL: it need not be sent any more.
+const struct ending *ending_due(struct shard *s, uint32_t ref, unsigned node);
+void ending_acked(struct shard *s, uint32_t ref, uint32_t stamp, unsigned node);
+void ending_lost(struct shard *s, uint32_t ref, uint32_t stamp, unsigned node);
+void ending_forget(struct shard *s, unsigned node); // it has restarted
 
 // ---- compare.c ----
 // Does the copy of a holder that has been asked for it differ from record i? lacks: it is not only that the sender

@@ -551,7 +551,9 @@ static void welcome(struct shard *s, uint32_t i, uint64_t nodes, unsigned from)
 	if (nodes == 0 || !((c->flags & (CONN_MASTER_0 | CONN_MASTER_1)) ||
 				  r->part[PART_SHARED].writer == s->conf->id))
 		return;
-	repl_queue_all(s, i, nodes);
+	// Who has just refused a copy has none, or would say so; two writers' lists would ask it in turns. It is sent what is
+	// here in the next round.
+	repl_queue_all(s, i, r->refused ? 0 : nodes & ~s->refusing);
 	if (writers >> from & 1)
 		return;
 	for (writers &= s->live & ~repl_self(s); writers != 0; writers &= writers - 1)

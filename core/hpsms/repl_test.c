@@ -11,23 +11,12 @@
 
 #include "core/shard.h"
 #include "core/testing/forge.h"
-#include "core/testing/rack.h"
+#include "core/testing/settled.h"
 
 #define VIP "198.51.100.1"
 #define SERVER "10.1.0.101"
 #define MAX 4096
 #define BODY 42 // offset of the message in a frame
-
-static struct rack *rack_of(struct rack_conf c)
-{
-	c.nodes = c.nodes ? c.nodes : 3;
-	c.workers = c.workers ? c.workers : 1;
-	c.backups = c.backups ? c.backups : 1;
-	c.seed = c.seed ? c.seed : 7;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
-}
 
 static unsigned arrived(struct rack *r, enum tripod_direction side)
 {
@@ -89,7 +78,7 @@ static bool carries(struct rack *r, unsigned n)
 
 static void repl__forged_record_is_kept(void **state) // or the tests below test nothing
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	forge(r, 0, 1, &w);
@@ -102,7 +91,7 @@ static void repl__forged_record_is_kept(void **state) // or the tests below test
 // NF state of another chain is not what its size and layout say here.
 static void repl__state_of_a_foreign_chain(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 	struct conn *c;
 
@@ -154,7 +143,7 @@ static void repl__state_of_a_foreign_chain(void **state)
 // Who has a copy and names a former writer of the shared part has missed the change: it is told.
 static void repl__former_writer_is_corrected(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 1, 3);
 
 	forge(r, 1, 0, &w);
@@ -173,7 +162,7 @@ static void repl__former_writer_is_corrected(void **state)
 
 static void repl__impossible_records(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.key.proto = w.reversed.proto = 0; // the mark of a tuple that is not known yet
@@ -193,7 +182,7 @@ static void repl__impossible_records(void **state)
 // The same sequence number again is the same message, whatever it says.
 static void repl__a_number_counts_once(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	forge(r, 0, 1, &w);
@@ -212,7 +201,7 @@ static void repl__a_number_counts_once(void **state)
 // Messages of another rack, from another address, or to a former boot.
 static void repl__messages_of_others(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 	uint8_t message[WIRE_MESSAGE_MAX];
 	int size = forge_put(message, &w);
@@ -238,7 +227,7 @@ static void repl__messages_of_others(void **state)
 // What is buried stays buried, and who has not heard of it is told.
 static void repl__nothing_is_reborn(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 	struct wire_record bury = {.op = WIRE_BURY,
 		.key = w.key,
@@ -263,7 +252,7 @@ static void repl__nothing_is_reborn(void **state)
 // The master tells of activity now and then only: a copy waits twice as long as the master does.
 static void repl__copies_outlive_silence(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.udp_ms = 2000});
+	struct rack *r = settled_rack((struct rack_conf){.udp_ms = 2000});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 	struct tripod_tuple key;
 
@@ -281,7 +270,7 @@ static void repl__copies_outlive_silence(void **state)
 // Every node gets its share, and who comes or goes moves its own share only.
 static void place__spread_and_stable(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	const struct shard *s = node_shard(rack_node(r, 0), 0);
 	unsigned share[4] = {0};
 
@@ -317,7 +306,7 @@ static void repl__absurd_claims(void **state)
 		{1, 0xffff, 5},
 		{0, 0x8000, 0},
 	};
-	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct rack *r = settled_rack((struct rack_conf){.backups = 2});
 
 	established(r, 1);
 	assert_true(carries(r, 1));
@@ -349,7 +338,7 @@ static void repl__absurd_claims(void **state)
 // and the connection ends, counted. The node and its other connections go on.
 static void repl__broken_invariant_ends_its_connection(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.backups = 2});
+	struct rack *r = settled_rack((struct rack_conf){.backups = 2});
 	uint8_t packed[WIRE_NF_MAX];
 	struct conn *c;
 
@@ -403,7 +392,7 @@ static bool tap(void *ctx, unsigned from, const struct frame *f)
 // Logs travel without what both ends know: what does not fit together is not taken for something else.
 static void repl__short_logs(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	static struct log log;
 
 	log = (struct log){.from = 0, .hold = true};
@@ -433,7 +422,7 @@ static void repl__short_logs(void **state)
 // An update of a life of which nothing is known here: its sender is told.
 static void repl__update_of_an_unknown_life(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 	static struct log log;
 
@@ -459,7 +448,7 @@ static void repl__update_of_an_unknown_life(void **state)
 // A copy that was lost is made anew by the next change.
 static void repl__update_of_a_lost_copy(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.workers = 2});
+	struct rack *r = settled_rack((struct rack_conf){.workers = 2});
 	unsigned lost = 0;
 
 	for (unsigned n = 0; n < 8; n++)
@@ -495,7 +484,7 @@ static void repl__update_of_a_lost_copy(void **state)
 // peer may have other workers.
 static void repl__refusal_goes_to_who_sent(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.peer_workers = 2});
+	struct rack *r = settled_rack((struct rack_conf){.peer_workers = 2});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 	static struct log log;
 
@@ -511,7 +500,7 @@ static void repl__refusal_goes_to_who_sent(void **state)
 // With full tables: whoever refused a copy does not count as its holder.
 static void repl__refused_copies_do_not_count(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.workers = 2, .connections = 64});
+	struct rack *r = settled_rack((struct rack_conf){.workers = 2, .connections = 64});
 	unsigned kept[2] = {0}, held;
 
 	for (unsigned i = 0; i < 250; i++) {
@@ -545,7 +534,7 @@ static void repl__refused_copies_do_not_count(void **state)
 // "I have no copy" from before there was one, come again: the copy is sent again, not given up.
 static void late_refusal(enum wire_type type)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 	struct tripod_tuple key = forge_key(1);
 	uint8_t message[256];
 
@@ -587,7 +576,7 @@ static bool mute(void *ctx, unsigned from, const struct frame *f)
 // Who is no longer heard, and hears so from the others, may have been replaced by now.
 static void control__unheard_node_is_in_doubt(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 	struct shard *s = node_shard(rack_node(r, 0), 0);
 
 	assert_true(s->now - s->valid_from > AGE_MAX / 2);
@@ -615,7 +604,7 @@ static uint64_t queued(struct rack *r)
 // What was handed over while it stood in a queue leaves the queue.
 static void repl__handed_over_while_queued(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct conn *c;
 
 	established(r, 1);
@@ -640,7 +629,7 @@ static void repl__handed_over_while_queued(void **state)
 // A copy that learns of the first answer has nothing to tell the others who know.
 static void repl__backup_of_an_answered_connection_is_quiet(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_record w = forge_record(r, 1, 0, 1);
 
 	w.flags = 0;
@@ -661,7 +650,7 @@ static void repl__backup_of_an_answered_connection_is_quiet(void **state)
 static void repl__late_acknowledgement(void **state)
 {
 	enum { N = 16 };
-	struct rack *r = rack_of((struct rack_conf){.nodes = 2});
+	struct rack *r = settled_rack((struct rack_conf){.nodes = 2});
 	static struct log log, none;
 	unsigned tried = 0;
 
@@ -713,7 +702,7 @@ static void repl__late_acknowledgement(void **state)
 // A peer that says it is at a group address would have every relayed packet flooded.
 static void repl__hello_from_a_group_address(void **state)
 {
-	struct rack *r = rack_of((struct rack_conf){0});
+	struct rack *r = settled_rack((struct rack_conf){0});
 	struct wire_header h = forge_header(r, 1, 0, WIRE_HELLO);
 	struct wire_hello hello = {
 		.workers = 1, .flags = WIRE_HELLO_READY, .n_chains = 1, .live = 7, .chain = {1}};

@@ -120,7 +120,9 @@ struct wire_record wire_random_record(struct rng *r, bool v6, uint8_t parts, uin
 	if (rng_below(r, 2))
 		w.reversed.dport = other.dport;
 	w.chain = 1 + rng_below(r, 2);
-	w.holders = rng_next(r) & rng_next(r) & rng_next(r);
+	w.holders = UINT64_MAX;
+	for (unsigned k = 0; k < 3; k++)
+		w.holders &= rng_next(r); // one in eight
 	w.holders |= 1ull << rng_below(r, 64);
 	w.nf_size = nf_size;
 	random_state(r, &w);

@@ -465,10 +465,10 @@ static const uint8_t *get_parts(
 	uint8_t hash[8];
 
 	b = get_bytes(b, end, hash, sizeof(hash));
-	b = wire_get_number(b, end, UINT64_MAX, &r->incarnation);
 	if (b == NULL)
 		return NULL;
 	r->hash = wire_get64(hash);
+	b = wire_get_number(b, end, UINT64_MAX, &r->incarnation);
 	if (r->parts & 1)
 		b = get_dir(b, end, r, 0, true);
 	if (r->parts & 2)

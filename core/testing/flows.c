@@ -146,3 +146,16 @@ void flows_close(struct rack *r, struct flow *f, unsigned n)
 		flow_from_client(r, &f[i], ACK, 0);
 	rack_run_ms(r, 10);
 }
+
+unsigned flow_arrives(struct rack *r, unsigned n)
+{
+	struct flow f = flow_of(n, NULL);
+
+	return rack_hash(r,
+		&(struct frame_spec){.src = f.client,
+			.dst = FLOWS_VIP,
+			.sport = f.port,
+			.dport = 80,
+			.tcp_flags = TRIPOD_TCP_SYN},
+		TRIPOD_INCOMING);
+}

@@ -16,6 +16,7 @@ struct flow {
 };
 
 struct flow flow_of(unsigned n, const char *server);
+unsigned flow_arrives(struct rack *r, unsigned n); // the node to which flow n's client would send
 void flow_from_client(struct rack *r, struct flow *f, uint8_t flags, unsigned payload);
 void flow_from_server(struct rack *r, struct flow *f, uint8_t flags, unsigned payload);
 

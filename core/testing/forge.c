@@ -122,3 +122,18 @@ struct conn_repl *forge_find(struct rack *r, unsigned node, unsigned n, struct c
 		*c = store_conn(st, hit.index);
 	return store_repl(st, hit.index);
 }
+
+uint32_t forge_index(struct rack *r, unsigned node, const struct tripod_tuple *key)
+{
+	struct store *st = &node_shard(rack_node(r, node), 0)->store;
+
+	return store_find_hash(st, store_hash(st, key));
+}
+
+enum conn_state forge_state(struct rack *r, unsigned node, const struct tripod_tuple *key)
+{
+	uint32_t i = forge_index(r, node, key);
+
+	return i == STORE_NONE ? CONN_FREE
+			       : store_conn(&node_shard(rack_node(r, node), 0)->store, i)->state;
+}

@@ -13,6 +13,10 @@ struct wire_record forge_record(struct rack *r, unsigned n, unsigned writer, uin
 // What a node has of it; NULL: nothing. c: the rest of it, or NULL.
 struct conn_repl *forge_find(struct rack *r, unsigned node, unsigned n, struct conn **c);
 
+// The record of any key on a node, and its state; STORE_NONE, CONN_FREE: it has none.
+uint32_t forge_index(struct rack *r, unsigned node, const struct tripod_tuple *key);
+enum conn_state forge_state(struct rack *r, unsigned node, const struct tripod_tuple *key);
+
 // One record as the next message of the channel from a node (from a worker of it) to another.
 void forge(struct rack *r, unsigned from, unsigned to, const struct wire_record *w);
 void forge_from(

@@ -3,17 +3,6 @@
 
 bool twice_logs_lost;
 
-struct rack *twice_rack(struct rack_conf c)
-{
-	c.nodes = c.nodes ? c.nodes : 3;
-	c.workers = 1;
-	c.backups = c.backups ? c.backups : 1;
-	c.seed = c.seed ? c.seed : 7;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
-}
-
 struct flow twice_flow(struct rack *r, unsigned n)
 {
 	struct flow f = flow_of(n, "10.1.0.101");

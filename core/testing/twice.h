@@ -4,13 +4,12 @@
 
 #include "core/testing/flows.h"
 #include "core/testing/forge.h"
+#include "core/testing/settled.h"
 
 #define TWICE_FIN 5000000u // where a former life ends
 
 extern bool twice_logs_lost; // twice_lose_logs() loses them
 
-// Three nodes, of one worker each, unless c says otherwise; they take traffic.
-struct rack *twice_rack(struct rack_conf c);
 // Connection n of forge.h as a flow, whose packets come to node 0.
 struct flow twice_flow(struct rack *r, unsigned n);
 // A record of connection n whose initiator has sent its last byte.

@@ -3,8 +3,10 @@
 """Proves on loopback that tripod-load sees what it is there to see.
 
 A relay between its two ends does what a bad gateway would: flips a byte, loses one, mixes up two
-connections, resets, closes, stalls, falls silent. Usage: load_test.py TRIPOD_LOAD [NAME...]
+connections, resets, closes, stalls, falls silent. Each test goes on until what it is about has
+happened, however long that takes. Usage: load_test.py TRIPOD_LOAD [NAME...]
 """
+import contextlib
 import json
 import os
 import socket
@@ -17,6 +19,8 @@ import time
 
 LOAD = sys.argv[1]
 SILENT, RESET, CLOSE = "silent", "reset", "close"  # verdicts of a relay's hook
+NEVER_MS = 3_600_000  # nothing is given up because this machine is slow
+LIMIT_S = 200
 
 
 class Process:
@@ -37,11 +41,18 @@ class Process:
         at = json.loads(self.process.stdout.readline())["at"]
         return [int(text.rsplit(":", 1)[1]) for text in at]
 
+    def until(self, happened):
+        """Reads lines up to the first of which that is so."""
+        return next(line for line in map(json.loads, self.process.stdout) if happened(line))
+
+    def say(self, text):
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
     def end(self, say=""):
         """(exit status, last line, all lines before it)"""
         if say:
-            self.process.stdin.write(say)
-            self.process.stdin.flush()
+            self.say(say)
         # Its standard input stays open: the end of that would stop it.
         lines = [json.loads(line) for line in self.process.stdout]
         assert lines[-1].get("final"), lines[-1]
@@ -92,8 +103,10 @@ class Relay:
                     sink.shutdown(socket.SHUT_RDWR)
                     return
                 sink.sendall(verdict)
-        except OSError:
-            pass
+        except OSError:  # what ends one side ends the other
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
 
 
 def flip(data, at):
@@ -110,24 +123,31 @@ def once(upward_wanted, offset_wanted, change):
     return hook
 
 
-def through(hook, *options):
+def ends(line):
+    """One of five connections broke, the others are there and have had their answers."""
+    return line["broken"] >= 1 and line["open"] + line["broken"] == 5 and line["bytes"] > 5 * 200
+
+
+def through(hook, until, *options):
     """Five connections through a relay: (client's status and result, server's)."""
     with Process("server", "--listen", "127.0.0.1:0") as server:
         port = Relay(server.listening()[0], hook).port
         with Process("client", "--connect", f"127.0.0.1:{port}", "--connections", 5, "--interval-ms",
-                     20, "--duration-ms", 800, "--report-ms", 100, *options) as client:
-            status, result, _ = client.end()
+                     20, "--dead-ms", NEVER_MS, "--report-ms", 50, *options) as client:
+            client.until(until)
+            status, result, _ = client.end("stop\n")
         return status, result, server.end("stop\n")
 
 
-def client_sees(hook, fault, *options):
-    status, result, _ = through(hook, *options)
+def client_sees(hook, fault):
+    status, result, _ = through(hook, ends)
     assert status == 1 and result["broken"] == 1 and result[fault] == 1, result
     assert result["opened"] == 5 and result["open"] == 4, result
 
 
 def test_clean():
-    status, result, server = through(lambda n, upward, start, data: data)
+    status, result, server = through(lambda n, upward, start, data: data,
+                                     lambda line: line["open"] == 5 and line["bytes"] > 20 * 200)
     assert status == 0 and result["broken"] == 0 and result["opened"] == 5, result
     assert result["bytes"] > 5 * 200 and result["owed"] == 0, result
     assert server[0] == 0 and server[1]["corrupt"] == 0, server
@@ -135,14 +155,14 @@ def test_clean():
 
 
 def test_server_sees_flipped_byte():
-    status, result, server = through(once(True, 16 + 700, flip))
+    status, result, server = through(once(True, 16 + 700, flip), ends)
     assert status == 1 and result["broken"] == 1 and result["opened"] == 5, result
     assert server[0] == 1 and server[1]["corrupt"] == 1, server
     assert any(line.get("event") == "corrupt" and line["offset"] == 700 for line in server[2]), server
 
 
 def test_server_sees_bad_hello():
-    _, _, server = through(once(True, 3, flip))
+    _, _, server = through(once(True, 3, flip), ends)
     assert server[0] == 1 and server[1]["bad_hello"] == 1, server
 
 
@@ -159,17 +179,19 @@ def test_client_sees_doubled_byte():
 
 
 def test_client_sees_other_connections_bytes():
-    saved = {}
+    saved, more = bytearray(), threading.Condition()
 
     def hook(n, upward, start, data):
         if upward or n > 1:
             return data
         # Connection 1 gets, from some offset on, what connection 0 got there.
-        for i, byte in enumerate(data):
+        with more:
             if n == 0:
-                saved[start + i] = byte
-        if n == 1 and start > 400 and all(start + i in saved for i in range(len(data))):
-            return bytes(saved[start + i] for i in range(len(data)))
+                saved.extend(data)
+                more.notify_all()
+            elif start > 400:
+                more.wait_for(lambda: len(saved) >= start + len(data))
+                return bytes(saved[start:start + len(data)])
         return data
     client_sees(hook, "wrong_bytes")
 
@@ -183,8 +205,18 @@ def test_client_sees_close():
 
 
 def test_client_sees_silence():
-    client_sees(lambda n, upward, start, data: SILENT if n == 0 and start > 500 else data,
-                "no_progress", "--dead-ms", 1500, "--duration-ms", 2500)
+    def hook(n, upward, start, data):
+        return data if n != 0 or start + len(data) <= 500 else data[:max(0, 500 - start)] or SILENT
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "result.json")
+        status, _, _ = through(hook, ends, "--dead-ms", 1000, "--output", path)
+        with open(path, encoding="utf-8") as f:
+            conns = json.load(f)["connections"]
+    # On a busy machine another may wait for as long.
+    silent = [conn for conn in conns if conn["fault"] == "no progress"]
+    assert status == 1 and all(conn["stall_ms"] >= 1000 for conn in silent), conns
+    assert any(0 < conn["bytes"] <= 500 and conn["owed"] > 0 for conn in silent), conns
 
 
 def test_client_measures_stall():
@@ -197,7 +229,7 @@ def test_client_measures_stall():
         return data
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "result.json")
-        status, result, _ = through(hook, "--output", path)
+        status, result, _ = through(hook, lambda line: held, "--output", path)
         with open(path, encoding="utf-8") as f:
             full = json.load(f)
     assert status == 0 and result["broken"] == 0, result
@@ -210,22 +242,20 @@ def test_mark_forgets_stalls():
 
     def hook(n, upward, start, data):
         if not upward and start > 200:
-            gate.wait(10)
+            gate.wait()
         return data
     with Process("server", "--listen", "127.0.0.1:0") as server:
         port = Relay(server.listening()[0], hook).port
+        began = time.monotonic()
         with Process("client", "--connect", f"127.0.0.1:{port}", "--connections", 1,
-                     "--interval-ms", 10, "--report-ms", 20) as client:
-            lines = map(json.loads, client.process.stdout)
-            began = time.monotonic()
-            next(line for line in lines if line["stalled"] == 1)
+                     "--interval-ms", 10, "--dead-ms", NEVER_MS, "--report-ms", 20) as client:
+            client.until(lambda line: line["stalled"] == 1)
             # What it waited before the mark must not be in the result.
-            client.process.stdin.write("mark\n")
-            client.process.stdin.flush()
-            mark = next(line for line in lines if line.get("event") == "mark")["t"]
+            client.say("mark\n")
+            mark = client.until(lambda line: line.get("event") == "mark")["t"]
             gate.set()
             _, result, _ = client.end("stop\n")
-    assert 0 < result["stall_ms"]["max"] <= (result["t"] - mark) * 1e3 + 1, (result, mark)
+    assert 0 < result["stall_ms"]["max"] <= (result["t"] - mark) * 1e3 + 2, (result, mark)
     assert mark - began > 0.2, (mark, began)
 
 
@@ -272,7 +302,8 @@ def http(answers):
     threading.Thread(target=serve, daemon=True).start()
     port = listener.getsockname()[1]
     with Process("http", "--connect", f"127.0.0.1:{port}", "--path", "/x", "--size", 5000, "--seed", 9,
-                 "--rate", 50, "--duration-ms", 500, "--report-ms", 100) as client:
+                 "--rate", 50, "--timeout-ms", 3_600_000, "--duration-ms", 500, "--report-ms",
+                 100) as client:
         return client.end()[:2]
 
 
@@ -320,16 +351,18 @@ def udp(hook):
             while True:
                 upward(*down.recvfrom(2048))
         threading.Thread(target=pump, daemon=True).start()
+        # No more than what the buffers hold while this program waits for a core.
         with Process("udp", "--connect", "127.0.0.1:%d" % down.getsockname()[1], "--flows", 4, "--rate",
-                     400, "--duration-ms", 500, "--report-ms", 100) as sender:
-            return sender.end()[:2]
+                     60, "--report-ms", 50) as sender:
+            sender.until(lambda line: min(line["sent"], line["peer_sent"]) >= 60)
+            return sender.end("stop\n")[:2]
 
 
 def test_udp_clean():
     status, result = udp(lambda upward, data: 1)
     assert status == 0 and result["lost"] == 0 and result["unanswered"] == 0, result
-    assert result["sent"] == result["peer_received"] > 100, result
-    assert result["received"] == result["peer_sent"] > 100, result
+    assert result["sent"] == result["peer_received"] >= 60, result
+    assert result["received"] == result["peer_sent"] >= 60, result
 
 
 def test_udp_counts_losses_each_way():
@@ -343,9 +376,9 @@ def test_udp_counts_losses_each_way():
         return 2 if kind == 1 and sequence % 5 == 4 else 1
     status, result = udp(hook)
     assert status == 1 and result["unanswered"] == 0, result
-    assert result["sent"] - result["peer_received"] == lost[True] > 10, (result, lost)
-    assert result["peer_sent"] - result["received"] == lost[False] > 10, (result, lost)
-    assert result["lost"] == sum(lost.values()) and result["doubled"] > 10, (result, lost)
+    assert result["sent"] - result["peer_received"] == lost[True] > 5, (result, lost)
+    assert result["peer_sent"] - result["received"] == lost[False] > 5, (result, lost)
+    assert result["lost"] == sum(lost.values()) and result["doubled"] > 5, (result, lost)
 
 
 def main():
@@ -360,11 +393,16 @@ def main():
         except BaseException as error:  # whatever it is, the test has failed
             failed.append(name)
             print(f"[  FAILED  ] {name}: {type(error).__name__}: {error}")
-    threads = [threading.Thread(target=guard, args=test) for test in tests]
-    for thread in threads:
+    threads = {name: threading.Thread(target=guard, args=(name, run), daemon=True)
+               for name, run in tests}
+    for thread in threads.values():
         thread.start()
-    for thread in threads:
-        thread.join()
+    end = time.monotonic() + LIMIT_S
+    for name, thread in threads.items():
+        thread.join(max(0, end - time.monotonic()))
+        if thread.is_alive():
+            failed.append(name)
+            print(f"[  FAILED  ] {name}: what it is about has not happened in {LIMIT_S} s")
     print(f"[  PASSED  ] {len(tests) - len(failed)} test(s).")
     if failed:
         print(f"[  FAILED  ] {len(failed)} test(s)")

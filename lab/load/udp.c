@@ -35,7 +35,7 @@ static const char usage[] =
 #define GRAIN_NS (1 * NS_PER_MS)
 #define SETTLE_NS (100 * NS_PER_MS) // what is under way may arrive before the counts are taken
 #define ASK_NS (50 * NS_PER_MS)
-#define GIVE_UP_NS (1000 * NS_PER_MS)
+#define GIVE_UP_NS (5 * NS_PER_S) // whoever answers may have to wait for a core
 #define FORGET_NS (10 * NS_PER_S) // the listening side: a sender not heard for so long is gone
 
 enum kind { DATA = 1, ASK, ANSWER };

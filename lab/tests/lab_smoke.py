@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.dont_write_bytecode = True
 
-from tripod_lab import LabError, netns, run  # noqa: E402
+from tripod_lab import LabError, lab, netns, ovs, priority, run  # noqa: E402
 
 TOOL = str(HERE.parent / "tripod-lab")
 ENV = {**os.environ, "TRIPOD_BUILD": str(HERE / "standin")}
@@ -117,10 +117,10 @@ class Rack(unittest.TestCase):
         self.assertEqual(talker.stdout.readline(), f"{text}\n")
 
     def sent_to(self) -> dict[int, int]:
-        """Packets that the switch has sent to each node so far."""
+        """Bytes that the switch has sent to each node so far."""
         text = tool("exec", "--name", self.name, "switch", "--", "ovs-ofctl", "-O", "OpenFlow15",
                     "dump-ports", "tor").stdout
-        counts = re.findall(r"port +\"?(?:node)?(\d+)\"?: rx.*?tx pkts=(\d+)", text, flags=re.S)
+        counts = re.findall(r"port +\"?(?:node)?(\d+)\"?: rx.*?tx pkts=\d+, bytes=(\d+)", text, flags=re.S)
         return {int(i): int(n) for i, n in counts if int(i) < 100}
 
 
@@ -134,9 +134,10 @@ class TwoLabs(Rack):
         self.assertEqual([n["id"] for n in status["nodes"]], [1, 2, 3])
         for node in status["nodes"]:
             self.assertTrue(node["alive"])
-            self.assertEqual(node["bfd"], "up")
             self.assertTrue(netns.inside(node["pid"], node["namespace"]))
             self.assertTrue(Path(node["control_socket"]).is_socket())
+        self.until("all sessions to be up",
+                   lambda: all(n["bfd"] == "up" for n in self.status()["nodes"]))
         self.assertEqual(status["switch"]["groups"], 5)
         self.assertGreater(status["switch"]["flows"], 20)
         self.assertIn("running", tool("status", "--name", self.name).stdout)
@@ -151,9 +152,30 @@ class TwoLabs(Rack):
                     self.say(talker, f"{how} {i} {n}")
                 self.assertEqual(self.node(i)["alive"], how == "link")
                 tool("restore", str(i), "--name", self.name)
-                self.assertEqual(self.node(i)["bfd"], "up")
+                self.until("it to be up", lambda: self.node(i)["bfd"] == "up")
                 for n, talker in enumerate(talkers):
                     self.say(talker, f"after {how} {i} {n}")
+
+    def test_nodes_and_switch_go_before_others(self):
+        probe = subprocess.Popen(priority.before_others(["cat"]), stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                 start_new_session=True)
+        self.addCleanup(self.end, probe)
+        probe.stdin.write(b"x\n")
+        probe.stdin.flush()
+        probe.stdout.readline()  # cat it is by now
+        groups = priority.session_before_others(probe.pid)
+        nice = os.getpriority(os.PRIO_PROCESS, probe.pid)  # 0 where nobody may have more
+        switch = Path("/run/tripod-lab") / self.name / "switch"
+        pids = [n["pid"] for n in self.status()["nodes"]]
+        pids += [int((switch / f"{p}.pid").read_text()) for p in ("ovsdb-server", "ovs-vswitchd")]
+        self.assertEqual(len(pids), 5)
+        for pid in pids:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                self.assertEqual(os.getpriority(os.PRIO_PROCESS, int(thread)), nice)
+            if groups:
+                group = Path(f"/proc/{pid}/autogroup").read_text()
+                self.assertTrue(group.endswith(f" nice {priority.NICE}\n"), group)
 
     def test_a_dead_node_cannot_be_killed_again(self):
         tool("kill", "3", "--name", self.name)
@@ -164,14 +186,18 @@ class TwoLabs(Rack):
 
     def test_both_directions_share_a_node(self):
         talker = self.talk("10.1.0.101")
-        before = self.sent_to()
-        for i in range(200):
-            self.say(talker, f"line {i}")
-        after = self.sent_to()
+        switch = ovs.Switch(lab.load(self.name))
+        for _ in range(5):
+            flaps, before = switch.flaps(), self.sent_to()
+            for i in range(200):
+                self.say(talker, f"line {i} " + 1000 * "x")
+            after = self.sent_to()
+            if switch.flaps() == flaps:  # else it may have had to move
+                break
         data = sorted(after[i] - before[i] for i in after)
-        # 200 lines there and back; a little BFD and ARP everywhere.
-        self.assertGreater(data[-1], 400)
-        self.assertLess(data[-2], 200)
+        # 200 lines there and back; a little BFD and ARP everywhere, as much as it took time.
+        self.assertGreater(data[-1], 400 * 1000)
+        self.assertLess(data[-2], 100 * 1000)
 
     def test_the_switch_foretells_where_flows_go(self):
         done = json.loads(tool("predict-check", "--flows", "600", "--name", self.name, "--json").stdout)
@@ -189,7 +215,7 @@ class TwoLabs(Rack):
         self.talk("10.1.0.101")
         tool("add", "--name", self.name)
         self.assertEqual(self.status()["switch"]["groups"], 5)
-        self.assertEqual(self.node(3)["bfd"], "up")
+        self.until("it to be up", lambda: self.node(3)["bfd"] == "up")
 
     def test_exec_passes_status_and_streams(self):
         self.assertEqual(tool("exec", "--name", self.name, "server2", "--", "sh", "-c", "exit 7",

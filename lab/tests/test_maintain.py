@@ -19,8 +19,16 @@ class Fake:
         self.node = topology.Node(i)
         self.log, self.phases, self.pid = log, phases, 100 + i
 
-    def ctl(self, verb: str) -> dict:
+    def frozen(self) -> bool:
+        return self.phases[0] == "frozen"
+
+    def ctl(self, verb: str) -> dict | None:
         self.log.append((self.node.id, verb))
+        if self.phases[0] == "late":
+            self.phases.pop(0)
+            return None
+        if self.phases[0] == "frozen" or self.pid is None:
+            return None
         phase, _, owed = (self.phases.pop(0) if len(self.phases) > 1 else self.phases[0]).partition(" ")
         return {"phase": phase, "phase_ms": 4000, "owed": int(owed or 0), "owed_entries": 5,
                 "owed_nodes": [1, 3], "traffic_nodes": [], "mastered": 1, "connections": 2,
@@ -38,6 +46,18 @@ class Draining(unittest.TestCase):
         self.assertEqual(maintain.drain(node, 5)["phase"], "drained")
         self.assertEqual(log, [(2, "drain")] * 4)
         self.assertEqual(maintain.drain(Fake(3, log, ["ready"]), None)["phase"], "ready")
+
+    def test_an_answer_may_be_late(self):
+        log: list = []
+        self.assertEqual(maintain.drain(Fake(2, log, ["late", "late", "drained"]), 5)["phase"], "drained")
+        self.assertEqual(log, [(2, "drain")] * 4)
+
+    def test_the_dead_and_the_frozen_do_not_answer(self):
+        for phases, pid in ((["frozen"], 1), (["ready"], None)):
+            fake = Fake(2, [], phases)
+            fake.pid = pid
+            with self.assertRaisesRegex(LabError, "node2 is dead or frozen"):
+                maintain.drain(fake, 5)
 
     def wait(self, fake: Fake, wait_s: float) -> float:
         """Of a clock that goes on while it sleeps: how late it is in the end."""

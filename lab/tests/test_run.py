@@ -4,9 +4,10 @@ import signal
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from tripod_lab import LabError, interrupt
-from tripod_lab.run import run, wait_for
+from tripod_lab.run import run, search_sbin, wait_for
 
 
 class Run(unittest.TestCase):
@@ -24,6 +25,16 @@ class Run(unittest.TestCase):
     def test_a_program_without_end_is_given_up(self):
         with self.assertRaisesRegex(LabError, "no end after"):
             run(["sleep", "10"], timeout_s=0.05)
+
+
+class SearchPath(unittest.TestCase):
+    def test_sbin_comes_last_and_once(self):
+        for before in ("/bin", "/bin:/usr/sbin"):
+            with mock.patch.dict(os.environ, {"PATH": before}):
+                search_sbin()
+                search_sbin()
+                self.assertEqual(sorted(os.environ["PATH"].split(":")), ["/bin", "/sbin", "/usr/sbin"])
+                self.assertTrue(os.environ["PATH"].startswith(before))
 
 
 class WaitFor(unittest.TestCase):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from . import LabError, __version__, interrupt, lab, maintain, netns, nodes, predict, report, \
-    topology
+    run, topology
 from .ovs import Switch
 from .topology import HASHES, MODELS, MODES, Lab
 
@@ -404,6 +404,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(sys.argv[1:] if argv is None else argv)
+    run.search_sbin()
     try:
         return args.function(args)
     except LabError as e:

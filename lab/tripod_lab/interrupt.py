@@ -27,6 +27,11 @@ def listen() -> None:
         signal.signal(s, _catch)
 
 
+def pending() -> bool:
+    """Has one come that nobody has heeded yet?"""
+    return _caught is not None
+
+
 def ignore() -> None:
     """From here on nothing ends what this program does, nor the programs that it starts."""
     global _caught

@@ -14,6 +14,7 @@ from .run import wait_for
 from .topology import Lab, Node
 
 DRAIN_S = 60.0  # without getting any further
+ANSWER_S = 20.0  # of a node that runs, and has to wait for a core
 STOP_S = 30.0  # a stop drains first, for as long as the configuration says
 POLL_S = 0.05
 
@@ -22,10 +23,14 @@ Tell = Callable[[int, str, dict], None]
 
 
 def _answer(process: nodes.NodeProcess, verb: str) -> dict:
-    answer = process.ctl(verb)
-    if answer is None:
-        raise LabError(f"{process.node.name} does not answer: tripod-lab status")
-    return answer
+    """Asked again until it comes: each question may be asked twice."""
+    def ask() -> dict | None:
+        answer = process.ctl(verb)
+        if answer is None and (process.pid is None or process.frozen()):
+            raise LabError(f"{process.node.name} is dead or frozen: tripod-lab status")
+        return answer
+
+    return wait_for(f"an answer of {process.node.name}", ANSWER_S, ask)
 
 
 def _how_far(answer: dict) -> tuple[int, int]:

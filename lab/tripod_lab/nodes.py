@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from . import LabError, netns
+from . import LabError, netns, priority
 from .run import run, wait_for
 from .topology import Lab, Node
 
@@ -54,14 +54,15 @@ class NodeProcess:
         tripodd = program("daemon", "tripodd")
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                netns.exec_args(self.ns, [
+                priority.before_others(netns.exec_args(self.ns, [
                     str(tripodd), "--config", str(self.config), "--node", str(self.node.id),
                     "--port", f"net_af_packet{self.node.id},iface=eth0",
                     "--workers", str(self.workers), "--socket", str(self.control_socket),
-                    "--state-dir", str(self.dir), "--key-file", str(self.key_file)]),
+                    "--state-dir", str(self.dir), "--key-file", str(self.key_file)])),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 cwd=self.dir)
         self.pid_file.write_text(f"{process.pid}\n")
+        priority.session_before_others(process.pid)
         # Until it has entered its namespace it cannot be told from a stranger with a reused number.
         wait_for(f"{self.node.name} in its namespace", 10,
                  lambda: process.poll() is not None or netns.inside(process.pid, self.ns), 0.005)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Sequence
 
-from . import LabError, buffers, netns, nodes, topology
+from . import LabError, buffers, netns, nodes, priority, topology
 from .run import run, wait_for
 from .topology import Lab, Node
 
@@ -34,10 +34,11 @@ class Switch:
         return run(args, stdin=stdin, env=self.env)
 
     def _daemon(self, program: str, args: list[str]) -> None:
-        self._tool(netns.exec_args(self.ns, [
+        self._tool(priority.before_others(netns.exec_args(self.ns, [
             program, *args, f"--pidfile={self.dir}/{program}.pid",
             f"--log-file={self.dir}/{program}.log",
-            "-vsyslog:off", "-vconsole:off", "-vfile:info", "--no-chdir", "--detach"]))
+            "-vsyslog:off", "-vconsole:off", "-vfile:info", "--no-chdir", "--detach"])))
+        priority.session_before_others(int((self.dir / f"{program}.pid").read_text()))
 
     def start(self) -> None:
         self.dir.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,12 @@ def wait_for(what: str, deadline_s: float, poll: Callable[[], T | None], interva
         time.sleep(interval_s)
 
 
+def search_sbin() -> None:
+    """Root by a plain `su` does not look where most of what a lab runs is."""
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(path + [d for d in ("/usr/sbin", "/sbin") if d not in path])
+
+
 NEEDED = ("ip", "ethtool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl",
           "ovsdb-tool")
 

@@ -128,7 +128,7 @@ void spec_packet(struct tripod_packet *p, uint8_t *buf, const char *text)
 	int kind = frames_parse(p, buf, len, SPEC_FRAME_MAX, direction);
 	if (kind != PARSE_FLOW)
 		spec_die("the gateway would not take \"%s\" for a connection's (%s)", text,
-			kind >= 0 ? counter_names[kind] : "other traffic");
+			kind >= 0 ? counter_texts[kind].name : "other traffic");
 }
 
 static uint32_t get32(const uint8_t *b)
