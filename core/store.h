@@ -126,8 +126,8 @@ struct conn_repl {
 	// goes one epoch higher.
 	uint8_t former : 1;
 	uint8_t tells : 1; // of a tombstone: it is this node that sees to it that the holders know
-	// Those of its holders that live were made so when none was heard that had a copy, and have acknowledged
-	// none yet: that they have it not says nothing.
+	// Those of its holders that live were made so when none was heard that had a copy (and had not started anew),
+	// and have acknowledged none yet: that they have it not says nothing.
 	uint8_t alone : 1;
 	// Records of it have come that did not fit to what is here: walks until all copies are compared (compare.c).
 	uint8_t contested : 2;

@@ -198,6 +198,29 @@ static void away__who_is_given_a_copy_denies_nothing(void **state)
 	rack_free(r);
 }
 
+// One that never had a copy was away, and who had the other copies starts anew while it comes back: the latter is heard,
+// and the former given a copy. Neither can know anything.
+static void away__who_starts_anew_and_who_is_given_a_copy(void **state)
+{
+	struct rack *r = rack_of((struct rack_conf){.nodes = 3, .backups = 2});
+	struct flow f[FLOWS];
+
+	rack_freeze(r, 0);
+	rack_run_ms(r, 500);
+	assert_int_equal(flows_open(r, f, 0, FLOWS, SERVER), FLOWS);
+	assert_int_equal(alive(r, 1, f, FLOWS), FLOWS);
+	assert_int_equal(alive(r, 2, f, FLOWS), FLOWS);
+	rack_run_ms(r, FORGOTTEN_MS);
+	rack_kill(r, 2);
+	rack_start(r, 2);
+	rack_thaw(r, 0);
+	rack_run_ms(r, 1500);
+	assert_int_equal(rack_counter(r, -1, C_copies_forsaken), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(alive(r, i, f, FLOWS), FLOWS);
+	rack_free(r);
+}
+
 static bool lose_logs(void *ctx, unsigned from, const struct frame *f)
 {
 	return rack_message(f) == WIRE_LOG;
@@ -401,6 +424,7 @@ int main(void)
 		cmocka_unit_test(away__what_lives_is_kept),
 		cmocka_unit_test(away__the_last_copy_is_kept),
 		cmocka_unit_test(away__who_is_given_a_copy_denies_nothing),
+		cmocka_unit_test(away__who_starts_anew_and_who_is_given_a_copy),
 		cmocka_unit_test(away__who_has_not_got_its_copy_denies_nothing),
 		cmocka_unit_test(away__late_packets_revive_nothing),
 		cmocka_unit_test(away__the_only_record_is_kept),

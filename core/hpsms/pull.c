@@ -8,7 +8,7 @@
 //
 // Places to wait and the budget of questions are kept apart: what the index sets point at goes first,
 // and what is asked on mere chance gets half of everything at most.
-#include "core/shard.h"
+#include "core/hpsms/repl.h"
 
 #define REPEAT_NS (10 * MS) // an unanswered request is repeated
 #define FAILED_NS (200 * MS) // what nobody knows is not asked for again so soon
@@ -357,17 +357,9 @@ bool pull_validate(struct shard *s, uint32_t i)
 // was there all the time, so they would have told it of an end before.
 static bool is_last(const struct shard *s, const struct conn *c, uint64_t had, uint64_t denied)
 {
-	uint64_t age_ns = (uint64_t)(s->now - conn_last_seen(c)) << TICK_SHIFT;
-	uint64_t remember = had & s->live;
-
 	if (had == 0 || (int32_t)(conn_last_seen(c) - s->absent_from) < 0)
 		return false;
-	for (uint64_t left = remember; left != 0; left &= left - 1) {
-		uint64_t at_ns = s->peer[__builtin_ctzll(left)].restarted_ns;
-		if (at_ns != 0 && s->now_ns - at_ns <= age_ns)
-			remember &= ~(left & -left);
-	}
-	return (denied & remember) == 0;
+	return (denied & repl_remember(s, c, had)) == 0;
 }
 
 // What was uncertain has been asked for. Who denies it had a copy, perhaps, and needs another. If all do,

@@ -178,7 +178,8 @@ void repl_give(struct shard *s, uint32_t i, bool more_copies)
 		bool mine = r->part[PART_SHARED].writer == s->conf->id;
 		uint64_t more = mine ? place_now(s, i) : place_missing(s, i);
 		if (more != 0) {
-			r->alone |= (r->holders & shard_responsive(s) & ~repl_self(s)) == 0;
+			uint64_t others = r->holders & shard_responsive(s) & ~repl_self(s);
+			r->alone |= repl_remember(s, c, others) == 0;
 			trim_admit(s, i, more);
 			c->flags |= CONN_REPLICATED;
 			repl_changed(s, i, 1u << PART_SHARED | REPL_QUIET);

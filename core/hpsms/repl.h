@@ -46,6 +46,19 @@ static inline uint64_t repl_writers(const struct conn_repl *r)
 	       1ull << r->part[PART_SHARED].writer;
 }
 
+// Of these nodes, those that are heard and have not started anew since anything was heard of the connection.
+static inline uint64_t repl_remember(const struct shard *s, const struct conn *c, uint64_t nodes)
+{
+	uint64_t age_ns = (uint64_t)(s->now - conn_last_seen(c)) << TICK_SHIFT, remember = 0;
+
+	for (nodes &= s->live; nodes != 0; nodes &= nodes - 1) {
+		uint64_t at_ns = s->peer[__builtin_ctzll(nodes)].restarted_ns;
+		if (at_ns == 0 || s->now_ns - at_ns > age_ns)
+			remember |= nodes & -nodes;
+	}
+	return remember;
+}
+
 // What a node has acknowledged of this record counts no more.
 static inline void repl_forget(struct conn_repl *r, unsigned node)
 {
