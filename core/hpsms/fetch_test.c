@@ -13,6 +13,7 @@
 #include "core/shard.h"
 #include "core/testing/flows.h"
 #include "core/testing/forge.h"
+#include "core/testing/settled.h"
 
 #define OLD "10.1.0.101" // the rack's first chain sends connections there
 #define NEW "10.1.0.102"
@@ -30,12 +31,7 @@ static struct chain chain_to(const char *server, const char *text)
 static struct rack *rack_of(struct rack_conf c)
 {
 	c.nodes = c.nodes ? c.nodes : 4;
-	c.workers = c.workers ? c.workers : 1;
-	c.backups = c.backups ? c.backups : 1;
-	c.seed = c.seed ? c.seed : 7;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
+	return settled_rack(c);
 }
 
 static bool has(struct rack *r, unsigned node, const struct chain *chain)

@@ -10,6 +10,7 @@
 #include "core/shard.h"
 #include "core/testing/agreed.h"
 #include "core/testing/flows.h"
+#include "core/testing/settled.h"
 
 #define SERVER "10.1.0.101"
 #define BODY (14 + 20 + 8)
@@ -17,12 +18,8 @@
 static struct rack *rack_of(struct rack_conf c)
 {
 	c.nodes = c.nodes ? c.nodes : 4;
-	c.workers = c.workers ? c.workers : 1;
-	c.backups = c.backups ? c.backups : 1;
 	c.seed = c.seed ? c.seed : 71;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
+	return settled_rack(c);
 }
 
 static struct shard *shard_of(struct rack *r, unsigned node)

@@ -10,16 +10,14 @@
 #include "core/shard.h"
 #include "core/testing/flows.h"
 #include "core/testing/lives.h"
+#include "core/testing/settled.h"
 
 static struct rack *rack_of(struct rack_conf c)
 {
 	c.nodes = c.nodes ? c.nodes : 4;
-	c.workers = c.workers ? c.workers : 1;
 	c.backups = c.backups ? c.backups : 2;
 	c.seed = c.seed ? c.seed : 11;
-	struct rack *r = rack_new(&c);
-	rack_run_ms(r, 300);
-	return r;
+	return settled_rack(c);
 }
 
 static void run_ms(struct lives *l, struct rack *r, unsigned ms)
